@@ -1,0 +1,32 @@
+"""Ossia: the runtime for OpenAI's open-weight gpt-oss models.
+
+Public names load on first use, so that `import ossia` stays cheap and imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ossia.config import ModelConfig as ModelConfig
+    from ossia.types import SamplingParams as SamplingParams
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ModelConfig": "ossia.config",
+    "SamplingParams": "ossia.types",
+}
+__all__ = ["ModelConfig", "SamplingParams", "__version__"]  # noqa: RUF022
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ossia' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

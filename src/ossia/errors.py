@@ -1,0 +1,89 @@
+"""Every error that Ossia raises on purpose.
+
+    OssiaError
+    ├── ConfigError            a config.json, preset or setting that contradicts itself   (ValueError)
+    ├── CheckpointError        a weights file that is not what its config says            (ValueError)
+    ├── ModelNotFoundError     no such folder, hub id or preset                            (FileNotFoundError)
+    ├── RequestError           a request that cannot be served as asked                    (ValueError)
+    │   ├── ContextLengthError     prompt and output do not fit the model
+    │   └── CapacityError          the request can never fit this machine's KV cache
+    ├── EngineClosedError      the engine was shut down                                    (RuntimeError)
+    ├── HarmonyError           text or tokens that break the harmony format                (RuntimeError)
+    └── MissingDependencyError an optional package is needed                               (ImportError)
+
+Each class also derives from the builtin that fits, so callers may catch either. Messages are one
+line and say what to do. `exit_code` is what the command line returns for it.
+"""
+
+
+class OssiaError(Exception):
+    """Base of all errors a user can cause or mend."""
+
+    exit_code = 1
+
+
+class ConfigError(OssiaError, ValueError):
+    """A configuration that is incomplete, unknown or contradicts itself."""
+
+    exit_code = 3
+
+
+class CheckpointError(OssiaError, ValueError):
+    """A checkpoint whose files do not hold what its config promises.
+
+    Args:
+        message: What is wrong, without the location.
+        file: The file at fault, if one is.
+        tensor: The tensor at fault, if one is.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, file: object = None, tensor: str | None = None) -> None:
+        where = ": ".join(str(part) for part in (file, tensor) if part is not None)
+        super().__init__(f"{where}: {message}" if where else message)
+        self.file = file
+        self.tensor = tensor
+
+
+class ModelNotFoundError(OssiaError, FileNotFoundError):
+    """The model name matches no folder, preset or downloaded checkpoint."""
+
+    exit_code = 4
+
+
+class RequestError(OssiaError, ValueError):
+    """A request the engine refuses.
+
+    Args:
+        message: One line that says what to change.
+        field: Name of the offending parameter.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class ContextLengthError(RequestError):
+    """Prompt and requested output exceed the model's maximum length."""
+
+
+class CapacityError(RequestError):
+    """The request alone needs more KV cache than the engine owns."""
+
+
+class EngineClosedError(OssiaError, RuntimeError):
+    """The engine has been shut down, or its loop has failed."""
+
+
+class HarmonyError(OssiaError, RuntimeError):
+    """Tokens or messages that the harmony format does not allow."""
+
+
+class MissingDependencyError(OssiaError, ImportError):
+    """An optional package is not installed; the message names the extra."""
+
+    exit_code = 5
