@@ -18,7 +18,7 @@ _HOMES = {
     "ModelConfig": "ossia.config",
     "SamplingParams": "ossia.types",
 }
-__all__ = ["ModelConfig", "SamplingParams", "__version__"]  # noqa: RUF022
+__all__ = ["ModelConfig", "SamplingParams", "__version__"]
 
 
 def __getattr__(name: str) -> object:
