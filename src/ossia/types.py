@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -150,3 +150,7 @@ class TokenOutput:
     finish_reason: FinishReason | None = None
     error: str | None = None
     cached_tokens: int = 0  # prompt tokens served from the prefix cache
+
+
+ProgressCallback = Callable[[str, int, int], None]
+"""Called with (what, bytes or items done, total) by anything long; the command line draws bars."""
