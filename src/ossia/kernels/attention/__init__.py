@@ -1,0 +1,9 @@
+"""Attention with sinks, a causal mask and an optional sliding window.
+
+A sink is a learned logit per head that joins the softmax as a column without a value (gpt-oss
+model card, section 2.2; Xiao et al. 2023, arXiv:2309.17453, for the idea).
+"""
+
+from ossia.kernels.attention.reference import attend, attend_paged, attend_ragged
+
+__all__ = ["attend", "attend_paged", "attend_ragged"]

@@ -1,0 +1,95 @@
+"""The expert layer with plain torch operations; only experts that tokens chose are expanded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from ossia.kernels.mxfp4 import Mxfp4Tensor, unpack
+
+ExpertMatrix = torch.Tensor | Mxfp4Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertWeights:
+    """The weights of one layer's experts.
+
+    Gate and up columns are interleaved: gate at even, up at odd places.
+
+    Args:
+        gate_up: Dense (experts, hidden, 2 ffn), or packed rows (experts, 2 ffn, hidden).
+        gate_up_bias: (experts, 2 ffn).
+        down: Dense (experts, ffn, hidden), or packed rows (experts, hidden, ffn).
+        down_bias: (experts, hidden).
+        alpha: Steepness of the gate's sigmoid.
+        limit: Clamp of gate (above) and up (both sides).
+    """
+
+    gate_up: ExpertMatrix
+    gate_up_bias: torch.Tensor
+    down: ExpertMatrix
+    down_bias: torch.Tensor
+    alpha: float
+    limit: float
+
+
+def run_experts(
+    x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
+) -> torch.Tensor:
+    """Send every token through its experts and add up what they say.
+
+    Args:
+        x: (tokens, hidden).
+        expert_ids: int64 (tokens, top_k).
+        weights: (tokens, top_k).
+        experts: The layer's expert weights.
+
+    Returns:
+        (tokens, hidden) of x's dtype; the sum over experts is taken in float32 at least, in
+        routing order, so it does not depend on what else is in the batch.
+    """
+    top_k = expert_ids.shape[-1]
+    num_experts = experts.gate_up_bias.shape[0]
+    by_expert = torch.argsort(expert_ids.flatten(), stable=True)  # (tokens * top_k,)
+    counts = torch.bincount(expert_ids.flatten(), minlength=num_experts).tolist()
+    inputs = x[by_expert // top_k].split(counts)
+    outputs = [_one_expert(rows, idx, experts) for idx, rows in enumerate(inputs) if rows.shape[0]]
+    if not outputs:
+        return torch.zeros_like(x)
+    slots = torch.cat(outputs)[torch.argsort(by_expert)].view(*expert_ids.shape, -1)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return (slots.to(wide) * weights.to(wide)[..., None]).sum(dim=1).to(x.dtype)
+
+
+def clamped_swiglu(x: torch.Tensor, alpha: float, limit: float) -> torch.Tensor:
+    """Gated activation: gate * sigmoid(alpha * gate) * (up + 1), both clamped first.
+
+    Args:
+        x: (..., 2 ffn), gate and up interleaved.
+        alpha: 1.702 in gpt-oss.
+        limit: 7 in gpt-oss.
+
+    Returns:
+        (..., ffn) of x's dtype.
+    """
+    gate = x[..., 0::2].clamp(max=limit)
+    up = x[..., 1::2].clamp(-limit, limit)
+    return gate * torch.sigmoid(alpha * gate) * (up + 1.0)
+
+
+def _one_expert(rows: torch.Tensor, expert_idx: int, experts: ExpertWeights) -> torch.Tensor:
+    hidden = _project(rows, expert_idx, experts.gate_up, experts.gate_up_bias)
+    hidden = clamped_swiglu(hidden, experts.alpha, experts.limit)
+    return _project(hidden, expert_idx, experts.down, experts.down_bias)
+
+
+def _project(
+    rows: torch.Tensor, expert_idx: int, matrix: ExpertMatrix, bias: torch.Tensor
+) -> torch.Tensor:
+    if isinstance(matrix, Mxfp4Tensor):
+        weight = unpack(matrix.blocks[expert_idx], matrix.scales[expert_idx], rows.dtype)
+    else:
+        weight = matrix[expert_idx].t()
+    return F.linear(rows, weight, bias[expert_idx])

@@ -1,0 +1,11 @@
+"""MXFP4 tensors: 32 four-bit floats (E2M1) and one power-of-two scale (E8M0) to a block.
+
+Source: OCP Microscaling Formats (MX) Specification v1.0. Layout, as in gpt-oss checkpoints:
+`blocks` uint8 (..., groups, 16), the low nibble being the even element; `scales` uint8
+(..., groups), biased by 127. A block lies along the last dimension of the logical tensor.
+"""
+
+from ossia.kernels.mxfp4.format import BLOCK_SIZE, Mxfp4Tensor
+from ossia.kernels.mxfp4.reference import pack, unpack
+
+__all__ = ["BLOCK_SIZE", "Mxfp4Tensor", "pack", "unpack"]
