@@ -73,6 +73,7 @@ class ModelConfig:
             object.__setattr__(self, "layer_types", tuple(alternating))
         _check_positive(self)
         _check_consistent(self)
+        _check_token_ids(self)
 
     @property
     def num_key_value_groups(self) -> int:
@@ -371,3 +372,10 @@ def _check_consistent(config: ModelConfig) -> None:
                     f"{name}={getattr(config, name)} is no multiple of {MXFP4_BLOCK}, "
                     "which MXFP4 experts need"
                 )
+
+
+def _check_token_ids(config: ModelConfig) -> None:
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        token_id = getattr(config, name)
+        if token_id is not None and not 0 <= token_id < config.vocab_size:
+            raise ConfigError(f"{name}={token_id} lies outside vocab_size={config.vocab_size}")

@@ -1,0 +1,1 @@
+"""The decoder as nn.Modules: knows tensors, not files, requests or pages."""

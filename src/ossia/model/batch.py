@@ -1,0 +1,65 @@
+"""ForwardBatch: every tensor that one forward pass takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ossia.config import LayerType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagedKV:
+    """Keys and values of earlier tokens, and where this batch's own go.
+
+    Layers of one type share page numbers, so tables and slots come once for each type.
+
+    Args:
+        k_pages: One (pages, page_size, kv_heads, head_dim) for each layer.
+        v_pages: Like k_pages.
+        page_tables: For each layer type int32 (seqs, max_pages): logical page to page number.
+            Entries that lie before every query's window may hold anything.
+        slots: For each layer type int64 (tokens,): page * page_size + offset of the new tokens.
+        context_lens: Tokens of each sequence in pages, this batch's included.
+    """
+
+    k_pages: tuple[torch.Tensor, ...]
+    v_pages: tuple[torch.Tensor, ...]
+    page_tables: Mapping[LayerType, torch.Tensor]
+    slots: Mapping[LayerType, torch.Tensor]
+    context_lens: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardBatch:
+    """A ragged batch: the new tokens of several sequences one behind the other.
+
+    Args:
+        input_ids: int64 (tokens,).
+        positions: int64 (tokens,), rising within a sequence.
+        seq_lens: New tokens of each sequence; they add up to `tokens`.
+        kv: Paged cache; None attends among the batch's own tokens only (and is differentiable).
+        logits_rows: int64 (rows,): tokens whose logits are wanted; None means all.
+        inputs_embeds: (tokens, hidden) used instead of embedding `input_ids`.
+    """
+
+    input_ids: torch.Tensor
+    positions: torch.Tensor
+    seq_lens: list[int]
+    kv: PagedKV | None = None
+    logits_rows: torch.Tensor | None = None
+    inputs_embeds: torch.Tensor | None = None
+
+    @classmethod
+    def from_sequences(
+        cls, sequences: list[list[int]], device: torch.device | str = "cpu"
+    ) -> ForwardBatch:
+        """Whole sequences from position 0, without a cache."""
+        seq_lens = [len(ids) for ids in sequences]
+        return cls(
+            input_ids=torch.tensor([i for ids in sequences for i in ids], device=device),
+            positions=torch.cat([torch.arange(seq_len, device=device) for seq_len in seq_lens]),
+            seq_lens=seq_lens,
+        )

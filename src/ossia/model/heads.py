@@ -1,0 +1,35 @@
+"""Heads: what is read off the decoder's hidden states."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ossia.config import ModelConfig
+from ossia.model.batch import ForwardBatch
+from ossia.model.transformer import GptOssModel
+
+
+class CausalLM(nn.Module):
+    """The decoder and its unembedding: a ForwardBatch to next-token logits.
+
+    Args:
+        config: Shape of the model; parameters are initialised, not loaded.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = GptOssModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def forward(self, batch: ForwardBatch) -> torch.Tensor:
+        """Logits of the rows that the batch asks for.
+
+        Returns:
+            (rows, vocab) of the model's dtype.
+        """
+        hidden = self.model(batch)
+        if batch.logits_rows is not None:
+            hidden = hidden[batch.logits_rows]
+        return self.lm_head(hidden)

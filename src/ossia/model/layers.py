@@ -1,0 +1,54 @@
+"""The small layers: RMSNorm and the rotary table."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ossia.config import ModelConfig
+from ossia.kernels.norm import rms_norm
+from ossia.kernels.rope import rope_table, yarn_inverse_frequencies
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm with a learned scale."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.eps = config.rms_norm_eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(tokens, hidden) to the same."""
+        return rms_norm(x, self.weight, self.eps)
+
+
+class RotaryTable(nn.Module):
+    """Cosines and sines of a batch's positions, shared by all layers.
+
+    The frequencies are computed, not learned, and stay float32 under `.to(dtype)`.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        scaling = config.rope_scaling
+        self.concentration = scaling.concentration
+        self._arguments = {
+            "factor": scaling.factor,
+            "beta_fast": scaling.beta_fast,
+            "beta_slow": scaling.beta_slow,
+            "original_context": scaling.original_max_position_embeddings,
+            "truncate": scaling.truncate,
+        }
+        self.head_dim = config.head_dim
+        self.theta = config.rope_theta
+        self._frequencies: dict[torch.device, torch.Tensor] = {}
+
+    def forward(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(tokens,) to two float32 (tokens, head_dim / 2)."""
+        frequencies = self._frequencies.get(positions.device)
+        if frequencies is None:
+            frequencies = yarn_inverse_frequencies(self.head_dim, self.theta, **self._arguments)
+            frequencies = frequencies.to(positions.device)
+            self._frequencies[positions.device] = frequencies
+        return rope_table(positions, frequencies, self.concentration)
