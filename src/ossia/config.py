@@ -113,8 +113,10 @@ class ModelConfig:
         return _build(cls, known)
 
     @classmethod
-    def from_original(cls, raw: Mapping[str, Any]) -> ModelConfig:
-        """Read the kind that lies beside the `original/` weights."""
+    def from_original(
+        cls, raw: Mapping[str, Any], expert_format: WeightFormat = "mxfp4"
+    ) -> ModelConfig:
+        """Read the kind that lies beside the `original/` weights; it omits the experts' format."""
         missing = [name for name in ("num_hidden_layers", "num_experts") if name not in raw]
         if missing:
             raise ConfigError(f"{missing[0]} is missing; is this a gpt-oss config.json?")
@@ -126,7 +128,8 @@ class ModelConfig:
             original_max_position_embeddings=int(raw.get("initial_context_length", 4096)),
         )
         context = int(rope.original_max_position_embeddings * max(rope.factor, 1.0))
-        return _build(cls, known | {"rope_scaling": rope, "max_position_embeddings": context})
+        known |= {"rope_scaling": rope, "max_position_embeddings": context}
+        return _build(cls, known | {"expert_format": expert_format})
 
     def to_hf(self) -> dict[str, Any]:
         """The Hugging Face config.json, with the keys that every transformers version reads."""
@@ -157,7 +160,7 @@ class ModelConfig:
         }
         raw |= {name: getattr(self, name) for name in _HF_PLAIN_FIELDS}
         if self.rope_scaling.factor <= 1.0:
-            raw["rope_scaling"] = None
+            raw["rope_scaling"] = {"rope_type": "default"}
         if self.expert_format == "mxfp4":
             raw["quantization_config"] = {
                 "quant_method": "mxfp4",
@@ -274,7 +277,8 @@ def _rope_from_hf(raw: Mapping[str, Any]) -> dict[str, Any]:
     )
     scaling = new or old
     known: dict[str, Any] = {} if theta is None else {"rope_theta": float(theta)}
-    kind = scaling.get("rope_type", scaling.get("type", "default" if not scaling else "yarn"))
+    # Like transformers, a config.json that is silent on rope means gpt-oss's own YaRN.
+    kind = scaling.get("rope_type", scaling.get("type", "yarn"))
     if kind == "default":
         known["rope_scaling"] = RopeScaling(factor=1.0)
         return known
@@ -292,7 +296,7 @@ def _rope_from_hf(raw: Mapping[str, Any]) -> dict[str, Any]:
         beta_fast=float(scaling.get("beta_fast", defaults.beta_fast)),
         beta_slow=float(scaling.get("beta_slow", defaults.beta_slow)),
         original_max_position_embeddings=int(original or defaults.original_max_position_embeddings),
-        truncate=bool(scaling.get("truncate", True)),
+        truncate=bool(scaling.get("truncate", bool(scaling))),
     )
     return known
 

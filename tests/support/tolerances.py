@@ -1,0 +1,20 @@
+"""How far an implementation may lie from its float64 definition: one place, never loosened.
+
+Relative to the largest magnitude of the expected tensor.
+"""
+
+import torch
+
+TOLERANCE = {
+    torch.float64: 1e-12,
+    torch.float32: 2e-5,
+    torch.bfloat16: 2e-2,
+    torch.float16: 3e-3,
+}
+
+
+def assert_near(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """Compare with the tolerance of actual's dtype; NaN anywhere fails."""
+    error = (actual.double() - expected.double()).abs().max()
+    scale = expected.double().abs().max().clamp(min=1e-3)
+    assert error <= TOLERANCE[actual.dtype] * scale, (float(error), float(scale))
