@@ -1,0 +1,1 @@
+"""Checkpoints: files to named tensors and back; knows no nn.Module."""

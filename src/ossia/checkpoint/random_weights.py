@@ -1,0 +1,137 @@
+"""Random weights of a model's shape: to measure speed and memory without a download.
+
+The numbers come from a counter that is hashed (SplitMix64, Steele et al. 2014), in integer
+arithmetic only, so that a seed gives the same bytes on every device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from statistics import NormalDist
+
+import torch
+
+from ossia.checkpoint.spec import TensorKind, TensorSpec, tensor_specs
+from ossia.config import PRESETS, ModelConfig
+from ossia.errors import ConfigError
+
+PREFIX = "random:"
+
+_STD = 0.02  # the initializer_range of every released config
+# Two scales, 2**-8 and 2**-7: with random codes (root mean square 2.93) the weights' root mean
+# square is then 0.018, near that of the floats.
+_LOW_SCALE = 119
+_CHUNK_WORDS = {"cpu": 1 << 17, "cuda": 1 << 24}  # in cache on the one, many threads on the other
+_WORD_BYTES = 8
+_NORMALS = 1 << 16
+
+
+def parse_random_name(name: str) -> ModelConfig:
+    """The shape that `random:20b`, `random:120b` or `random:tiny` stands for.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    preset = name.removeprefix(PREFIX)
+    if not name.startswith(PREFIX) or preset not in PRESETS:
+        known = ", ".join(f"{PREFIX}{known}" for known in PRESETS)
+        raise ConfigError(f"{name!r} is no random model; known: {known}")
+    return PRESETS[preset]()
+
+
+def random_tensors(
+    config: ModelConfig,
+    seed: int = 0,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Weights for every tensor of a model, one at a time.
+
+    Norm scales are 1, other floats N(0, 0.02); packed experts are random codes under scales that
+    give them that size. Activations stay finite and routing reaches all experts.
+
+    Args:
+        config: The model's shape and expert format.
+        seed: Another seed gives other weights.
+        dtype: Of the floats.
+        device: Where to make them; the values do not depend on it.
+
+    Yields:
+        Canonical name and tensor; a tensor depends on seed, name and shape only.
+    """
+    device = torch.device(device)
+    for name, spec in tensor_specs(config).items():
+        yield name, _random_tensor(spec, seed, dtype, device)
+
+
+def _random_tensor(
+    spec: TensorSpec, seed: int, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    if spec.kind is TensorKind.NORM:
+        return torch.ones(spec.shape, dtype=dtype, device=device)
+    digest = hashlib.blake2b(f"{seed}:{spec.name}".encode(), digest_size=_WORD_BYTES).digest()
+    key = int.from_bytes(digest, "little", signed=True)
+    if "U8" not in spec.dtypes:
+        return _normals(spec.shape, key, dtype, device)
+    values = torch.empty(spec.shape, dtype=torch.uint8, device=device)
+    flat = values.view(-1)
+    for begin, words in _random_words(key, -(-spec.numel // _WORD_BYTES), device):
+        random_bytes = words.view(torch.uint8)
+        piece = flat[begin * _WORD_BYTES : begin * _WORD_BYTES + random_bytes.numel()]
+        piece.copy_(random_bytes[: piece.numel()])
+    if spec.name.endswith("_scales"):
+        values.bitwise_and_(1).add_(_LOW_SCALE)
+    return values
+
+
+def _normals(
+    shape: tuple[int, ...], key: int, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """N(0, 0.02), looked up by 16 random bits each."""
+    table = torch.tensor(_normal_table(), dtype=torch.float32, device=device).to(dtype)
+    values = torch.empty(shape, dtype=dtype, device=device)
+    flat = values.view(-1)
+    per_word = _WORD_BYTES // 2
+    for begin, words in _random_words(key, -(-flat.numel() // per_word), device):
+        picks = words.view(torch.int16).int().bitwise_and_(_NORMALS - 1)
+        piece = flat[begin * per_word : begin * per_word + picks.numel()]
+        piece.copy_(table.index_select(0, picks[: piece.numel()]))
+    return values
+
+
+@lru_cache(maxsize=1)
+def _normal_table() -> tuple[float, ...]:
+    """The middle of each of 65,536 equally likely slices of N(0, 0.02)."""
+    normal = NormalDist(0.0, _STD)
+    half = [normal.inv_cdf((idx + 0.5) / _NORMALS) for idx in range(_NORMALS // 2)]
+    return (*half, *(-value for value in reversed(half)))
+
+
+def _random_words(key: int, count: int, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
+    """Chunks of `count` random int64 words, each with its first word's number."""
+    step = _CHUNK_WORDS.get(device.type, _CHUNK_WORDS["cpu"])
+    counter = torch.arange(min(step, count), dtype=torch.int64, device=device)
+    counter.mul_(_signed(0x9E3779B97F4A7C15)).add_(key)
+    for begin in range(0, count, step):
+        words = counter[: min(step, count - begin)].add(_signed(begin * 0x9E3779B97F4A7C15))
+        yield begin, _mix(words)
+
+
+def _mix(words: torch.Tensor) -> torch.Tensor:
+    """SplitMix64's finaliser, in place."""
+    scratch = torch.empty_like(words)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, None)):
+        torch.bitwise_right_shift(words, shift, out=scratch)
+        # The shift copies the sign; the finaliser wants zeros.
+        words.bitwise_xor_(scratch.bitwise_and_((1 << (64 - shift)) - 1))
+        if factor is not None:
+            words.mul_(_signed(factor))
+    return words
+
+
+def _signed(value: int) -> int:
+    """A 64-bit pattern as the signed number that torch takes."""
+    value &= (1 << 64) - 1
+    return value - (1 << 64) if value >= 1 << 63 else value
