@@ -1,0 +1,49 @@
+# Three commands a developer needs; each sets up .venv by itself, once.
+#   make demo    ask the shipped model a question
+#   make test    run the fast tests
+#   make check   linters, types, import contracts
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+STAMPS := $(VENV)/.installed
+
+.PHONY: demo test test-slow check format clean
+
+demo: $(STAMPS)-run
+	$(VENV)/bin/ossia run demo "How many rs are in the word 'strawberry'?" --show-reasoning
+
+test: $(STAMPS)-test
+	$(VENV)/bin/python -m pytest -n 2 -m "not gpu and not slow and not network"
+
+test-slow: $(STAMPS)-test
+	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network"
+
+check: $(STAMPS)-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pyright
+
+format: $(STAMPS)-dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; sys.exit('Ossia needs CPython 3.11 to 3.13') if not (3, 11) <= sys.version_info[:2] <= (3, 13) else None"
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)-run: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+$(STAMPS)-test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[test]"
+	touch $@
+
+$(STAMPS)-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[dev]"
+	touch $@

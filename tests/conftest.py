@@ -1,0 +1,43 @@
+"""Settings for every test: deterministic torch, poisoned memory, no way out to the network."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# huggingface_hub reads these once, at its import. Nobody listens on the discard port.
+_hub_cache = tempfile.TemporaryDirectory(prefix="ossia-test-hub-")
+os.environ["HF_HOME"] = _hub_cache.name
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# Two xdist workers share two cores.
+torch.set_num_threads(1)
+# Uninitialised memory is filled with NaN, so an element that nobody wrote fails its test.
+torch.use_deterministic_algorithms(True)
+torch.utils.deterministic.fill_uninitialized_memory = True
+
+settings.register_profile(
+    "ossia", deadline=None, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ossia")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Tests draw the same random numbers whichever runs first."""
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """GPU tests say why they are skipped."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
