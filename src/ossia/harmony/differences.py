@@ -1,0 +1,70 @@
+"""Where Ossia renders otherwise than the `openai_harmony` package on purpose, and why.
+
+Everything not listed here is rendered token for token as that package (0.0.8) does. Each
+difference can be switched back by naming it in `RenderConversationConfig.as_library`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+
+class Difference(Enum):
+    """One intended difference; `INTENDED_DIFFERENCES` explains it."""
+
+    OLD_REASONING = auto()
+    UNTYPED_SCHEMAS = auto()
+    LITERALS = auto()
+    ARRAY_OF_UNION = auto()
+    NULLABLE = auto()
+    REPEATED_DESCRIPTIONS = auto()
+    LINE_BREAKS = auto()
+    NAMES = auto()
+
+
+INTENDED_DIFFERENCES: Final[Mapping[Difference, str]] = {
+    Difference.OLD_REASONING: (
+        "The format drops the reasoning of every turn that reached its final message and keeps "
+        "what came since; the library drops only what stands before the first final message, and "
+        "nothing while a tool chain is running. For training the last turn keeps its reasoning, "
+        "which the library drops from what is to be learnt."
+    ),
+    Difference.UNTYPED_SCHEMAS: (
+        "anyOf, allOf, $ref, const, enum without a string type, type null, and schemas whose type "
+        "is only evident from their properties or items are written as the type they describe; "
+        "the library writes any, and ignores what else a schema says beside a list of types."
+    ),
+    Difference.LITERALS: (
+        "Quotes, backslashes and control characters inside enum values, defaults and examples are "
+        "escaped as in JSON, and examples that are no strings are shown; the library writes them "
+        "raw, so that a value could end its own literal, and leaves such examples out."
+    ),
+    Difference.ARRAY_OF_UNION: (
+        "An array of a union is written (a | b)[]; the library writes a | b[], which says "
+        "something else, and ignores nullable items."
+    ),
+    Difference.NULLABLE: (
+        "A nullable type gets its | null even if the word null occurs somewhere inside it."
+    ),
+    Difference.REPEATED_DESCRIPTIONS: (
+        "The description of a nested object is written once, beside its property or variant; the "
+        "library writes it a second time in front of the brace."
+    ),
+    Difference.LINE_BREAKS: (
+        "Every line of a description or title is commented, whatever character breaks it; the "
+        "library comments only the first line of a property's, which lets the rest pose as code."
+    ),
+    Difference.NAMES: (
+        "Names of tools and authors, recipients and channels that hold white space or brackets "
+        "are refused, and odd property names are quoted; the library writes them raw, which lets "
+        "them forge headers or close a namespace."
+    ),
+}
+
+NONE: Final[frozenset[Difference]] = frozenset()
+"""Render in Ossia's way throughout."""
+
+ALL: Final = frozenset(Difference)
+"""Render exactly as the library does."""

@@ -1,0 +1,125 @@
+"""Tools as a conversation offers them: ToolDescription, and ToolNamespaceConfig, a group of them.
+
+The names are those of the `openai_harmony` package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from ossia.errors import HarmonyError
+from ossia.harmony.builtin_tools import BROWSER, PYTHON
+
+
+@dataclass(slots=True)
+class ToolDescription:
+    """One function the model may call.
+
+    Args:
+        name: What the model calls it.
+        description: What it does, in prose.
+        parameters: A JSON schema of its one argument, an object; None when it takes none.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any] | None = None
+
+    @classmethod
+    def new(
+        cls, name: str, description: str, parameters: dict[str, Any] | None = None
+    ) -> ToolDescription:
+        """The same as the constructor."""
+        return cls(name, description, parameters)
+
+    @classmethod
+    def from_openai(cls, tool: Mapping[str, Any]) -> ToolDescription:
+        """Read a tool as the OpenAI APIs take it.
+
+        Args:
+            tool: `{"type": "function", "function": {"name": ...}}` (Chat Completions) or
+                `{"type": "function", "name": ...}` (Responses); `type` may be missing.
+
+        Raises:
+            HarmonyError: it is not a function, or a field is missing or of the wrong type.
+        """
+        if tool.get("type", "function") != "function":
+            raise HarmonyError(f"a tool of type {tool['type']!r} is no function")
+        function = tool.get("function", tool)
+        if not isinstance(function, Mapping):
+            raise HarmonyError("the 'function' of a tool must be an object")
+        return cls.from_dict(function)  # pyright: ignore[reportUnknownArgumentType]
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> ToolDescription:
+        """Read `{"name", "description", "parameters"}`; the last two may be missing.
+
+        Raises:
+            HarmonyError: a field is missing or of the wrong type.
+        """
+        name, description = raw.get("name"), raw.get("description")
+        if not isinstance(name, str) or not name:
+            raise HarmonyError("a tool needs a 'name', a string that is not empty")
+        if not isinstance(description, str | None):
+            raise HarmonyError(f"the description of tool {name!r} must be a string")
+        parameters: object = raw.get("parameters")
+        if not isinstance(parameters, dict | None):
+            raise HarmonyError(f"the parameters of tool {name!r} must be a JSON schema object")
+        return cls(name, description or "", cast("dict[str, Any] | None", parameters or None))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, without what is not set."""
+        raw: dict[str, Any] = {"name": self.name, "description": self.description}
+        if self.parameters is not None:
+            raw["parameters"] = self.parameters
+        return raw
+
+
+def _no_tools() -> list[ToolDescription]:
+    return []
+
+
+@dataclass(slots=True)
+class ToolNamespaceConfig:
+    """A group of tools that share the first half of their name, as in `browser.search`."""
+
+    name: str
+    description: str | None = None
+    tools: list[ToolDescription] = field(default_factory=_no_tools)
+
+    @classmethod
+    def functions(cls, tools: Sequence[ToolDescription]) -> ToolNamespaceConfig:
+        """The group in which a developer's own functions stand."""
+        return cls("functions", None, list(tools))
+
+    @classmethod
+    def browser(cls) -> ToolNamespaceConfig:
+        """The browser the model was trained with: search, open, find."""
+        return cls.from_dict(BROWSER)
+
+    @classmethod
+    def python(cls) -> ToolNamespaceConfig:
+        """The Python interpreter the model was trained with; it takes bare code."""
+        return cls.from_dict(PYTHON)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> ToolNamespaceConfig:
+        """Read the JSON form.
+
+        Raises:
+            HarmonyError: the name is missing, or a tool is malformed.
+        """
+        name = raw.get("name")
+        if not isinstance(name, str) or not name:
+            raise HarmonyError("a tool namespace needs a 'name', a string that is not empty")
+        tools = [ToolDescription.from_dict(tool) for tool in raw.get("tools", ())]
+        return cls(name, raw.get("description"), tools)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, without what is not set."""
+        raw: dict[str, Any] = {"name": self.name}
+        if self.description is not None:
+            raw["description"] = self.description
+        return raw | {"tools": [tool.to_dict() for tool in self.tools]}
