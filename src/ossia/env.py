@@ -4,6 +4,9 @@
 |---------------|-----------------------------------------------------|-------------------------------|
 | `OSSIA_CACHE` | absolute folder for what Ossia unpacks or builds    | `$XDG_CACHE_HOME/ossia`, else |
 |               |                                                     | `~/.cache/ossia`              |
+| `OSSIA_DEBUG` | 1: the command line shows tracebacks of errors      | 0                             |
+| `OSSIA_LOG`   | what the command line logs: debug, info, warning,   | warning                       |
+|               | error                                               |                               |
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ossia.errors import ConfigError
+
+_LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -29,3 +34,23 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     # A relative XDG_CACHE_HOME is to be ignored (XDG Base Directory Specification 0.8).
     xdg = Path(environ.get("XDG_CACHE_HOME", ""))
     return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "ossia"
+
+
+def debug(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the command line shows tracebacks.
+
+    An unknown value counts as yes: this is read while another error is being reported.
+    """
+    return environ.get("OSSIA_DEBUG", "") not in ("", "0")
+
+
+def log_level(environ: Mapping[str, str] = os.environ) -> str:
+    """From which level on the command line logs.
+
+    Raises:
+        ConfigError: OSSIA_LOG names no level.
+    """
+    level = environ.get("OSSIA_LOG", "").lower() or "warning"
+    if level not in _LOG_LEVELS:
+        raise ConfigError(f"OSSIA_LOG={level!r} is not one of {', '.join(_LOG_LEVELS)}")
+    return level

@@ -1,0 +1,1 @@
+"""What callers use: model classes, text generation, conversations. Text meets tokens here."""

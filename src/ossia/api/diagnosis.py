@@ -1,0 +1,99 @@
+"""Diagnosis: what this machine has, and which kernels run on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from ossia.checkpoint.machine import Memory, machine_memory
+from ossia.kernels.backend import Choice, choose_all
+
+_PACKAGES = ("torch", "triton", "numpy", "safetensors", "tokenizers", "huggingface_hub")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What a machine has, and what Ossia makes of it.
+
+    Args:
+        system: Operating system, processor and Python in words, by what they are.
+        versions: Version of each package that matters; None where it is missing.
+        cuda: CUDA version that torch was built for; None for a torch without it.
+        memories: RAM, then every GPU.
+        capabilities: Compute capability of each GPU by its device name.
+        choices: For each device, which implementation of each operation runs there.
+    """
+
+    system: dict[str, str]
+    versions: dict[str, str | None]
+    cuda: str | None
+    memories: tuple[Memory, ...]
+    capabilities: dict[str, str]
+    choices: dict[str, list[Choice]]
+
+
+def diagnose() -> Diagnosis:
+    """Look at this machine."""
+    devices = [f"cuda:{idx}" for idx in range(torch.cuda.device_count())]
+    return Diagnosis(
+        system={
+            "python": platform.python_version(),
+            "system": platform.platform(terse=True),
+            "processor": _processor(),
+            "cores": str(os.cpu_count()),
+            "threads": str(torch.get_num_threads()),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+        },
+        versions={name: _version(name) for name in _PACKAGES},
+        cuda=torch.version.cuda,
+        memories=machine_memory(),
+        capabilities={
+            device: "{}.{}".format(*torch.cuda.get_device_capability(device)) for device in devices
+        },
+        choices={device: choose_all(torch.device(device)) for device in ["cpu", *devices]},
+    )
+
+
+def diagnosis_to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """A diagnosis as JSON values."""
+    return {
+        "system": diagnosis.system,
+        "versions": diagnosis.versions,
+        "cuda": diagnosis.cuda,
+        "memories": [asdict(memory) for memory in diagnosis.memories],
+        "capabilities": diagnosis.capabilities,
+        "kernels": {
+            device: {
+                choice.operation: {
+                    "chosen": choice.chosen.name,
+                    "passed_over": {better.name: reason for better, reason in choice.passed_over},
+                }
+                for choice in choices
+            }
+            for device, choices in diagnosis.choices.items()
+        },
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The processor's name; on Linux `platform` knows only its architecture."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [
+                line.partition(":")[2].strip() for line in lines if line.startswith("model name")
+            ]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

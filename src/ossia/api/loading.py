@@ -1,0 +1,90 @@
+"""Loading: checkpoint tensors become a module's parameters, without copying them.
+
+The module is built without memory (on torch's `meta` device) and then given the tensors. On the
+CPU those are views on the files, so the operating system reads a weight when it is first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from ossia.api.model_source import ModelSource
+from ossia.api.placement import Dtype, float_dtype, torch_device
+from ossia.checkpoint.random_weights import random_tensors
+from ossia.checkpoint.reader import open_checkpoint
+from ossia.config import ModelConfig
+from ossia.types import ProgressCallback
+
+Module = TypeVar("Module", bound=nn.Module)
+NamedTensors = Iterator[tuple[str, torch.Tensor]]
+
+
+def load_module(
+    build: Callable[[ModelConfig], Module],
+    source: ModelSource,
+    *,
+    dtype: Dtype | None = "auto",
+    device: torch.device | str = "cpu",
+    progress: ProgressCallback | None = None,
+) -> Module:
+    """Build a module and give it a model's weights.
+
+    Args:
+        build: Makes the module from a config; its parameters must have canonical names.
+        source: Which model.
+        dtype: What floating-point weights become; "auto" or None keeps the checkpoint's. Packed
+            experts keep their bytes.
+        device: Where the weights go.
+        progress: Told after each tensor.
+
+    Returns:
+        The module, in evaluation mode.
+
+    Raises:
+        CheckpointError: damaged or contradictory files.
+        ConfigError: a config that is not of gpt-oss, or contradicts itself.
+        RequestError: an unknown dtype or an absent device.
+    """
+    place, wanted = torch_device(device), float_dtype(dtype)
+    with open_tensors(source, wanted, place) as (config, tensors):
+        with torch.device("meta"):
+            module = build(config)
+        total = len(list(module.parameters()))
+        state: dict[str, torch.Tensor] = {}
+        for name, tensor in tensors:
+            state[name] = _placed(tensor, wanted, place)
+            if progress is not None:
+                progress(f"loading {source.name}", len(state), total)
+    # `assign` makes the tensors themselves the parameters; `strict` refuses any difference.
+    module.load_state_dict(state, strict=True, assign=True)
+    return module.eval()
+
+
+@contextmanager
+def open_tensors(
+    source: ModelSource, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> Iterator[tuple[ModelConfig, NamedTensors]]:
+    """A model's config and all its tensors under canonical names, one at a time.
+
+    Args:
+        source: Which model.
+        dtype: Of random weights (None: bfloat16); a checkpoint's keep theirs.
+        device: Where random weights are made; a checkpoint's are on the CPU.
+    """
+    if source.folder is not None:
+        with open_checkpoint(source.folder) as checkpoint:
+            yield checkpoint.config, checkpoint.items()
+        return
+    assert source.random_config is not None
+    tensors = random_tensors(source.random_config, dtype=dtype or torch.bfloat16, device=device)
+    yield source.random_config, tensors
+
+
+def _placed(tensor: torch.Tensor, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
+    """The tensor itself where nothing is to change."""
+    return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)

@@ -1,0 +1,136 @@
+"""ModelSource: what a model name stands for. Everything that takes a model takes these names.
+
+| name                           | model                                              |
+|--------------------------------|----------------------------------------------------|
+| `demo`                         | the small trained model inside the package         |
+| `random:20b`, `120b`, `tiny`   | random weights of that shape, made without a file  |
+| a path                         | a checkpoint folder of either layout               |
+| `owner/name`                   | a hub repository                                   |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ossia.config import PRESETS, ModelConfig
+from ossia.errors import ModelNotFoundError
+from ossia.tokenizer import Tokenizer
+from ossia.types import ProgressCallback
+
+DEMO = "demo"
+_RANDOM = "random:"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_PATH_START = ("/", "./", "../", "~")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """A model that was found.
+
+    Args:
+        name: As the user gave it.
+        folder: The checkpoint folder; None for random weights.
+        random_config: Shape of random weights; None for a folder.
+    """
+
+    name: str
+    folder: Path | None = None
+    random_config: ModelConfig | None = None
+
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's own tokenizer, or the package's where it has none.
+
+        Raises:
+            CheckpointError: its tokenizer.json is damaged or not of gpt-oss.
+        """
+        from ossia.checkpoint.folder import find_side_file
+
+        file = None if self.folder is None else find_side_file(self.folder, "tokenizer.json")
+        return Tokenizer.o200k_harmony() if file is None else Tokenizer.from_folder(file.parent)
+
+
+def names_model(text: str) -> bool:
+    """Whether a word can only be meant as a model name, be there such a model or not.
+
+    A prompt hardly ever is a path, has the form `owner/name` or begins with `random:`.
+    """
+    return (
+        text == DEMO
+        or text.startswith((_RANDOM, *_PATH_START))
+        or _HUB_ID.fullmatch(text) is not None
+        or (" " not in text and Path(text).is_dir())
+    )
+
+
+def find_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | None = None,
+    download: bool = False,
+    progress: ProgressCallback | None = None,
+) -> ModelSource:
+    """Find the model that a name stands for.
+
+    Args:
+        name: See the table above.
+        revision: Branch, tag or commit; of hub repositories only.
+        cache_dir: Where hub files are kept.
+        token: Access token of the hub.
+        download: Fetch a hub repository that is not here; else that is an error.
+        progress: Told of unpacking and downloading.
+
+    Raises:
+        ModelNotFoundError: nothing has this name; says what was tried.
+        ConfigError: an unknown `random:` preset.
+    """
+    if name == DEMO:
+        from ossia.demo.unpack import demo_folder
+
+        return ModelSource(name=name, folder=demo_folder(progress=progress))
+    if name.startswith(_RANDOM):
+        from ossia.checkpoint.random_weights import parse_random_name
+
+        return ModelSource(name=name, random_config=parse_random_name(name))
+    path = Path(name).expanduser()
+    if path.exists() and name:
+        return ModelSource(name=name, folder=path)
+    if name.startswith(_PATH_START):
+        raise ModelNotFoundError(f"{name}: no such folder")
+    if _HUB_ID.fullmatch(name) is None:
+        presets = ", ".join(f"{_RANDOM}{preset}" for preset in PRESETS)
+        raise ModelNotFoundError(
+            f"{name!r} is no folder, no hub id (owner/name) and none of {DEMO}, {presets}"
+        )
+    folder = _hub_folder(name, revision, cache_dir, token, download, progress)
+    return ModelSource(name=name, folder=folder)
+
+
+def _hub_folder(
+    repo_id: str,
+    revision: str | None,
+    cache_dir: str | Path | None,
+    token: str | None,
+    download: bool,
+    progress: ProgressCallback | None,
+) -> Path:
+    from ossia.checkpoint.download import pull
+
+    try:
+        return pull(
+            repo_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=True,
+            progress=progress,
+        )
+    except ModelNotFoundError as error:
+        if not download:
+            raise ModelNotFoundError(
+                f"{repo_id} is no folder here and was not downloaded; run `ossia pull {repo_id}`"
+            ) from error
+    return pull(repo_id, revision=revision, cache_dir=cache_dir, token=token, progress=progress)

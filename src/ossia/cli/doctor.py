@@ -1,0 +1,62 @@
+"""`ossia doctor`: what this machine has, and which kernels run on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ossia.cli.options import JsonOption
+from ossia.cli.output import Output
+from ossia.cli.units import bytes_in_words
+
+if TYPE_CHECKING:
+    from ossia.api.diagnosis import Diagnosis
+    from ossia.kernels.backend import Choice
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Show hardware, versions, and which kernels were chosen and why no better ones were."""
+    from ossia.api.diagnosis import diagnose, diagnosis_to_dict
+
+    output, diagnosis = Output(), diagnose()
+    if as_json:
+        output.json(diagnosis_to_dict(diagnosis))
+        return
+    output.heading("machine")
+    output.table(list(diagnosis.system.items()))
+    output.heading("\nmemory")
+    output.table(_memory_rows(diagnosis), ("name", "device", "total", "free", ""))
+    output.heading("\nversions")
+    output.table([(name, version or "-") for name, version in diagnosis.versions.items()])
+    output.line(_cuda(diagnosis))
+    for device, choices in diagnosis.choices.items():
+        output.heading(f"\nkernels on {device}")
+        output.table([_choice_row(choice) for choice in choices])
+
+
+def _memory_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
+    return [
+        (
+            memory.name,
+            memory.device,
+            bytes_in_words(memory.total_bytes),
+            bytes_in_words(memory.free_bytes),
+            f"compute capability {capability}"
+            if (capability := diagnosis.capabilities.get(memory.device))
+            else "",
+        )
+        for memory in diagnosis.memories
+    ]
+
+
+def _cuda(diagnosis: Diagnosis) -> str:
+    if diagnosis.cuda is None:
+        return "CUDA: this torch was built without it, so GPUs are not used"
+    if not diagnosis.capabilities:
+        return f"CUDA {diagnosis.cuda}: no GPU found; is the driver installed (nvidia-smi)?"
+    return f"CUDA {diagnosis.cuda}"
+
+
+def _choice_row(choice: Choice) -> tuple[str, str, str]:
+    reasons = [f"not {better.name}: {reason}" for better, reason in choice.passed_over]
+    why = "; ".join(reasons) or "no faster one in this version"
+    return choice.operation, f"{choice.chosen.name} ({choice.chosen.what})", why

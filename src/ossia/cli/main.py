@@ -1,0 +1,74 @@
+"""The `ossia` command: a table of contents. No torch is loaded before a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ossia import __version__, env
+from ossia.cli import convert, doctor, inspect, pull
+from ossia.cli.errors import exit_code_of
+from ossia.cli.output import Output
+from ossia.log import show_log
+
+app = typer.Typer(
+    name="ossia",
+    help="Run OpenAI's open-weight gpt-oss models.",
+    epilog="Try: ossia run \"How many rs are in the word 'strawberry'?\"",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("pull")(pull.pull)
+app.command("inspect")(inspect.inspect)
+app.command("convert")(convert.convert)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        Output().line(f"ossia {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ossia(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    del version  # its callback has answered
+    show_log(env.log_level())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        arguments: Without the program's name; by default those of the process.
+
+    Returns:
+        The exit code; see `ossia.cli.errors.exit_code_of`.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            # A terminal that cannot show a character shows a question mark.
+            reconfigure(errors="replace")
+    command = typer.main.get_command(app)
+
+    def invoke() -> None:
+        # Typer's own `main` would decide on exit codes and print more than one line.
+        with command.make_context("ossia", words) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+
+    return exit_code_of(invoke)

@@ -1,0 +1,123 @@
+"""Output: the one way to the terminal. Results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from ossia.types import ProgressCallback
+
+_DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+# All control characters but tab and newline: a model must not be able to steer the terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Output:
+    """Where a command writes; made anew by each command.
+
+    Args:
+        stdout: For results; by default the process's own.
+        stderr: For notes, prompts, errors and progress.
+    """
+
+    def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+        self._stdout = stdout or sys.stdout
+        self._stderr = stderr or sys.stderr
+        self._plain_results = not self._stdout.isatty()
+        self._colour = not self._plain_results and not os.environ.get("NO_COLOR")
+
+    def text(self, piece: str, *, dim: bool = False) -> None:
+        """A piece of a result, shown at once; control characters are made visible on a terminal."""
+        if not piece:
+            return
+        shown = piece if self._plain_results else _CONTROL.sub(_visible, piece)
+        self._stdout.write(f"{_DIM}{shown}{_PLAIN}" if dim and self._colour else shown)
+        self._stdout.flush()
+
+    def line(self, text: str = "") -> None:
+        """A line of a result."""
+        self.text(text + "\n")
+
+    def heading(self, text: str) -> None:
+        """A line that stands above others."""
+        self._stdout.write(f"{_BOLD}{text}{_PLAIN}\n" if self._colour else f"{text}\n")
+
+    def json(self, value: object) -> None:
+        """A result for programs: one line, or indented where a person looks on."""
+        indent = None if self._plain_results else 2
+        self._stdout.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+        self._stdout.flush()
+
+    def table(self, rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> None:
+        """Rows in aligned columns; columns of numbers are aligned to the right."""
+        body = [[str(cell) for cell in row] for row in rows]
+        lines = [list(header), *body] if header else body
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        numeric = [all(_is_number(cell) for cell in column) for column in zip(*body, strict=True)]
+        for line in lines:
+            cells = (
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(line, widths, numeric, strict=True)
+            )
+            self.line("  ".join(cells).rstrip())
+
+    def note(self, message: str) -> None:
+        """One line beside the results."""
+        self._stderr.write(f"{message}\n")
+        self._stderr.flush()
+
+    def prompt(self, message: str) -> None:
+        """Ask for input, without a line end."""
+        self._stderr.write(message)
+        self._stderr.flush()
+
+    @contextmanager
+    def progress(self) -> Iterator[ProgressCallback]:
+        """Bars on stderr, one for each thing that is under way; none where stderr is no terminal."""
+        if not self._stderr.isatty():
+            yield _no_progress
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskID,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=self._stderr),
+            transient=True,
+        )
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        with bars:
+            yield report
+
+
+def _no_progress(what: str, done: int, total: int) -> None:
+    """Nobody looks on."""
+
+
+def _visible(match: re.Match[str]) -> str:
+    return f"\\x{ord(match.group()):02x}"
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(",", "").replace(".", "").replace("%", "").isdigit()

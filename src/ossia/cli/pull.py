@@ -1,0 +1,46 @@
+"""`ossia pull`: download a checkpoint from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ossia.cli.options import CacheOption, RevisionOption
+from ossia.cli.output import Output
+
+
+def pull(
+    repo_id: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="Such as openai/gpt-oss-20b.")
+    ],
+    revision: RevisionOption = None,
+    cache_dir: CacheOption = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="HF_TOKEN", help="Access token of the hub.")
+    ] = None,
+    original: Annotated[
+        bool, typer.Option("--original", help="Fetch the files of the original layout.")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only look for it among what was downloaded.")
+    ] = False,
+) -> None:
+    """Download a checkpoint, resuming where an earlier try ended, and check its hashes.
+
+    Prints the folder it lies in.
+    """
+    from ossia.checkpoint.download import pull
+
+    output = Output()
+    with output.progress() as progress:
+        folder = pull(
+            repo_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            layout="original" if original else "hf",
+            local_files_only=offline,
+            progress=progress,
+        )
+    output.line(str(folder))

@@ -1,0 +1,80 @@
+"""Which implementation of each operation runs on a device, and why no better one does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Implementation:
+    """One way to compute an operation.
+
+    Args:
+        name: Short and unique within the operation.
+        what: What it is made of.
+        requires: Why it cannot run on a device; None where it can.
+    """
+
+    name: str
+    what: str
+    requires: Callable[[torch.device], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What runs, and what was passed over.
+
+    Args:
+        operation: Name of a folder of ossia.kernels.
+        chosen: The best implementation that the device can run.
+        passed_over: Better ones with the reason against each.
+    """
+
+    operation: str
+    chosen: Implementation
+    passed_over: tuple[tuple[Implementation, str], ...]
+
+
+def _nothing(device: torch.device) -> str | None:
+    del device  # plain torch runs wherever torch does
+    return None
+
+
+_REFERENCE = Implementation(name="reference", what="torch operations", requires=_nothing)
+
+IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
+    "attention": (_REFERENCE,),
+    "kv_write": (_REFERENCE,),
+    "moe": (_REFERENCE,),
+    "mxfp4": (_REFERENCE,),
+    "norm": (_REFERENCE,),
+    "rope": (_REFERENCE,),
+    "routing": (_REFERENCE,),
+    "sampling": (_REFERENCE,),
+}
+"""Every operation's implementations, the best one first; the last runs everywhere."""
+
+
+def choose(operation: str, device: torch.device) -> Choice:
+    """The implementation that runs on a device.
+
+    Raises:
+        KeyError: no such operation.
+    """
+    passed_over: list[tuple[Implementation, str]] = []
+    for implementation in IMPLEMENTATIONS[operation]:
+        reason = implementation.requires(device)
+        if reason is None:
+            return Choice(
+                operation=operation, chosen=implementation, passed_over=tuple(passed_over)
+            )
+        passed_over.append((implementation, reason))
+    raise AssertionError(f"{operation} has no implementation that runs everywhere")
+
+
+def choose_all(device: torch.device) -> list[Choice]:
+    """Every operation's choice, by name."""
+    return [choose(operation, device) for operation in sorted(IMPLEMENTATIONS)]
