@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from support.harmony_oracle import Oracle
-from support.vocabulary import write_tiktoken_files
 
 from ossia.harmony import Renderer
 from ossia.tokenizer import Tokenizer
+from support.harmony_oracle import Oracle
+from support.vocabulary import write_tiktoken_files
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.harmony_oracle import Oracle
-from support.harmony_strategies import any_schemas, conversations, plain_lines, sensible_schemas
 
 from ossia.harmony import Conversation, Message, RenderConversationConfig, Renderer
 from ossia.harmony.differences import ALL, Difference
 from ossia.tokenizer import Tokenizer
+from support.harmony_oracle import Oracle
+from support.harmony_strategies import any_schemas, conversations, plain_lines, sensible_schemas
 
 HOW = st.sampled_from(["completion", "training", "conversation"])
 
