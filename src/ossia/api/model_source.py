@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def names_model(text: str) -> bool:
         text == DEMO
         or text.startswith((_RANDOM, *_PATH_START))
         or _HUB_ID.fullmatch(text) is not None
-        or (" " not in text and Path(text).is_dir())
+        or (" " not in text and os.path.isdir(text))
     )
 
 
@@ -95,9 +96,9 @@ def find_model(
         from ossia.checkpoint.random_weights import parse_random_name
 
         return ModelSource(name=name, random_config=parse_random_name(name))
-    path = Path(name).expanduser()
-    if path.exists() and name:
-        return ModelSource(name=name, folder=path)
+    # Not Path.exists, which raises on names that no file can have.
+    if os.path.exists(os.path.expanduser(name)):
+        return ModelSource(name=name, folder=Path(name).expanduser())
     if name.startswith(_PATH_START):
         raise ModelNotFoundError(f"{name}: no such folder")
     if _HUB_ID.fullmatch(name) is None:
@@ -119,18 +120,19 @@ def _hub_folder(
 ) -> Path:
     from ossia.checkpoint.download import pull
 
-    try:
-        return pull(
-            repo_id,
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=True,
-            progress=progress,
-        )
-    except ModelNotFoundError as error:
-        if not download:
-            raise ModelNotFoundError(
-                f"{repo_id} is no folder here and was not downloaded; run `ossia pull {repo_id}`"
-            ) from error
+    for files in ("hf", "original"):
+        try:
+            return pull(
+                repo_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=True,
+                files=files,
+            )
+        except ModelNotFoundError as error:
+            missing = error
+    if not download:
+        raise ModelNotFoundError(
+            f"{repo_id} is no folder here and was not downloaded; run `ossia pull {repo_id}`"
+        ) from missing
     return pull(repo_id, revision=revision, cache_dir=cache_dir, token=token, progress=progress)

@@ -39,7 +39,7 @@ def pull(
             revision=revision,
             cache_dir=cache_dir,
             token=token,
-            layout="original" if original else "hf",
+            files="original" if original else "hf",
             local_files_only=offline,
             progress=progress,
         )
