@@ -15,6 +15,7 @@ from ossia.errors import ConfigError
 LayerType = Literal["sliding_attention", "full_attention"]
 WeightFormat = Literal["mxfp4", "dense"]
 
+_RELEASED_EOS = 200_002  # <|return|>
 MXFP4_BLOCK = 32  # values that share one scale (OCP Microscaling Formats v1.0, section 5.1)
 
 
@@ -63,7 +64,7 @@ class ModelConfig:
     router_aux_loss_coef: float = 0.9
     initializer_range: float = 0.02
     bos_token_id: int | None = None
-    eos_token_id: int | None = 200_002
+    eos_token_id: int | None = _RELEASED_EOS
     pad_token_id: int | None = 199_999
     expert_format: WeightFormat = "mxfp4"
 
@@ -129,6 +130,10 @@ class ModelConfig:
         )
         context = int(rope.original_max_position_embeddings * max(rope.factor, 1.0))
         known |= {"rope_scaling": rope, "max_position_embeddings": context}
+        vocab_size = known.get("vocab_size")
+        if type(vocab_size) is int and vocab_size <= _RELEASED_EOS:
+            # Token ids go unsaid there, and the released ones lie outside this vocabulary.
+            known |= {"eos_token_id": None, "pad_token_id": None}
         return _build(cls, known | {"expert_format": expert_format})
 
     def to_hf(self) -> dict[str, Any]:
