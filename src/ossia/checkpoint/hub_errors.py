@@ -11,6 +11,7 @@ from huggingface_hub.errors import (
     HFValidationError,
     # The base of transport errors, whichever HTTP library this version of the client uses.
     HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+    LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -48,7 +49,7 @@ def hub_errors(repo_id: str, revision: str | None) -> Iterator[None]:
                 f"the hub refuses access to {repo_id} ({status}); run `hf auth login`"
             ) from error
         raise HubUnreachableError(f"the hub answered {status} for {repo_id}; try later") from error
-    except (HTTPError, ConnectionError) as error:
+    except (HTTPError, ConnectionError, LocalEntryNotFoundError) as error:
         raise HubUnreachableError(f"the hub cannot be reached: {_first_line(error)}") from error
     except OSError as error:
         raise CheckpointError(f"{repo_id} cannot be downloaded: {_first_line(error)}") from error

@@ -62,42 +62,41 @@ def random_tensors(
         Canonical name and tensor; a tensor depends on seed, name and shape only.
     """
     device = torch.device(device)
+    normals = torch.tensor(_normal_table(), dtype=torch.float32, device=device).to(dtype)
     for name, spec in tensor_specs(config).items():
-        yield name, _random_tensor(spec, seed, dtype, device)
+        yield name, _random_tensor(spec, seed, normals)
 
 
-def _random_tensor(
-    spec: TensorSpec, seed: int, dtype: torch.dtype, device: torch.device
-) -> torch.Tensor:
+def _random_tensor(spec: TensorSpec, seed: int, normals: torch.Tensor) -> torch.Tensor:
     if spec.kind is TensorKind.NORM:
-        return torch.ones(spec.shape, dtype=dtype, device=device)
+        return normals.new_ones(spec.shape)
     digest = hashlib.blake2b(f"{seed}:{spec.name}".encode(), digest_size=_WORD_BYTES).digest()
     key = int.from_bytes(digest, "little", signed=True)
-    if "U8" not in spec.dtypes:
-        return _normals(spec.shape, key, dtype, device)
-    values = torch.empty(spec.shape, dtype=torch.uint8, device=device)
+    if "U8" in spec.dtypes:
+        values = _random_bytes(spec.shape, key, normals.device)
+        return values.bitwise_and_(1).add_(_LOW_SCALE) if spec.is_scales else values
+    return _pick(spec.shape, key, normals)
+
+
+def _random_bytes(shape: tuple[int, ...], key: int, device: torch.device) -> torch.Tensor:
+    values = torch.empty(shape, dtype=torch.uint8, device=device)
     flat = values.view(-1)
-    for begin, words in _random_words(key, -(-spec.numel // _WORD_BYTES), device):
+    for begin, words in _random_words(key, -(-flat.numel() // _WORD_BYTES), device):
         random_bytes = words.view(torch.uint8)
         piece = flat[begin * _WORD_BYTES : begin * _WORD_BYTES + random_bytes.numel()]
         piece.copy_(random_bytes[: piece.numel()])
-    if spec.name.endswith("_scales"):
-        values.bitwise_and_(1).add_(_LOW_SCALE)
     return values
 
 
-def _normals(
-    shape: tuple[int, ...], key: int, dtype: torch.dtype, device: torch.device
-) -> torch.Tensor:
-    """N(0, 0.02), looked up by 16 random bits each."""
-    table = torch.tensor(_normal_table(), dtype=torch.float32, device=device).to(dtype)
-    values = torch.empty(shape, dtype=dtype, device=device)
+def _pick(shape: tuple[int, ...], key: int, normals: torch.Tensor) -> torch.Tensor:
+    """Entries of `normals` (65,536,), 16 random bits for each."""
+    values = normals.new_empty(shape)
     flat = values.view(-1)
     per_word = _WORD_BYTES // 2
-    for begin, words in _random_words(key, -(-flat.numel() // per_word), device):
+    for begin, words in _random_words(key, -(-flat.numel() // per_word), normals.device):
         picks = words.view(torch.int16).int().bitwise_and_(_NORMALS - 1)
         piece = flat[begin * per_word : begin * per_word + picks.numel()]
-        piece.copy_(table.index_select(0, picks[: piece.numel()]))
+        piece.copy_(normals.index_select(0, picks[: piece.numel()]))
     return values
 
 

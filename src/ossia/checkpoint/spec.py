@@ -62,7 +62,12 @@ class TensorSpec:
         """Weights held: two in a byte of blocks, none in a scale."""
         if self.name.endswith("_blocks"):
             return 2 * self.numel
-        return 0 if self.name.endswith("_scales") else self.numel
+        return 0 if self.is_scales else self.numel
+
+    @property
+    def is_scales(self) -> bool:
+        """The scales of MXFP4 blocks."""
+        return self.name.endswith("_scales")
 
 
 def tensor_specs(config: ModelConfig) -> dict[str, TensorSpec]:
