@@ -1,0 +1,1 @@
+"""The things the demo model learns, one module each."""
