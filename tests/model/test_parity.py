@@ -128,3 +128,16 @@ def test_any_float_dtype_runs(dtype):
     assert actual.dtype == dtype
     limit = {torch.float64: 1e-4, torch.bfloat16: 0.25, torch.float16: 0.04}[dtype]
     assert (actual.float() - expected).abs().mean() <= limit
+
+
+def test_inference_first_does_not_spoil_gradients():
+    """Tables cached under inference_mode must still serve autograd; packed experts pass it on."""
+    model = small_model(seed=9, expert_format="mxfp4")
+    batch = ForwardBatch.from_sequences([[1, 2, 3]])
+    with torch.inference_mode():
+        expected = model(batch)
+    logits = model(batch)
+    assert torch.equal(logits, expected)
+    logits.sum().backward()
+    assert model.model.embed_tokens.weight.grad.abs().max() > 0
+    assert model.model.layers[0].mlp.router.weight.grad.abs().max() > 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -32,12 +34,12 @@ def unpack(
     """
     assert blocks.dtype == scales.dtype == torch.uint8, (blocks.dtype, scales.dtype)
     assert blocks.shape == (*scales.shape, BYTES_PER_BLOCK), (blocks.shape, scales.shape)
-    device = blocks.device
-    # float16 cannot hold 2**-127, so narrow dtypes are reached by one rounding at the end.
-    wide = torch.promote_types(dtype, torch.bfloat16)
-    pairs = _byte_to_pair(wide, device).index_select(0, blocks.reshape(-1).int())
-    values = pairs.view(*blocks.shape[:-1], BLOCK_SIZE)  # (..., groups, 32)
-    values.mul_(_power_of_two(wide, device)[scales.int()].unsqueeze(-1))
+    # bfloat16 holds every MXFP4 value exactly, so one table serves all dtypes. Two bytes at a time
+    # make it four elements a look-up, the fastest way that plain torch has.
+    quads = blocks.contiguous().view(torch.uint16).to(torch.int32)  # (..., groups, 8)
+    looked_up = _quad_values(blocks.device).index_select(0, quads.view(-1))
+    values = looked_up.view(torch.bfloat16).view(*scales.shape, BLOCK_SIZE)
+    values.mul_(_scale_values(blocks.device)[scales.int()].unsqueeze(-1))
     return values.view(*scales.shape[:-1], -1).to(dtype)
 
 
@@ -85,14 +87,24 @@ def _nearest_code(scaled: torch.Tensor) -> torch.Tensor:
     return code | (torch.signbit(scaled).to(torch.uint8) << 3)
 
 
-def _byte_to_pair(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """(256, 2): the even and the odd element that a byte holds."""
-    values = torch.tensor([*MAGNITUDES, *(-m for m in MAGNITUDES)], dtype=dtype, device=device)
-    byte = torch.arange(256, device=device)
-    return torch.stack((values[byte & 15], values[byte >> 4]), dim=-1)
+@cache
+def _quad_values(device: torch.device) -> torch.Tensor:
+    """(65536,): the four bfloat16 elements that two bytes hold, as the bits of one int64."""
+    codes = torch.tensor([*MAGNITUDES, *(-m for m in MAGNITUDES)], dtype=torch.bfloat16)
+    first, second = torch.arange(1 << 16) & 255, torch.arange(1 << 16) >> 8
+    places = (first & 15, first >> 4, second & 15, second >> 4)
+    if sys.byteorder == "big":  # the two bytes were read the other way round
+        places = (*places[2:], *places[:2])
+    return (
+        torch.stack([codes[place] for place in places], dim=-1)
+        .view(torch.int64)
+        .view(-1)
+        .to(device)
+    )
 
 
-def _power_of_two(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """(256,): the value of every scale byte."""
+@cache
+def _scale_values(device: torch.device) -> torch.Tensor:
+    """(256,): the power of two that each scale byte means."""
     powers = [math.ldexp(1.0, byte - SCALE_BIAS) for byte in range(SCALE_NAN)]
-    return torch.tensor([*powers, math.nan], dtype=dtype, device=device)
+    return torch.tensor([*powers, math.nan], dtype=torch.bfloat16, device=device)
