@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from ossia.errors import RequestError
 
@@ -103,6 +104,21 @@ _INTEGER_RANGES = (
 )
 
 
+class TokenMask(Protocol):
+    """Says which tokens may come next in one continuation; keeps its own place in the text."""
+
+    def allowed(self) -> bytes | bytearray | memoryview | None:
+        """The set of allowed ids: bit i % 8 of byte i // 8 stands for id i; None allows all.
+
+        Ids behind the end are not allowed. Asked once before each token.
+        """
+        ...
+
+    def accept(self, token_id: int) -> None:
+        """Move on behind the token that was drawn."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One prompt to continue.
@@ -113,6 +129,8 @@ class Request:
         sampling: How to draw.
         deadline: `time.monotonic()` value after which the request ends with DEADLINE.
         priority: Lower runs first; equal priorities are served fairly.
+        make_mask: Called with the index of each continuation for what restricts its tokens; an
+            exception of the mask ends that continuation with ERROR.
     """
 
     request_id: str
@@ -120,6 +138,7 @@ class Request:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     deadline: float = math.inf
     priority: int = 0
+    make_mask: Callable[[int], TokenMask | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

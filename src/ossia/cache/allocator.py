@@ -1,0 +1,222 @@
+"""PageAllocator: gives sequences the pages they need and takes them back. Knows no tensors."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+
+from ossia.cache.pages import PageBook
+from ossia.cache.prefix import PrefixTree, first_page_in_reach
+from ossia.cache.sequence_pages import SequencePages
+
+
+class PageAllocator:
+    """Pages for sequences: shared prefixes, growth, recycling behind windows, copy on write.
+
+    Args:
+        windows: For each group of layers the keys that a query may see; None means all.
+        page_size: Tokens in a page.
+        num_pages: Pages that all sequences share.
+        prefix_reuse: Whether full pages are kept and found again by their tokens.
+    """
+
+    def __init__(
+        self,
+        *,
+        windows: tuple[int | None, ...],
+        page_size: int,
+        num_pages: int,
+        prefix_reuse: bool,
+    ) -> None:
+        self.windows = windows
+        self.page_size = page_size
+        self._book = PageBook(num_pages)
+        self._tree = PrefixTree(windows, page_size) if prefix_reuse else None
+
+    @property
+    def num_available(self) -> int:
+        """Pages that can be had now."""
+        return self._book.num_available
+
+    @property
+    def num_pages(self) -> int:
+        """Pages there are."""
+        return self._book.num_pages
+
+    @property
+    def num_held(self) -> int:
+        """Pages that live sequences own."""
+        return self._book.num_held
+
+    def pages_to_hold(self, num_tokens: int, step: int = 1) -> int:
+        """The most pages a sequence owns at once while it grows to `num_tokens`.
+
+        Args:
+            num_tokens: Final length.
+            step: Tokens added by one forward pass at most.
+        """
+        all_pages = -(-num_tokens // self.page_size)
+        total = 0
+        for window in self.windows:
+            if window is None:
+                total += all_pages
+                continue
+            # A span of n positions touches at most (n - 2) // page_size + 2 pages.
+            span = window - 1 + step
+            total += min(all_pages, (span - 2) // self.page_size + 2 if span > 1 else 1)
+        return total
+
+    def open(self, token_ids: Sequence[int], *, reuse: bool) -> tuple[SequencePages, int]:
+        """Start a sequence.
+
+        Args:
+            token_ids: What it will compute. At least the last one is left to compute.
+            reuse: Whether the sequence may start from pages that others computed.
+
+        Returns:
+            Its pages, and how many leading tokens they already hold.
+        """
+        pages = SequencePages.empty(len(self.windows))
+        if self._tree is None:
+            return pages, 0
+        max_pages = (len(token_ids) - 1) // self.page_size if reuse else 0
+        chain = self._tree.match(token_ids, max_pages)
+        num_tokens = len(chain) * self.page_size
+        for group, window in enumerate(self.windows):
+            first = first_page_in_reach(window, num_tokens, self.page_size)
+            pages.first[group] = first
+            pages.tables[group].extend([0] * first)
+            for node in chain[first:]:
+                page = node.pages[group]
+                assert page is not None, "match() promised this page"
+                self._book.share(page)
+                pages.tables[group].append(page)
+        pages.num_shared_pages = len(chain)
+        pages.tip = chain[-1] if chain else self._tree.root
+        self._tree.hold(pages.tip)
+        return pages, num_tokens
+
+    def room(self, pages: SequencePages, num_tokens: int) -> int:
+        """How many tokens behind the first `num_tokens` could get a place now."""
+        available = self._book.num_available
+        offset = num_tokens % self.page_size
+        in_page = 0
+        if offset:
+            available -= len(self._shared_groups(pages, num_tokens))
+            if available < 0:
+                return 0
+            in_page = self.page_size - offset
+        return in_page + available // len(self.windows) * self.page_size
+
+    def grow(self, pages: SequencePages, num_tokens: int, new_tokens: int) -> None:
+        """Give the `new_tokens` (at most `room`) behind the first `num_tokens` their places."""
+        if num_tokens % self.page_size:
+            self._unshare(pages, num_tokens)
+        needed = -(-(num_tokens + new_tokens) // self.page_size)
+        for table in pages.tables:
+            while len(table) < needed:
+                table.append(self._allocate())
+
+    def commit(self, pages: SequencePages, token_ids: Sequence[int], num_tokens: int) -> None:
+        """Note that the first `num_tokens` are computed: share full pages, recycle passed ones."""
+        pages.copies.clear()
+        if self._tree is not None:
+            self._share_full_pages(self._tree, pages, token_ids, num_tokens)
+        for group, window in enumerate(self.windows):
+            first = first_page_in_reach(window, num_tokens, self.page_size)
+            self._release_before(pages, group, first)
+
+    def fork(self, pages: SequencePages) -> SequencePages:
+        """A second owner of the same pages; the partial one is copied when either writes to it."""
+        assert not pages.copies, "fork only what is computed"
+        for page in pages.owned():
+            self._book.share(page)
+        if self._tree is not None and pages.tip is not None:
+            self._tree.hold(pages.tip)
+        return SequencePages(
+            tables=tuple(array("i", table) for table in pages.tables),
+            first=list(pages.first),
+            tip=pages.tip,
+            num_shared_pages=pages.num_shared_pages,
+        )
+
+    def close(self, pages: SequencePages) -> None:
+        """Take everything back. The deepest pages become idle first, so they are reclaimed first."""
+        for page in pages.owned():
+            self._book.release(page)
+        if self._tree is not None and pages.tip is not None:
+            self._tree.unhold(pages.tip)
+
+    def check(self, live: Iterable[SequencePages]) -> None:
+        """Assert that the books agree with the live sequences and the prefix tree."""
+        self._book.check()
+        owners = [0] * self._book.num_pages
+        for pages in live:
+            for page in pages.owned():
+                owners[page] += 1
+        refs = [self._book.refs(page) for page in range(self._book.num_pages)]
+        assert owners == refs, "a page is owned by nobody alive, or by too few"
+        retained = 0 if self._tree is None else len(self._tree)
+        assert retained >= self._book.num_idle, "an idle page is in no tree"
+
+    def _allocate(self) -> int:
+        if not self._book.num_free:
+            page = self._book.reclaim()
+            assert self._tree is not None, "only the tree retains pages"
+            self._tree.drop(page)
+        return self._book.allocate()
+
+    def _shared_groups(self, pages: SequencePages, num_tokens: int) -> list[int]:
+        """Groups whose page for the next token has other owners, too."""
+        idx = num_tokens // self.page_size
+        return [
+            group
+            for group, table in enumerate(pages.tables)
+            if idx < len(table) and self._book.refs(table[idx]) > 1
+        ]
+
+    def _unshare(self, pages: SequencePages, num_tokens: int) -> None:
+        idx = num_tokens // self.page_size
+        for group in self._shared_groups(pages, num_tokens):
+            shared, own = pages.tables[group][idx], self._allocate()
+            self._book.release(shared)
+            pages.tables[group][idx] = own
+            pages.copies.append((shared, own))
+
+    def _share_full_pages(
+        self, tree: PrefixTree, pages: SequencePages, token_ids: Sequence[int], num_tokens: int
+    ) -> None:
+        assert pages.tip is not None, "open() sets it"
+        size, tip = self.page_size, pages.tip
+        for idx in range(pages.num_shared_pages, num_tokens // size):
+            own = [
+                table[idx] if idx >= first else None
+                for table, first in zip(pages.tables, pages.first, strict=True)
+            ]
+            node = tree.insert(tip, tuple(token_ids[idx * size : (idx + 1) * size]), own)
+            tree.hold(node)
+            tree.unhold(tip)
+            tip = node
+            for group, page in enumerate(own):
+                if page is not None:
+                    self._merge(pages, group, idx, node.pages[group])
+        pages.tip = tip
+        pages.num_shared_pages = max(pages.num_shared_pages, num_tokens // size)
+
+    def _merge(self, pages: SequencePages, group: int, idx: int, kept: int | None) -> None:
+        """Own the page that the tree kept; whoever owns a node's page owns its parents' too."""
+        assert kept is not None, "insert() fills every group that was given"
+        own = pages.tables[group][idx]
+        if kept == own:
+            self._book.retain(own)
+            return
+        self._book.share(kept)
+        self._book.release(own)
+        pages.tables[group][idx] = kept
+
+    def _release_before(self, pages: SequencePages, group: int, first: int) -> None:
+        table = pages.tables[group]
+        for idx in range(pages.first[group], min(first, len(table))):
+            self._book.release(table[idx])
+            table[idx] = 0
+        pages.first[group] = max(pages.first[group], first)

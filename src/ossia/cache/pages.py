@@ -1,0 +1,98 @@
+"""PageBook: who owns which page. Knows neither tensors nor tokens.
+
+A page is in exactly one of three states:
+
+    free   nobody owns it and its contents do not matter
+    held   owned by one or more sequences (reference count above zero)
+    idle   owned by nobody, but retained: its contents may be asked for again until it is reclaimed
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+
+class PageBook:
+    """Reference counts of a fixed number of pages.
+
+    Args:
+        num_pages: Pages 0 to num_pages - 1.
+    """
+
+    def __init__(self, num_pages: int) -> None:
+        self.num_pages = num_pages
+        self._refs = [0] * num_pages
+        # The page freed last is used first, so that memory never touched stays untouched.
+        self._free = list(range(num_pages - 1, -1, -1))
+        self._retained: set[int] = set()
+        self._idle: OrderedDict[int, None] = OrderedDict()  # least recently used first
+
+    @property
+    def num_free(self) -> int:
+        """Pages that can be had without losing anything."""
+        return len(self._free)
+
+    @property
+    def num_idle(self) -> int:
+        """Pages kept for their contents only."""
+        return len(self._idle)
+
+    @property
+    def num_available(self) -> int:
+        """Pages that can be had, reclaimed ones included."""
+        return len(self._free) + len(self._idle)
+
+    @property
+    def num_held(self) -> int:
+        """Pages that some sequence owns."""
+        return self.num_pages - self.num_available
+
+    def refs(self, page: int) -> int:
+        """How many owners the page has."""
+        return self._refs[page]
+
+    def allocate(self) -> int:
+        """Take a free page; its only owner is the caller."""
+        page = self._free.pop()
+        self._refs[page] = 1
+        return page
+
+    def share(self, page: int) -> None:
+        """Become one more owner of a held or idle page."""
+        assert self._refs[page] or page in self._retained, f"page {page} is free"
+        self._idle.pop(page, None)
+        self._refs[page] += 1
+
+    def release(self, page: int) -> None:
+        """Give up one ownership; the last owner's page becomes free, or idle if retained."""
+        assert self._refs[page] > 0, f"page {page} is not held"
+        self._refs[page] -= 1
+        if self._refs[page]:
+            return
+        if page in self._retained:
+            self._idle[page] = None
+        else:
+            self._free.append(page)
+
+    def retain(self, page: int) -> None:
+        """Keep a held page's contents when its last owner leaves."""
+        assert self._refs[page] > 0, f"page {page} is not held"
+        self._retained.add(page)
+
+    def reclaim(self) -> int:
+        """Turn the least recently used idle page into a free one and say which."""
+        page, _ = self._idle.popitem(last=False)
+        self._retained.remove(page)
+        self._free.append(page)
+        return page
+
+    def check(self) -> None:
+        """Assert that every page is in exactly one state and none is lost."""
+        free, idle = set(self._free), set(self._idle)
+        held = {page for page, refs in enumerate(self._refs) if refs > 0}
+        assert len(free) == len(self._free), "a page is free twice"
+        assert min(self._refs, default=0) >= 0, "a page has a negative count"
+        assert len(free | idle | held) == self.num_pages, "a page is lost"
+        assert len(free) + len(idle) + len(held) == self.num_pages, "a page is in two states"
+        assert idle == self._retained - held, "an idle page is not retained"
+        assert not free & self._retained, "a free page is retained"

@@ -1,0 +1,136 @@
+"""PrefixTree: which full pages hold which tokens after which prefix.
+
+A node stands for one full page of tokens behind its parent's; it is found by the tokens themselves,
+so two prompts can never be mistaken for each other. For each group of layers it knows the page that
+holds the node's keys and values, if that page still exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+def first_page_in_reach(window: int | None, position: int, page_size: int) -> int:
+    """First page that a query at `position` can see into; earlier ones are never read again.
+
+    Args:
+        window: Keys that a query may see, itself included; None means all.
+        position: Of this query; later queries see no earlier page.
+        page_size: Tokens in a page.
+    """
+    return 0 if window is None else max(0, position - window + 1) // page_size
+
+
+@dataclass(slots=True, eq=False)
+class PrefixNode:
+    """One full page of tokens behind a prefix.
+
+    Args:
+        parent: The prefix; None only at the root.
+        tokens: The page's token ids.
+        pages: For each group the page that holds them, or None.
+        children: Continuations by one page.
+        holders: Sequences that will insert behind this node; it stays in the tree for them.
+    """
+
+    parent: PrefixNode | None
+    tokens: tuple[int, ...]
+    pages: list[int | None]
+    children: dict[tuple[int, ...], PrefixNode] = field(
+        default_factory=dict[tuple[int, ...], "PrefixNode"]
+    )
+    holders: int = 0
+
+
+class PrefixTree:
+    """Finds the longest prefix whose pages are all there.
+
+    Args:
+        windows: For each group the keys that a query may see, itself included; None means all.
+        page_size: Tokens in a page.
+    """
+
+    def __init__(self, windows: tuple[int | None, ...], page_size: int) -> None:
+        self.root = PrefixNode(None, (), [None] * len(windows))
+        self._windows = windows
+        self._page_size = page_size
+        self._homes: dict[int, tuple[PrefixNode, int]] = {}  # page -> its node and group
+
+    def __len__(self) -> int:
+        """Pages that the tree refers to."""
+        return len(self._homes)
+
+    def match(self, token_ids: Sequence[int], max_pages: int) -> list[PrefixNode]:
+        """The longest chain of nodes that can stand in for computing the start of `token_ids`.
+
+        A group without a window needs every page of the chain. One with a window needs only the
+        pages that the next token's query reaches into; if those are gone, a shorter chain is taken.
+
+        Args:
+            token_ids: The sequence, at least max_pages * page_size long.
+            max_pages: Length limit of the chain.
+        """
+        chain: list[PrefixNode] = []
+        present = [0] * len(self._windows)  # for each group: pages present without gap at the end
+        usable = 0
+        node = self.root
+        for start in range(0, max_pages * self._page_size, self._page_size):
+            child = node.children.get(tuple(token_ids[start : start + self._page_size]))
+            if child is None:
+                break
+            chain.append(child)
+            node = child
+            for group, page in enumerate(child.pages):
+                present[group] = present[group] + 1 if page is not None else 0
+            if self._is_usable(len(chain), present):
+                usable = len(chain)
+        return chain[:usable]
+
+    def insert(
+        self, parent: PrefixNode, tokens: tuple[int, ...], pages: Sequence[int | None]
+    ) -> PrefixNode:
+        """The node for `tokens` behind `parent`; missing pages are filled in from `pages`.
+
+        Where the node already has a page for a group it keeps it: compare `node.pages` to learn
+        which of the given pages were taken.
+        """
+        node = parent.children.get(tokens)
+        if node is None:
+            node = PrefixNode(parent, tokens, [None] * len(self._windows))
+            parent.children[tokens] = node
+        for group, page in enumerate(pages):
+            if page is not None and node.pages[group] is None:
+                node.pages[group] = page
+                self._homes[page] = (node, group)
+        return node
+
+    def drop(self, page: int) -> None:
+        """Forget a page whose contents are about to be lost."""
+        node, group = self._homes.pop(page)
+        node.pages[group] = None
+        self._prune(node)
+
+    def hold(self, node: PrefixNode) -> None:
+        """Keep the node in the tree until `unhold`."""
+        node.holders += 1
+
+    def unhold(self, node: PrefixNode) -> None:
+        """Undo one `hold`."""
+        node.holders -= 1
+        self._prune(node)
+
+    def _is_usable(self, num_pages: int, present: list[int]) -> bool:
+        num_tokens = num_pages * self._page_size
+        return all(
+            num_pages - run <= first_page_in_reach(window, num_tokens, self._page_size)
+            for run, window in zip(present, self._windows, strict=True)
+        )
+
+    def _prune(self, node: PrefixNode) -> None:
+        """Take out nodes that hold nothing and lead nowhere."""
+        while node.parent is not None and not (node.children or node.holders):
+            if any(page is not None for page in node.pages):
+                return
+            del node.parent.children[node.tokens]
+            node = node.parent

@@ -1,0 +1,134 @@
+"""BatchBuilder: a StepPlan as the tensors of a ForwardBatch."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
+
+import torch
+
+from ossia.cache.layout import KVLayout
+from ossia.cache.pool import KVPool
+from ossia.config import LayerType
+from ossia.engine.plan import PlanEntry, StepPlan
+from ossia.model.batch import ForwardBatch, PagedKV
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltBatch:
+    """A forward pass and what its logits are for.
+
+    Args:
+        forward: The model's argument.
+        draw_rows: For each of the plan's draws its row of logits.
+        scored_rows: For each of the plan's entries the first row that scores prompt tokens, and
+            how many follow it; (0, 0) where nothing is scored.
+    """
+
+    forward: ForwardBatch
+    draw_rows: list[int]
+    scored_rows: list[tuple[int, int]]
+
+
+class BatchBuilder:
+    """Builds batches over one pool.
+
+    Args:
+        layout: Groups and page size.
+        pool: The tensors that page numbers refer to.
+        device: Where the model is.
+    """
+
+    def __init__(self, layout: KVLayout, pool: KVPool, device: torch.device) -> None:
+        self._layout = layout
+        self._pool = pool
+        self._device = device
+
+    def build(self, plan: StepPlan) -> BuiltBatch:
+        """Gather ids, positions, page tables and slots. Costs no Python work per page."""
+        entries = plan.entries
+        input_ids: list[int] = []
+        for entry in entries:
+            ids = entry.sequence.token_ids
+            input_ids += ids[entry.sequence.num_computed : entry.end]
+        lens = torch.tensor([entry.num_tokens for entry in entries])
+        ends = torch.tensor([entry.end for entry in entries])
+        owner = torch.repeat_interleave(torch.arange(len(entries)), lens)  # (tokens,)
+        batch_starts = lens.cumsum(0) - lens
+        positions = torch.arange(len(input_ids)) + (ends - lens - batch_starts)[owner]
+        rows, draw_rows, scored_rows = _logits_rows(entries)
+        return BuiltBatch(
+            forward=ForwardBatch(
+                input_ids=self._put(torch.tensor(input_ids)),
+                positions=self._put(positions),
+                seq_lens=lens.tolist(),
+                kv=self._paged(entries, owner, positions, ends.tolist()),
+                logits_rows=self._put(torch.tensor(rows, dtype=torch.int64)),
+            ),
+            draw_rows=draw_rows,
+            scored_rows=scored_rows,
+        )
+
+    def _paged(
+        self,
+        entries: list[PlanEntry],
+        owner: torch.Tensor,
+        positions: torch.Tensor,
+        context_lens: list[int],
+    ) -> PagedKV:
+        page_size = self._layout.page_size
+        page_tables: dict[LayerType, torch.Tensor] = {}
+        slots: dict[LayerType, torch.Tensor] = {}
+        for group, layer_type in enumerate(self._layout.groups):
+            table = _table([_pages(entry)[group] for entry in entries])  # (seqs, max_pages)
+            page = table[owner, positions // page_size].long()  # (tokens,)
+            page_tables[layer_type] = self._put(table)
+            slots[layer_type] = self._put(page * page_size + positions % page_size)
+        return PagedKV(
+            k_pages=self._pool.k_pages,
+            v_pages=self._pool.v_pages,
+            page_tables=page_tables,
+            slots=slots,
+            context_lens=context_lens,
+        )
+
+    def _put(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self._device)
+
+
+def _pages(entry: PlanEntry) -> tuple[array[int], ...]:
+    assert entry.sequence.pages is not None, "planned sequences have pages"
+    return entry.sequence.pages.tables
+
+
+def _table(tables: Ordered[array[int]]) -> torch.Tensor:
+    """int32 (seqs, max_pages), short rows filled with 0."""
+    padded = torch.zeros(len(tables), max(map(len, tables)), dtype=torch.int32)
+    for row, table in zip(padded, tables, strict=True):
+        row[: len(table)] = torch.frombuffer(table, dtype=torch.int32)
+    return padded
+
+
+def _logits_rows(
+    entries: list[PlanEntry],
+) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    """Which tokens need logits; which of those rows draw, and which score the prompt."""
+    rows: list[int] = []
+    draw_rows: list[int] = []
+    scored_rows: list[tuple[int, int]] = []
+    start = 0
+    for entry in entries:
+        last = start + entry.num_tokens - 1
+        scored = (0, 0)
+        if entry.sequence.wants_prompt_logprobs:
+            # The prompt's last token predicts an output token, so its row scores nothing.
+            prompt_left = len(entry.sequence.request.prompt_ids) - entry.sequence.num_computed
+            scored = (len(rows), min(entry.num_tokens, prompt_left - 1))
+            rows += range(start, last + 1)
+        elif entry.draws:
+            rows.append(last)
+        draw_rows += [len(rows) - 1] * len(entry.draws)
+        scored_rows.append(scored)
+        start = last + 1
+    return rows, draw_rows, scored_rows

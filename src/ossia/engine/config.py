@@ -1,0 +1,71 @@
+"""EngineConfig: how much memory and work the engine may take on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ossia.errors import ConfigError
+
+KVDtype = Literal["auto", "float16", "bfloat16", "float32", "float64"]
+_KV_DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Limits and switches of one engine.
+
+    Args:
+        page_size: Tokens in a page of the KV cache.
+        num_pages: Pages of the KV cache; None derives them from `kv_cache_bytes`.
+        kv_cache_bytes: Size of the KV cache; None takes a share of the device's memory.
+        kv_dtype: How keys and values are stored; "auto" is the model's dtype.
+        max_batch_tokens: Tokens that one forward pass computes at most.
+        max_sequences: Continuations that run side by side; further ones wait.
+        prefill_chunk: Prompt tokens of one sequence in one forward pass at most.
+        max_context: Prompt and output tokens of a request at most; None is the model's limit.
+        prefix_reuse: Whether prompts that start alike share what was computed once.
+        valid_token_ids_end: Ids from here on are never produced, because the tokenizer has no
+            token for these rows of the vocabulary; None allows every row.
+
+    Raises:
+        ConfigError: a value is out of range or two contradict each other.
+    """
+
+    page_size: int = 16
+    num_pages: int | None = None
+    kv_cache_bytes: int | None = None
+    kv_dtype: KVDtype = "auto"
+    max_batch_tokens: int = 2048
+    max_sequences: int = 64
+    prefill_chunk: int = 512
+    max_context: int | None = None
+    prefix_reuse: bool = True
+    valid_token_ids_end: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, optional in _INTEGER_FIELDS.items():
+            value = getattr(self, name)
+            if not (optional and value is None) and not (type(value) is int and value > 0):
+                raise ConfigError(f"{name} is {value!r}; it must be a positive integer")
+        if self.num_pages is not None and self.kv_cache_bytes is not None:
+            raise ConfigError("num_pages and kv_cache_bytes are both set; keep one")
+        if self.kv_dtype not in _KV_DTYPES:
+            raise ConfigError(f"kv_dtype is {self.kv_dtype!r}; known: {', '.join(_KV_DTYPES)}")
+        if self.max_batch_tokens < self.max_sequences:
+            raise ConfigError(
+                f"max_batch_tokens={self.max_batch_tokens} is below max_sequences="
+                f"{self.max_sequences}; every running sequence needs a token in each pass"
+            )
+
+
+_INTEGER_FIELDS = {  # name -> whether None is allowed
+    "page_size": False,
+    "num_pages": True,
+    "kv_cache_bytes": True,
+    "max_batch_tokens": False,
+    "max_sequences": False,
+    "prefill_chunk": False,
+    "max_context": True,
+    "valid_token_ids_end": True,
+}

@@ -1,0 +1,112 @@
+"""Runner: carries out a StepPlan. ModelRunner does so with one model on one device."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from ossia.cache.layout import KVLayout
+from ossia.cache.pool import KVPool
+from ossia.config import ModelConfig
+from ossia.engine.batch_builder import BatchBuilder, BuiltBatch
+from ossia.engine.config import EngineConfig
+from ossia.engine.kv_budget import num_pages
+from ossia.engine.plan import StepPlan, StepResult
+from ossia.engine.sampler import Sampler, score_prompt
+from ossia.engine.sequence import Sequence
+from ossia.errors import ConfigError
+from ossia.model.heads import CausalLM
+from ossia.types import TokenLogprob
+
+
+class Runner(Protocol):
+    """What the engine needs of whatever computes its plans.
+
+    Attributes:
+        model_config: Shape of the model.
+        num_pages: Size of its KV cache.
+    """
+
+    model_config: ModelConfig
+    num_pages: int
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        """Copy the pages that the plan's sequences list, compute, and draw tokens."""
+        ...
+
+    def release(self, sequence: Sequence) -> None:
+        """Forget what is kept for a sequence that has ended."""
+        ...
+
+
+class ModelRunner:
+    """Weights, KV cache, forward pass and sampler.
+
+    Args:
+        model: Where its parameters are, the cache will be.
+        config: Cache size and dtype, and the end of the valid token ids.
+
+    Raises:
+        ConfigError: the cache would be too small, or the valid ids exceed the vocabulary.
+    """
+
+    def __init__(self, model: CausalLM, config: EngineConfig) -> None:
+        weight = model.model.embed_tokens.weight
+        self.model_config = model.config
+        self._model = model
+        self._valid_end = _valid_end(config, model.config)
+        layout = KVLayout.of(model.config, config.page_size)
+        dtype = weight.dtype if config.kv_dtype == "auto" else getattr(torch, config.kv_dtype)
+        context = min(config.max_context or 2**62, model.config.max_position_embeddings)
+        self.num_pages = num_pages(config, layout, context, dtype.itemsize, weight.device)
+        self._pool = KVPool(layout, self.num_pages, dtype, weight.device)
+        self._builder = BatchBuilder(layout, self._pool, weight.device)
+        self._sampler = Sampler(weight.device)
+
+    @torch.inference_mode()
+    def execute(self, plan: StepPlan) -> StepResult:
+        """As Runner says."""
+        self._pool.copy([pair for entry in plan.entries for pair in _copies(entry.sequence)])
+        built = self._builder.build(plan)
+        logits = self._model(built.forward)  # (rows, vocab)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits[:, self._valid_end :] = -torch.inf
+        draws = plan.draws
+        rows = built.draw_rows
+        drawn = self._sampler.sample(_pick(logits, rows), draws) if draws else []
+        return StepResult(drawn, self._score_prompts(plan, built, logits))
+
+    def release(self, sequence: Sequence) -> None:
+        """As Runner says."""
+        self._sampler.release(sequence)
+
+    def _score_prompts(
+        self, plan: StepPlan, built: BuiltBatch, logits: torch.Tensor
+    ) -> list[list[TokenLogprob]]:
+        scores: list[list[TokenLogprob]] = []
+        for entry, (first, count) in zip(plan.entries, built.scored_rows, strict=True):
+            num_top = entry.sequence.request.sampling.prompt_logprobs
+            if count == 0 or num_top is None:
+                scores.append([])
+                continue
+            start = entry.sequence.num_computed + 1
+            targets = entry.sequence.token_ids[start : start + count]
+            scores.append(score_prompt(logits[first : first + count], targets, num_top))
+        return scores
+
+
+def _pick(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
+    return logits if rows == list(range(len(logits))) else logits[rows]
+
+
+def _copies(sequence: Sequence) -> list[tuple[int, int]]:
+    assert sequence.pages is not None, "planned sequences have pages"
+    return sequence.pages.copies
+
+
+def _valid_end(config: EngineConfig, model_config: ModelConfig) -> int:
+    end = config.valid_token_ids_end or model_config.vocab_size
+    if end > model_config.vocab_size:
+        raise ConfigError(f"valid_token_ids_end={end} exceeds vocab_size={model_config.vocab_size}")
+    return end

@@ -1,0 +1,237 @@
+"""Sampler: rows of logits to one token for each continuation, as each one's parameters say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ossia.engine.plan import Drawn
+from ossia.engine.randomness import uniform
+from ossia.engine.sequence import Sequence
+from ossia.kernels.sampling import (
+    allow_only,
+    draw,
+    draw_greedy,
+    penalise,
+    token_logprobs,
+    truncate,
+)
+from ossia.types import SamplingParams, TokenLogprob
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Tokens that a penalised continuation has seen: bool and float (vocab,)."""
+
+    in_prompt: torch.Tensor
+    output_counts: torch.Tensor
+
+
+class Sampler:
+    """Draws tokens; keeps what the penalties need between steps.
+
+    Args:
+        device: Where logits are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._seen: dict[Sequence, _Seen] = {}
+
+    def sample(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[Drawn]:
+        """One token for each continuation.
+
+        Args:
+            logits: (rows, vocab) of float32 or wider, as the model gave them; not changed.
+            sequences: The continuation of each row.
+        """
+        failed: dict[int, str] = {}
+        adjusted = self._adjust(logits, sequences, failed)
+        token_ids = self._draw(adjusted, sequences)
+        ids: list[int] = token_ids.tolist()
+        for row, peak in enumerate(adjusted.amax(dim=-1).tolist()):
+            if peak == -torch.inf:
+                failed.setdefault(row, "no token is allowed to come next")
+            elif not abs(peak) < torch.inf:
+                failed.setdefault(row, "the model produced logits that are not finite")
+        self._note(sequences, ids, failed)
+        logprobs = _logprobs(logits, token_ids, sequences)
+        return [
+            Drawn(None, error=failed[row])
+            if row in failed
+            else Drawn(token_id, logprob=logprobs.get(row))
+            for row, token_id in enumerate(ids)
+        ]
+
+    def release(self, sequence: Sequence) -> None:
+        """Forget a continuation that has ended."""
+        self._seen.pop(sequence, None)
+
+    def _adjust(
+        self, logits: torch.Tensor, sequences: list[Sequence], failed: dict[int, str]
+    ) -> torch.Tensor:
+        """Penalties, bias and masks. Rows without any cost nothing but a copy."""
+        if all(_is_plain(sequence) for sequence in sequences):
+            return logits
+        adjusted = self._penalise(logits.clone(), sequences)
+        for row, sequence in enumerate(sequences):
+            sampling = sequence.request.sampling
+            if sampling.logit_bias:
+                ids = torch.tensor(list(sampling.logit_bias), device=self._device)
+                values = list(sampling.logit_bias.values())
+                adjusted[row, ids] += torch.tensor(values, dtype=logits.dtype, device=self._device)
+            if sampling.stop_token_ids and sequence.num_outputs < sampling.min_tokens:
+                adjusted[row, list(sampling.stop_token_ids)] = -torch.inf
+            if sequence.request.make_mask is not None:
+                self._mask(adjusted[row], sequence, row, failed)
+        return adjusted
+
+    def _penalise(self, logits: torch.Tensor, sequences: list[Sequence]) -> torch.Tensor:
+        rows = [row for row, seq in enumerate(sequences) if _has_penalty(seq.request.sampling)]
+        if not rows:
+            return logits
+        vocab = logits.shape[1]
+        seen = [self._seen_by(sequences[row], vocab) for row in rows]
+        sampling = [sequences[row].request.sampling for row in rows]
+
+        def each(values: list[float]) -> torch.Tensor:
+            return torch.tensor(values, dtype=logits.dtype, device=self._device)
+
+        logits[rows] = penalise(
+            logits[rows],
+            torch.stack([one.in_prompt for one in seen]),
+            torch.stack([one.output_counts for one in seen]).to(logits.dtype),
+            each([params.repetition_penalty for params in sampling]),
+            each([params.presence_penalty for params in sampling]),
+            each([params.frequency_penalty for params in sampling]),
+        )
+        return logits
+
+    def _seen_by(self, sequence: Sequence, vocab: int) -> _Seen:
+        seen = self._seen.get(sequence)
+        if seen is None:
+            in_prompt = torch.zeros(vocab, dtype=torch.bool, device=self._device)
+            in_prompt[torch.tensor(sequence.request.prompt_ids, device=self._device)] = True
+            seen = _Seen(in_prompt, torch.zeros(vocab, device=self._device))
+            self._seen[sequence] = seen
+        return seen
+
+    def _mask(
+        self, row_logits: torch.Tensor, sequence: Sequence, row: int, failed: dict[int, str]
+    ) -> None:
+        """Rule out, in place, what the continuation's mask does not allow."""
+        try:
+            if sequence.num_outputs == 0 and sequence.request.make_mask is not None:
+                sequence.mask = sequence.request.make_mask(sequence.index)
+            allowed = None if sequence.mask is None else sequence.mask.allowed()
+        except Exception as error:  # whatever the caller's mask raises ends this one only
+            failed[row] = f"the token mask failed: {error!r}"
+            return
+        if allowed is not None:
+            size = -(-len(row_logits) // 8)
+            padded = bytearray(bytes(allowed[:size]).ljust(size, b"\0"))
+            bits = torch.frombuffer(padded, dtype=torch.uint8).to(self._device)
+            row_logits.copy_(allow_only(row_logits[None], bits[None])[0])
+
+    def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> torch.Tensor:
+        """int64 (rows,): greedy rows by argmax, the others by chance."""
+        rows = [row for row, seq in enumerate(sequences) if seq.request.sampling.temperature > 0]
+        if not rows:
+            return draw_greedy(logits)
+        chosen = [sequences[row] for row in rows]
+        sampling = [sequence.request.sampling for sequence in chosen]
+
+        def each(values: list[float], dtype: torch.dtype = logits.dtype) -> torch.Tensor:
+            return torch.tensor(values, dtype=dtype, device=self._device)
+
+        kept = truncate(
+            logits if len(rows) == len(sequences) else logits[rows],
+            each([params.temperature for params in sampling]),
+            each([params.top_k for params in sampling], torch.int64),
+            each([params.top_p for params in sampling]),
+            each([params.min_p for params in sampling]),
+        )
+        numbers = [uniform(seq.seed, seq.index, seq.num_outputs) for seq in chosen]
+        drawn = draw(kept, each(numbers, torch.float64))
+        if len(rows) == len(sequences):
+            return drawn
+        token_ids = draw_greedy(logits)
+        token_ids[rows] = drawn
+        return token_ids
+
+    def _note(self, sequences: list[Sequence], ids: list[int], failed: dict[int, str]) -> None:
+        """Tell penalties and masks what was drawn."""
+        for row, (sequence, token_id) in enumerate(zip(sequences, ids, strict=True)):
+            if row in failed:
+                continue
+            if (seen := self._seen.get(sequence)) is not None:
+                seen.output_counts[token_id] += 1
+            if sequence.mask is not None:
+                try:
+                    sequence.mask.accept(token_id)
+                except Exception as error:  # as above
+                    failed[row] = f"the token mask failed: {error!r}"
+
+
+def score_prompt(logits: torch.Tensor, token_ids: list[int], num_top: int) -> list[TokenLogprob]:
+    """Log-probabilities of prompt tokens.
+
+    Args:
+        logits: (rows, vocab) of the tokens before each.
+        token_ids: The prompt tokens, one for each row.
+        num_top: How many of the most likely ones to report beside each.
+    """
+    targets = torch.tensor(token_ids, device=logits.device)
+    num_top = min(num_top, logits.shape[1])
+    return _as_logprobs(token_ids, *token_logprobs(logits, targets, num_top))
+
+
+def _logprobs(
+    logits: torch.Tensor, token_ids: torch.Tensor, sequences: list[Sequence]
+) -> dict[int, TokenLogprob]:
+    """Row to log-probabilities, for the rows that ask for them."""
+    wanted = {
+        row: sequence.request.sampling.logprobs
+        for row, sequence in enumerate(sequences)
+        if sequence.request.sampling.logprobs is not None
+    }
+    if not wanted:
+        return {}
+    rows = list(wanted)
+    num_top = min(max(num for num in wanted.values() if num is not None), logits.shape[1])
+    chosen = token_ids[rows]
+    scored = _as_logprobs(chosen.tolist(), *token_logprobs(logits[rows], chosen, num_top))
+    return {
+        row: TokenLogprob(one.token_id, one.logprob, one.top[: wanted[row]])
+        for row, one in zip(rows, scored, strict=True)
+    }
+
+
+def _as_logprobs(
+    token_ids: list[int], chosen: torch.Tensor, top: torch.Tensor, top_ids: torch.Tensor
+) -> list[TokenLogprob]:
+    rows = zip(token_ids, chosen.tolist(), top.tolist(), top_ids.tolist(), strict=True)
+    return [
+        TokenLogprob(token_id, logprob, tuple(zip(best_ids, best, strict=True)))
+        for token_id, logprob, best, best_ids in rows
+    ]
+
+
+def _has_penalty(sampling: SamplingParams) -> bool:
+    return (
+        sampling.repetition_penalty != 1
+        or sampling.presence_penalty != 0
+        or sampling.frequency_penalty != 0
+    )
+
+
+def _is_plain(sequence: Sequence) -> bool:
+    """Whether the logits are used as they are."""
+    sampling = sequence.request.sampling
+    return not (
+        _has_penalty(sampling)
+        or sampling.logit_bias
+        or sequence.num_outputs < sampling.min_tokens
+        or sequence.request.make_mask is not None
+    )

@@ -1,0 +1,168 @@
+"""Sampling with plain torch operations."""
+
+from __future__ import annotations
+
+import torch
+
+_TOP_P_CANDIDATES = 512  # most distributions reach top-p within these; the rest are sorted whole
+_MIN_TEMPERATURE = 1e-30  # keeps (x - max) / temperature from being 0 / 0
+
+
+def penalise(
+    logits: torch.Tensor,
+    in_prompt: torch.Tensor,
+    output_counts: torch.Tensor,
+    repetition: torch.Tensor,
+    presence: torch.Tensor,
+    frequency: torch.Tensor,
+) -> torch.Tensor:
+    """Make tokens less likely that were seen before.
+
+    Repetition divides positive and multiplies negative logits of tokens in prompt or output (Keskar
+    et al. 2019, arXiv:1909.05858, section 4.1); presence is subtracted for tokens in the output,
+    frequency for each of their occurrences (OpenAI API reference).
+
+    Args:
+        logits: (rows, vocab).
+        in_prompt: bool (rows, vocab).
+        output_counts: (rows, vocab), occurrences in the output.
+        repetition: (rows,).
+        presence: (rows,).
+        frequency: (rows,).
+
+    Returns:
+        (rows, vocab), new.
+    """
+    in_output = output_counts > 0
+    factor = torch.where(logits > 0, 1.0 / repetition[:, None], repetition[:, None])
+    logits = torch.where(in_prompt | in_output, logits * factor, logits)
+    return logits - presence[:, None] * in_output - frequency[:, None] * output_counts
+
+
+def allow_only(logits: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+    """Rule out all tokens but those of a set.
+
+    Args:
+        logits: (rows, vocab).
+        bits: uint8 (rows, ceil(vocab / 8)): bit i % 8 of byte i // 8 is set if id i is allowed.
+
+    Returns:
+        (rows, vocab), new.
+    """
+    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    allowed = (bits[:, :, None] >> shifts & 1).flatten(1)[:, : logits.shape[1]].bool()
+    return logits.masked_fill(~allowed, -torch.inf)
+
+
+def truncate(
+    logits: torch.Tensor,
+    temperature: torch.Tensor,
+    top_k: torch.Tensor,
+    top_p: torch.Tensor,
+    min_p: torch.Tensor,
+) -> torch.Tensor:
+    """Sharpen by temperature, then keep the likely tokens only.
+
+    In this order, each on what the one before has left: the top_k most likely; the smallest set of
+    most likely tokens whose probability reaches top_p (Holtzman et al. 2020, arXiv:1904.09751);
+    those at least min_p times as likely as the most likely (Nguyen et al. 2024, arXiv:2407.01082).
+    Tokens as likely as the last one kept are kept, too, so that order among equals plays no part.
+
+    Args:
+        logits: (rows, vocab).
+        temperature: (rows,), above 0.
+        top_k: int64 (rows,); 0 keeps all.
+        top_p: (rows,); 1 keeps all.
+        min_p: (rows,); 0 keeps all.
+
+    Returns:
+        (rows, vocab), new, with a maximum of 0 in each row and -inf for what is not kept.
+    """
+    peak = logits.amax(dim=-1, keepdim=True)
+    logits = (logits - peak) / temperature.clamp(min=_MIN_TEMPERATURE)[:, None]
+    vocab = logits.shape[1]
+    largest_k = int(top_k.max()) if len(top_k) else 0
+    if largest_k:
+        k = torch.where(top_k == 0, vocab, top_k).clamp(max=vocab)
+        best = logits.topk(min(largest_k, vocab), dim=-1).values  # (rows, largest_k)
+        last = (k - 1).clamp(max=best.shape[1] - 1)
+        threshold = best.gather(1, last[:, None]).masked_fill((k == vocab)[:, None], -torch.inf)
+        logits = logits.masked_fill(logits < threshold, -torch.inf)
+    if bool((top_p < 1).any()):
+        logits = logits.masked_fill(logits < _top_p_threshold(logits, top_p), -torch.inf)
+    if bool((min_p > 0).any()):
+        logits = logits.masked_fill(logits < min_p.log()[:, None], -torch.inf)
+    return logits
+
+
+def draw(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Invert the distribution function, tokens in the order of their ids.
+
+    Args:
+        logits: (rows, vocab). A row without a finite maximum gives an arbitrary id.
+        uniform: float64 (rows,) in [0, 1).
+
+    Returns:
+        int64 (rows,): the first id at which the cumulated probability exceeds `uniform`.
+    """
+    probs = (logits - logits.amax(dim=-1, keepdim=True)).exp()
+    cumulated = probs.cumsum(dim=-1, dtype=torch.float64)
+    # Rounding may carry the product up to the total, which no id exceeds: stay below it.
+    total = cumulated[:, -1]
+    target = torch.minimum(uniform * total, total.nextafter(torch.zeros_like(total)))
+    ids = torch.searchsorted(cumulated, target[:, None], right=True).squeeze(1)
+    return ids.clamp(max=logits.shape[1] - 1)
+
+
+def draw_greedy(logits: torch.Tensor) -> torch.Tensor:
+    """The most likely token of each row, the lowest id among equals.
+
+    Args:
+        logits: (rows, vocab).
+
+    Returns:
+        int64 (rows,).
+    """
+    return logits.argmax(dim=-1)
+
+
+def token_logprobs(
+    logits: torch.Tensor, token_ids: torch.Tensor, num_top: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-probabilities of given tokens, and the most likely ones beside them.
+
+    Args:
+        logits: (rows, vocab).
+        token_ids: int64 (rows,).
+        num_top: How many of the most likely tokens to report, at most vocab.
+
+    Returns:
+        (rows,) of the given tokens; (rows, num_top) of the most likely, best first; their ids.
+    """
+    normaliser = logits.logsumexp(dim=-1, keepdim=True)
+    chosen = logits.gather(1, token_ids[:, None]) - normaliser
+    top = logits.topk(num_top, dim=-1)
+    return chosen.squeeze(1), top.values - normaliser, top.indices
+
+
+def _top_p_threshold(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """(rows, 1): the smallest logit of the smallest set that reaches top_p."""
+    target = top_p[:, None] * logits.exp().sum(dim=-1, keepdim=True)
+    threshold = logits.new_full(target.shape, -torch.inf)
+    best = logits.topk(min(_TOP_P_CANDIDATES, logits.shape[1]), dim=-1).values
+    within = _border(best, target)
+    reached = best.exp().sum(dim=-1, keepdim=True) >= target
+    threshold = torch.where(reached, within, threshold)
+    rest = (~reached & (top_p < 1)[:, None]).squeeze(1).nonzero().squeeze(1)
+    if len(rest):
+        ordered = logits[rest].sort(dim=-1, descending=True).values
+        threshold[rest] = _border(ordered, target[rest])
+    return threshold.masked_fill((top_p >= 1)[:, None], -torch.inf)
+
+
+def _border(ordered: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(rows, 1): the logit at which cumulated weights of a descending row reach the target."""
+    weights = ordered.exp()
+    before = weights.cumsum(dim=-1) - weights  # weight of all that are more likely
+    num_kept = (before < target).sum(dim=-1, keepdim=True)
+    return ordered.gather(1, (num_kept - 1).clamp(min=0))
