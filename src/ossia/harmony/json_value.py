@@ -1,7 +1,8 @@
 """Json: what a JSON document can hold, as a type, and its compact text.
 
 The text is that of Rust's serde_json, which wrote what the model was trained on; it differs from
-Python's in how it writes floating-point numbers and integers of more than 64 bits.
+Python's in how it writes floating-point numbers and integers of more than 64 bits. (serde_json may
+misread the last of 17 digits of a float; that is not imitated.)
 """
 
 from __future__ import annotations

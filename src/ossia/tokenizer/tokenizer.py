@@ -23,7 +23,7 @@ _ID_OF_SPECIAL: Final = {text: token_id for token_id, text in special.SPECIAL_TO
 
 
 class Tokenizer:
-    """The o200k_harmony tokenizer. Safe to share between threads: nothing in it changes.
+    """The o200k_harmony tokenizer. Safe to share between threads.
 
     Args:
         backend: A byte-level BPE tokenizer; from here on it belongs to this object.
@@ -35,6 +35,8 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
+        # A memory of `_look_up`; threads may race to write the same value.
+        self._bytes_of: dict[int, bytes] = {}
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Tokenizer:
@@ -113,6 +115,12 @@ class Tokenizer:
         Raises:
             RequestError: the id is not in the vocabulary.
         """
+        known = self._bytes_of.get(token_id)
+        if known is None:
+            known = self._bytes_of[token_id] = self._look_up(token_id)
+        return known
+
+    def _look_up(self, token_id: int) -> bytes:
         name = special.SPECIAL_TOKENS.get(token_id)
         if name is not None:
             return name.encode()
