@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from ossia.engine.core import EngineCore
 from ossia.engine.results import RequestResult
@@ -45,7 +45,7 @@ class SyncEngine:
                 self._leave(request_id)
         return list(results.values())
 
-    def stream(self, request: Request) -> Iterator[TokenOutput]:
+    def stream(self, request: Request) -> Generator[TokenOutput, None, None]:
         """Run one request, each output as it comes; closing the iterator aborts it.
 
         The request is queued when the first output is asked for. Several streams may be open at
@@ -57,7 +57,7 @@ class SyncEngine:
         self.core.validate(request)
         return self._stream(request)
 
-    def _stream(self, request: Request) -> Iterator[TokenOutput]:
+    def _stream(self, request: Request) -> Generator[TokenOutput, None, None]:
         self._submit(request)
         try:
             yield from self._until_finished(request.request_id, request.sampling.n)
