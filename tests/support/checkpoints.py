@@ -104,6 +104,6 @@ def edit_header(path: Path, edit: Callable[[Header], None]) -> None:
 
 
 def edit_json(path: Path, **changes: object) -> None:
-    """Set keys of a JSON file; None removes one."""
+    """Set keys of a JSON file; an Ellipsis removes one."""
     raw = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in raw.items() if value is not None}))
+    path.write_text(json.dumps({key: value for key, value in raw.items() if value is not ...}))

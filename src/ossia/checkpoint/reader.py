@@ -16,9 +16,13 @@ from ossia.checkpoint.spec import TensorSpec, tensor_specs
 from ossia.config import ModelConfig
 from ossia.errors import CheckpointError
 
-_EXPERT_SUFFIXES = {
-    "hf": (".experts.gate_up_proj_blocks", ".experts.gate_up_proj"),
-    "original": (".mlp1_weight.blocks", ".mlp1_weight"),
+_PACKED_EXPERTS = {
+    "hf": (".gate_up_proj_blocks", ".down_proj_blocks"),
+    "original": (".mlp1_weight.blocks", ".mlp2_weight.blocks"),
+}
+_DENSE_EXPERTS = {
+    "hf": (".experts.gate_up_proj", ".experts.down_proj"),
+    "original": (".mlp1_weight", ".mlp2_weight"),
 }
 
 
@@ -177,9 +181,8 @@ def _settle_expert_format(
     found: CheckpointFolder, layout: Layout, owners: dict[str, SafetensorsFile]
 ) -> ModelConfig:
     """The config, once it and the files agree on how experts are stored."""
-    packed_suffix, dense_suffix = _EXPERT_SUFFIXES[layout]
-    packed = next((name for name in owners if name.endswith(packed_suffix)), None)
-    dense = next((name for name in owners if name.endswith(dense_suffix)), None)
+    packed = next((name for name in owners if name.endswith(_PACKED_EXPERTS[layout])), None)
+    dense = next((name for name in owners if name.endswith(_DENSE_EXPERTS[layout])), None)
 
     def fault(name: str, message: str) -> CheckpointError:
         return CheckpointError(message, file=owners[name].path, tensor=name)

@@ -110,7 +110,7 @@ def _read_header(path: Path, size: int, file: BinaryIO) -> bytes:
     length = int.from_bytes(length_bytes, "little")
     if length > _MAX_HEADER:
         raise CheckpointError(
-            f"is no safetensors file: a header of {length} bytes is announced", file=path
+            "is no safetensors file: its header length is absurd; download it again", file=path
         )
     if length > size - _LENGTH_BYTES:
         raise CheckpointError(
@@ -124,9 +124,11 @@ def _parse_entries(path: Path, header: bytes, data_size: int) -> dict[str, Tenso
         raw = json.loads(header, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0] if isinstance(error, ValueError) else "nested too deep"
-        raise CheckpointError(f"has an unreadable header: {reason}", file=path) from error
+        raise CheckpointError(
+            f"has an unreadable header ({reason}); download it again", file=path
+        ) from error
     if not isinstance(raw, dict):
-        raise CheckpointError("has a header that is no JSON object", file=path)
+        raise CheckpointError("has a header that is no JSON object; download it again", file=path)
     raw.pop("__metadata__", None)
     entries = {name: _parse_entry(path, name, fields) for name, fields in raw.items()}
     _check_data(path, entries, data_size)
@@ -169,20 +171,22 @@ def _are_counts(value: Any) -> TypeGuard[list[int]]:  # noqa: ANN401
 
 def _check_data(path: Path, entries: dict[str, TensorEntry], data_size: int) -> None:
     """The tensors must tile the data: no gap, no overlap, nothing beyond the end."""
+    in_order = sorted(entries.values(), key=lambda entry: (entry.begin, entry.end))
+    beyond = next((entry for entry in in_order if entry.end > data_size), None)
+    if beyond is not None:
+        raise CheckpointError(
+            f"ends at byte {beyond.end} of {data_size}: the file is truncated; download it again",
+            file=path,
+            tensor=beyond.name,
+        )
     position = 0
-    for entry in sorted(entries.values(), key=lambda entry: (entry.begin, entry.end)):
-        if entry.end > data_size:
-            raise CheckpointError(
-                f"ends at byte {entry.end} of {data_size}: the file is truncated; "
-                "download it again",
-                file=path,
-                tensor=entry.name,
-            )
+    for entry in in_order:
         if entry.begin != position:
             what = "overlaps the tensor before it" if entry.begin < position else "follows a gap"
-            raise CheckpointError(f"data {what}", file=path, tensor=entry.name)
+            raise CheckpointError(f"data {what}; download it again", file=path, tensor=entry.name)
         position = entry.end
     if position != data_size:
         raise CheckpointError(
-            f"has {data_size - position} bytes that belong to no tensor", file=path
+            f"has {data_size - position} bytes that belong to no tensor; download it again",
+            file=path,
         )
