@@ -190,8 +190,8 @@ def _settle_expert_format(
     if packed is not None and owners[packed].entries[packed].dtype != "U8":
         raise fault(
             packed,
-            "holds plain floats under the name of MXFP4 blocks, as some versions of transformers "
-            "save them; its scales are lost, convert the source again",
+            "holds plain floats under the name of MXFP4 blocks, as transformers 5 saves dequantised "
+            "models; make it again from its source with `ossia convert`",
         )
     if packed is not None and dense is not None:
         raise fault(dense, "is dense while other experts are MXFP4; a checkpoint has one format")

@@ -1,0 +1,139 @@
+"""transformers reads what we write, and we read what transformers writes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+from ossia.checkpoint.convert import convert, converted_tensors, dequantize_experts
+from ossia.checkpoint.reader import open_checkpoint
+from ossia.config import ModelConfig, RopeScaling
+from ossia.errors import CheckpointError
+from support.checkpoints import edit_json, tiny_config, write_tiny
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+DENSE = tiny_config(expert_format="dense")
+
+
+def load_theirs(folder: Path, **options: object) -> transformers.GptOssForCausalLM:
+    """Load with transformers and insist that every tensor found its place."""
+    model, report = transformers.GptOssForCausalLM.from_pretrained(
+        folder, output_loading_info=True, **options
+    )
+    assert not any(report.values()), report
+    return model
+
+
+def assert_same_tensors(theirs: dict[str, torch.Tensor], ours: dict[str, torch.Tensor]) -> None:
+    assert theirs.keys() == ours.keys()
+    for name, tensor in ours.items():
+        assert theirs[name].dtype == tensor.dtype, name
+        assert torch.equal(theirs[name], tensor), name
+
+
+@pytest.mark.parametrize("max_shard_bytes", [30_000, 5_000_000_000])
+def test_transformers_reads_our_mxfp4(tmp_path, max_shard_bytes):
+    config = tiny_config(pad_token_id=1, eos_token_id=2)
+    folder = write_tiny(tmp_path / "it", config, max_shard_bytes=max_shard_bytes)
+    theirs = load_theirs(
+        folder,
+        quantization_config=transformers.Mxfp4Config(dequantize=True),
+        dtype=torch.bfloat16,
+    )
+    dense = tiny_config(pad_token_id=1, eos_token_id=2, expert_format="dense")
+    ours = dict(converted_tensors(open_checkpoint(folder), dense))
+    assert_same_tensors(theirs.state_dict(), ours)
+    assert theirs.generation_config.do_sample
+    assert theirs.generation_config.eos_token_id == 2
+
+
+def test_transformers_reads_our_dense_experts(tmp_path):
+    packed = write_tiny(tmp_path / "packed")
+    folder = convert(packed, tmp_path / "dense", experts="dense")
+    theirs = load_theirs(folder)
+    assert_same_tensors(theirs.state_dict(), dict(open_checkpoint(folder).items()))
+
+
+@pytest.mark.parametrize(
+    "scaling", [RopeScaling(), RopeScaling(factor=4.0, truncate=True), RopeScaling(factor=1.0)]
+)
+def test_transformers_reads_our_config(tmp_path, scaling):
+    config = tiny_config(expert_format="dense", rope_scaling=scaling, rope_theta=10_000.0)
+    folder = write_tiny(tmp_path / "ours", config)
+    theirs = transformers.GptOssConfig.from_pretrained(folder)
+    theirs.save_pretrained(tmp_path / "theirs")
+    raw = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    assert ModelConfig.from_dict(raw) == config
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("max_shard_size", ["30KB", "5GB"])
+def test_we_read_what_transformers_writes(tmp_path, dtype, max_shard_size):
+    theirs = transformers.GptOssForCausalLM(transformers.GptOssConfig(**DENSE.to_hf())).to(dtype)
+    theirs.save_pretrained(tmp_path, max_shard_size=max_shard_size)
+    checkpoint = open_checkpoint(tmp_path)
+    assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (max_shard_size == "30KB")
+    assert checkpoint.config == DENSE
+    assert_same_tensors(theirs.state_dict(), dict(checkpoint.items()))
+
+
+def test_rope_keys_of_old_and_new_transformers(tmp_path):
+    transformers.GptOssForCausalLM(transformers.GptOssConfig(**DENSE.to_hf())).save_pretrained(
+        tmp_path
+    )
+    raw = json.loads((tmp_path / "config.json").read_text())
+    new = raw["rope_parameters"]
+    assert "rope_theta" not in raw
+    edit_json(
+        tmp_path / "config.json",
+        rope_parameters=...,
+        rope_theta=new["rope_theta"],
+        rope_scaling={key: value for key, value in new.items() if key != "rope_theta"},
+    )
+    assert open_checkpoint(tmp_path).config == DENSE
+
+
+def test_we_read_mxfp4_as_transformers_does(tmp_path):
+    """A folder made without our writer, of random codes and a wide range of scales."""
+    config = tiny_config()
+    generator = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        dense = transformers.GptOssForCausalLM(transformers.GptOssConfig(**DENSE.to_hf()))
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in dense.state_dict().items():
+        if tensor.dim() == 3:
+            experts, columns, rows = tensor.shape
+            shape = (experts, rows, columns // 32)
+            blocks = torch.randint(0, 256, (*shape, 16), generator=generator)
+            state[f"{name}_blocks"] = blocks.byte()
+            state[f"{name}_scales"] = torch.randint(90, 160, shape, generator=generator).byte()
+        else:
+            state[name] = torch.randn(tensor.shape, generator=generator).bfloat16()
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    theirs = transformers.GptOssConfig(
+        **DENSE.to_hf(), quantization_config=transformers.Mxfp4Config().to_dict()
+    )
+    theirs.save_pretrained(tmp_path)
+    checkpoint = open_checkpoint(tmp_path)
+    assert checkpoint.config == config
+    assert_same_tensors(state, dict(checkpoint.items()))
+    for name in [name for name in state if name.endswith("_blocks")]:
+        blocks, scales = state[name], state[name.replace("blocks", "scales")]
+        expected = convert_moe_packed_tensors(blocks, scales, dtype=torch.bfloat16)
+        assert torch.equal(dequantize_experts(blocks, scales), expected)
+
+
+def test_transformers_mislabelled_experts_are_noticed(tmp_path):
+    """transformers 5.23 saves a dequantised model under the names of the packed tensors."""
+    source = write_tiny(tmp_path / "source")
+    mxfp4 = transformers.Mxfp4Config(dequantize=True)
+    theirs = load_theirs(source, quantization_config=mxfp4, dtype=torch.bfloat16)
+    theirs.save_pretrained(tmp_path / "target")
+    with pytest.raises(CheckpointError, match="under the name of MXFP4 blocks"):
+        open_checkpoint(tmp_path / "target")
