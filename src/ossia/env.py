@@ -5,8 +5,8 @@
 | `OSSIA_CACHE` | absolute folder for what Ossia unpacks or builds    | `$XDG_CACHE_HOME/ossia`, else |
 |               |                                                     | `~/.cache/ossia`              |
 | `OSSIA_DEBUG` | 1: the command line shows tracebacks of errors      | 0                             |
-| `OSSIA_LOG`   | what the command line logs: debug, info, warning,   | warning                       |
-|               | error                                               |                               |
+| `OSSIA_LOG`   | what the command line logs: debug, info, warning    | nothing                       |
+|               | or error                                            |                               |
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def debug(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get("OSSIA_DEBUG", "") not in ("", "0")
 
 
-def log_level(environ: Mapping[str, str] = os.environ) -> str:
-    """From which level on the command line logs.
+def log_level(environ: Mapping[str, str] = os.environ) -> str | None:
+    """From which level on the command line logs; None logs nothing.
 
     Raises:
         ConfigError: OSSIA_LOG names no level.
     """
-    level = environ.get("OSSIA_LOG", "").lower() or "warning"
-    if level not in _LOG_LEVELS:
+    level = environ.get("OSSIA_LOG", "").lower() or None
+    if level is not None and level not in _LOG_LEVELS:
         raise ConfigError(f"OSSIA_LOG={level!r} is not one of {', '.join(_LOG_LEVELS)}")
     return level

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ossia import __version__, env
-from ossia.cli import convert, doctor, inspect, pull
+from ossia.cli import chat, convert, doctor, generate, inspect, pull, run
 from ossia.cli.errors import exit_code_of
 from ossia.cli.output import Output
 from ossia.log import show_log
@@ -23,6 +23,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("run")(run.run)
+app.command("chat")(chat.chat)
+app.command("generate")(generate.generate)
 app.command("pull")(pull.pull)
 app.command("inspect")(inspect.inspect)
 app.command("convert")(convert.convert)
@@ -45,7 +48,8 @@ def _ossia(
     ] = False,
 ) -> None:
     del version  # its callback has answered
-    show_log(env.log_level())
+    if (level := env.log_level()) is not None:
+        show_log(level)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

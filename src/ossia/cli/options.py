@@ -35,8 +35,9 @@ _MODEL_HELP = (
 )
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP)]
+ChatModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP)]
 FirstWord = Annotated[
-    str | None, typer.Argument(metavar="[MODEL]", help=f"{_MODEL_HELP} Left out: demo.")
+    str | None, typer.Argument(metavar="MODEL", help=f"{_MODEL_HELP} Left out: demo.")
 ]
 SecondWord = Annotated[
     str | None, typer.Argument(metavar="PROMPT|-", help="The text, or - to read standard input.")
@@ -60,7 +61,7 @@ SeedOption = Annotated[
     int | None, typer.Option("--seed", "-s", help="Makes the answer repeatable.")
 ]
 StopOption = Annotated[
-    list[str] | None, typer.Option("--stop", help="End the answer before this text; repeatable.")
+    list[str] | None, typer.Option("--stop", metavar="TEXT", help="End the answer before this text; repeatable.")
 ]
 ShowReasoningOption = Annotated[
     bool, typer.Option("--show-reasoning", "-r", help="Print the reasoning before the answer.")

@@ -1,0 +1,141 @@
+"""Answer: everything between a question and the end of its answer, without any waiting.
+
+It asks for prompts to be run and tools to be called, and takes in what comes of them. Who runs
+them, and whether by waiting or by awaiting, is the business of `conversation`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ossia.api.events import Done, Ending, Event, ToolCall, ToolResult, Usage
+from ossia.api.tools import Tool, result_message
+from ossia.api.turn import Turn
+from ossia.errors import RequestError
+from ossia.harmony import Conversation, Message, Renderer
+from ossia.tokenizer import Tokenizer, special
+from ossia.types import FinishReason, Request, SamplingParams, TokenOutput
+
+_STOP_TOKENS = (*special.ACTION_STOP_TOKENS, special.ENDOFTEXT)
+_MAX_TURNS = 64  # a model that calls tools for ever is stopped here
+
+
+class Answer:
+    """One answer in the making.
+
+    Args:
+        tokenizer: Of the model.
+        messages: The conversation so far, its last message being what is to be answered.
+        sampling: For each turn; `max_tokens` is for the whole answer.
+        stop: Strings that end the text for the user.
+        tools: Those that have a function are run, and the model goes on with the result.
+
+    Raises:
+        RequestError: more than one continuation is asked for, or a stop string is empty.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Message],
+        sampling: SamplingParams,
+        stop: Sequence[str],
+        tools: Sequence[Tool],
+    ) -> None:
+        if sampling.n != 1:
+            raise RequestError("a conversation goes on in one way only; ask n times", field="n")
+        self._id = f"answer-{uuid.uuid4().hex}"
+        self._tokenizer = tokenizer
+        self._renderer = Renderer(tokenizer)
+        self._history = list(messages)
+        self._num_given = len(messages)
+        self._sampling = replace(
+            sampling, stop_token_ids=tuple({*sampling.stop_token_ids, *_STOP_TOKENS})
+        )
+        self._stop = stop
+        self._tools = {tool.recipient: tool for tool in tools}
+        self._runs_tools = any(tool.function is not None for tool in tools)
+        self._usage = Usage()
+        self._num_turns = 0
+        self._turn = self._new_turn(0)
+        self._ending: Ending | None = None
+
+    def next_request(self) -> Request | None:
+        """The prompt to run next; None once the answer is complete.
+
+        Raises:
+            HarmonyError: a message cannot be written in the format.
+        """
+        if self._ending is not None:
+            return None
+        conversation = Conversation(self._history)
+        prompt = self._renderer.render_conversation_for_completion(conversation)
+        self._num_turns += 1
+        self._turn = self._new_turn(len(prompt))
+        return Request(
+            request_id=f"{self._id}-{self._num_turns}",
+            prompt_ids=tuple(prompt),
+            sampling=replace(self._sampling, max_tokens=self._tokens_left()),
+        )
+
+    @property
+    def turn_over(self) -> bool:
+        """Whether the engine need not go on with the request."""
+        return self._turn.over
+
+    def push(self, output: TokenOutput) -> Iterator[Event]:
+        """Take in one output of the request.
+
+        Raises:
+            EngineClosedError: the engine failed.
+        """
+        return self._turn.push(output)
+
+    def end_turn(self) -> Iterator[Event]:
+        """The request has ended, or is no longer listened to."""
+        yield from self._turn.finish()
+        self._history += self._turn.messages
+        self._usage += self._turn.usage
+        if self.call_to_run() is None:
+            self._ending = self._why_ended()
+
+    def call_to_run(self) -> tuple[ToolCall, Tool | None] | None:
+        """The tool call that the next turn waits for, with the tool if there is one of that name.
+
+        None if there is no call, or it is for the caller to run.
+        """
+        call = self._turn.call
+        if call is None or not self._runs_tools or self._num_turns >= _MAX_TURNS:
+            return None
+        tool = self._tools.get(call.recipient)
+        if tool is not None and tool.function is None:
+            return None
+        return call, tool
+
+    def add_result(self, call: ToolCall, result: ToolResult) -> None:
+        """Take in what a tool gave."""
+        self._history.append(result_message(call, result, self._history[-1].channel))
+        if self._tokens_left() == 0:
+            self._ending = Ending.LENGTH
+
+    def done(self) -> Done:
+        """The last event of a complete answer."""
+        assert self._ending is not None, "next_request has more to run"
+        gained = tuple(self._history[self._num_given :])
+        return Done(finish_reason=self._ending, usage=self._usage, messages=gained)
+
+    def _new_turn(self, prompt_len: int) -> Turn:
+        call_id = f"call_{uuid.uuid4().hex}"
+        return Turn(self._tokenizer, prompt_len=prompt_len, stop=self._stop, call_id=call_id)
+
+    def _tokens_left(self) -> int | None:
+        most = self._sampling.max_tokens
+        return None if most is None else max(0, most - self._usage.output_tokens)
+
+    def _why_ended(self) -> Ending:
+        if self._turn.call is not None:
+            return Ending.TOOL_CALLS
+        reason = self._turn.finish_reason or FinishReason.STOP
+        return Ending(reason.value)

@@ -1,0 +1,94 @@
+"""Tool: a function that a model may call, and how it is run."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ossia.api.events import ToolCall, ToolResult
+from ossia.harmony import Author, Message, Role, TextContent, ToolDescription
+
+_NAMESPACE = "functions."
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model is told of.
+
+    Args:
+        description: What the model is told.
+        function: Called with the model's arguments by name, and may be a coroutine function where
+            the answer is awaited. None hands the call to whoever consumes the answer.
+    """
+
+    description: ToolDescription
+    function: Callable[..., Any] | None = None
+
+    @property
+    def recipient(self) -> str:
+        """How the model addresses it."""
+        return _NAMESPACE + self.description.name
+
+
+def function_name(recipient: str) -> str:
+    """The developer's name of a function; built-in tools keep their namespace."""
+    return recipient.removeprefix(_NAMESPACE)
+
+
+def run_tool(tool: Tool | None, call: ToolCall) -> ToolResult:
+    """Call a tool's function.
+
+    Whatever goes wrong becomes the result: the model is the one who can do better.
+
+    Args:
+        tool: The tool that has a function, or None if the model called one that does not exist.
+        call: What the model wrote.
+    """
+    try:
+        value = _begin(tool, call)
+        if inspect.isawaitable(value):
+            raise TypeError(f"{call.name} must be awaited; use the asynchronous front")
+        return _result(call, value)
+    except Exception as error:
+        return _failure(call, error)
+
+
+async def run_tool_async(tool: Tool | None, call: ToolCall) -> ToolResult:
+    """The same, awaiting what the function gives if it can be awaited."""
+    try:
+        value = _begin(tool, call)
+        return _result(call, await value if inspect.isawaitable(value) else value)
+    except Exception as error:
+        return _failure(call, error)
+
+
+def result_message(call: ToolCall, result: ToolResult, channel: str | None) -> Message:
+    """A result as the model reads it, on the channel of the call."""
+    return Message(
+        Author(Role.TOOL, call.recipient),
+        [TextContent(result.output)],
+        channel=channel,
+        recipient=Role.ASSISTANT.value,
+    )
+
+
+def _begin(tool: Tool | None, call: ToolCall) -> object:
+    if tool is None or tool.function is None:
+        raise LookupError(f"there is no tool named {call.name}")
+    arguments = json.loads(call.arguments or "{}")
+    if not isinstance(arguments, dict):
+        raise TypeError("the arguments must be a JSON object")
+    return tool.function(**arguments)
+
+
+def _result(call: ToolCall, value: object) -> ToolResult:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return ToolResult(call.call_id, call.name, text)
+
+
+def _failure(call: ToolCall, error: Exception) -> ToolResult:
+    text = f"Error: {type(error).__name__}: {error}"
+    return ToolResult(call.call_id, call.name, text, failed=True)

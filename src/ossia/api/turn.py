@@ -1,0 +1,141 @@
+"""Turn: one run of the model in an answer, from drawn tokens to events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from ossia.api.events import (
+    Event,
+    MessageDone,
+    ReasoningDelta,
+    TextDelta,
+    TokenDrawn,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from ossia.api.stop import StopStrings
+from ossia.api.tools import function_name
+from ossia.errors import EngineClosedError
+from ossia.harmony import Channel, Header, Message, Role, StreamParser, TextContent
+from ossia.harmony import events as parsed
+from ossia.tokenizer import Tokenizer
+from ossia.types import FinishReason, TokenOutput
+
+
+class Turn:
+    """Reads the engine's outputs for one prompt; never fails on what the model writes.
+
+    Args:
+        tokenizer: Gives tokens their text.
+        prompt_len: Tokens of the prompt.
+        stop: Strings that end the text for the user. They are looked for neither in reasoning
+            nor in tool calls.
+        call_id: For the tool call in which the turn may end.
+
+    Attributes:
+        usage: Token counts so far.
+        messages: Messages that are complete, or were cut off.
+        call: The tool call that ended the turn.
+        finish_reason: Why the engine stopped; None while it runs.
+        over: Nothing more is wanted of the engine.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, *, prompt_len: int, stop: Sequence[str], call_id: str
+    ) -> None:
+        self.usage = Usage(input_tokens=prompt_len)
+        self.messages: list[Message] = []
+        self.call: ToolCall | None = None
+        self.finish_reason: FinishReason | None = None
+        self.over = False
+        self._parser = StreamParser(tokenizer)
+        self._header: Header | None = None
+        self._stop_strings = tuple(stop)
+        self._stop = StopStrings(stop)
+        self._shown: list[str] = []
+        self._call_id = call_id
+
+    def push(self, output: TokenOutput) -> Iterator[Event]:
+        """What one token brings about.
+
+        Raises:
+            EngineClosedError: the engine failed.
+        """
+        if output.finish_reason is FinishReason.ERROR:
+            raise EngineClosedError(f"the engine failed: {output.error}")
+        self.finish_reason = output.finish_reason
+        self.over = output.finish_reason is not None
+        self.usage = replace(self.usage, cached_tokens=output.cached_tokens)
+        if output.token_id is None:
+            return
+        yield TokenDrawn(output.token_id, output.logprob)
+        before = self._parser.header
+        events = self._parser.push(output.token_id)
+        is_reasoning = (
+            before is not None
+            and self._parser.header is before
+            and before.channel == Channel.ANALYSIS
+            and not before.calls_tool
+        )
+        self.usage += Usage(output_tokens=1, reasoning_tokens=int(is_reasoning))
+        yield from self._translate(events, complete=True)
+
+    def finish(self) -> Iterator[Event]:
+        """What is left once the engine has ended, or is no longer listened to."""
+        yield from self._translate(self._parser.finish(), complete=False)
+
+    def _translate(self, events: Iterable[parsed.Event], *, complete: bool) -> Iterator[Event]:
+        for event in events:
+            match event:
+                case parsed.MessageStart(header):
+                    self._begin_message(header)
+                case parsed.MessageEnd(message):
+                    yield from self._end_message(message, complete=complete)
+                case _ if not self._is_own:
+                    continue
+                case parsed.ReasoningDelta(text):
+                    yield ReasoningDelta(text)
+                case parsed.ToolCallDelta(text):
+                    yield ToolCallDelta(function_name(self._recipient), text)
+                case parsed.TextDelta(text):
+                    yield from self._show(self._stop.push(text))
+                    self.over |= self._stop.found is not None
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether the message is the assistant's, not one that it puts in another's mouth."""
+        return self._header is not None and self._header.author.role is Role.ASSISTANT
+
+    @property
+    def _recipient(self) -> str:
+        return (self._header.recipient if self._header is not None else None) or ""
+
+    def _begin_message(self, header: Header) -> None:
+        self._header = header
+        self._stop, self._shown = StopStrings(self._stop_strings), []
+        # When it goes on in another's name, its own turn is over.
+        self.over |= not self._is_own
+
+    def _show(self, text: str) -> Iterator[Event]:
+        if text:
+            self._shown.append(text)
+            preamble = self._header is not None and self._header.channel == Channel.COMMENTARY
+            yield TextDelta(text, preamble=preamble)
+
+    def _end_message(self, message: Message, *, complete: bool) -> Iterator[Event]:
+        yield from self._show(self._stop.flush())
+        if self._stop.found is not None:
+            message.content = [TextContent("".join(self._shown))]
+        cut_off_in_header = not message.text and not complete
+        if cut_off_in_header or not self._is_own:
+            return
+        self.messages.append(message)
+        yield MessageDone(message)
+        if complete and self._header is not None and self._header.calls_tool:
+            # Whatever token ended the call: the model has no more to say before the result.
+            name = function_name(self._recipient)
+            self.call = ToolCall(self._call_id, name, message.text, self._recipient)
+            self.over = True
+            yield self.call
