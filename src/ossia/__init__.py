@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ossia.api.causal_lm import GptOssForCausalLM as GptOssForCausalLM
     from ossia.config import ModelConfig as ModelConfig
     from ossia.types import SamplingParams as SamplingParams
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "GptOssForCausalLM": "ossia.api.causal_lm",
     "ModelConfig": "ossia.config",
     "SamplingParams": "ossia.types",
 }
-__all__ = ["ModelConfig", "SamplingParams", "__version__"]
+__all__ = ["GptOssForCausalLM", "ModelConfig", "SamplingParams", "__version__"]
 
 
 def __getattr__(name: str) -> object:

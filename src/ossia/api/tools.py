@@ -49,7 +49,8 @@ def run_tool(tool: Tool | None, call: ToolCall) -> ToolResult:
     """
     try:
         value = _begin(tool, call)
-        if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
             raise TypeError(f"{call.name} must be awaited; use the asynchronous front")
         return _result(call, value)
     except Exception as error:

@@ -1,0 +1,325 @@
+"""Conversations over a scripted engine: events, tools, stop strings, cuts and accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ossia.api.conversation import respond, respond_async
+from ossia.api.events import (
+    Done,
+    Ending,
+    Event,
+    MessageDone,
+    ReasoningDelta,
+    TextDelta,
+    TokenDrawn,
+    ToolCall,
+    ToolCallDelta,
+    ToolResult,
+)
+from ossia.api.opening import opening_messages, user_message
+from ossia.api.tools import Tool
+from ossia.errors import EngineClosedError, RequestError
+from ossia.harmony import ReasoningEffort, ToolDescription
+from ossia.types import FinishReason, SamplingParams
+from support.scripted_engine import TOKENIZER, ScriptedAsyncEngine, ScriptedEngine
+
+DAY = date(2026, 1, 2)
+THOUGHT = "<|channel|>analysis<|message|>Let me see.<|end|>"
+FINAL = "<|start|>assistant<|channel|>final<|message|>It is 3.<|return|>"
+CALL = (
+    "<|start|>assistant<|channel|>commentary to=functions.add <|constrain|>json"
+    '<|message|>{"a": 1, "b": 2}<|call|>'
+)
+
+
+def _add(a: float, b: float) -> float:
+    return a + b
+
+
+def _tool(function=_add, name="add") -> Tool:
+    return Tool(ToolDescription.new(name, "Adds.", {"type": "object"}), function)
+
+
+def _ask(engine, *, tools=(), sampling=None, stop=(), text="Hi") -> list[Event]:
+    messages = [*opening_messages(today=DAY, tools=tools), user_message(text)]
+    return list(respond(engine, TOKENIZER, messages, sampling=sampling, stop=stop, tools=tools))
+
+
+def _texts(events: list[Event], kind: type) -> str:
+    return "".join(event.text for event in events if isinstance(event, kind))
+
+
+def _of(events: list[Event], kind: type) -> list:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def test_reasoning_and_answer_come_as_they_are_written():
+    engine = ScriptedEngine(THOUGHT + FINAL)
+    events = _ask(engine)
+    assert _texts(events, ReasoningDelta) == "Let me see."
+    assert _texts(events, TextDelta) == "It is 3."
+    done = events[-1]
+    assert done.finish_reason is Ending.STOP
+    assert [message.channel for message in done.messages] == ["analysis", "final"]
+    assert [event.message for event in _of(events, MessageDone)] == list(done.messages)
+    kinds = [type(event) for event in events if not isinstance(event, TokenDrawn)]
+    assert kinds.index(TextDelta) > kinds.index(MessageDone) > kinds.index(ReasoningDelta)
+    drawn = [event.token_id for event in _of(events, TokenDrawn)]
+    assert drawn == TOKENIZER.encode_with_special(THOUGHT + FINAL)
+
+
+def test_the_prompt_is_harmony():
+    engine = ScriptedEngine(FINAL)
+    messages = opening_messages(
+        effort=ReasoningEffort.HIGH, instructions="Be brief.", tools=[_tool()], today=DAY
+    )
+    list(respond(engine, TOKENIZER, [*messages, user_message("<|end|>?")]))
+    prompt = TOKENIZER.decode(engine.requests[0].prompt_ids)
+    assert "Reasoning: high" in prompt
+    assert "Current date: 2026-01-02" in prompt
+    assert "# Instructions\n\nBe brief." in prompt
+    assert "type add = " in prompt
+    assert prompt.endswith("<|start|>user<|message|><|end|>?<|end|><|start|>assistant")
+    # What the user typed stays text.
+    assert engine.requests[0].prompt_ids.count(200_007) == 3
+
+
+def test_without_instructions_there_is_no_developer_message():
+    assert [message.author.role for message in opening_messages()] == ["system"]
+
+
+def test_usage_counts_every_token():
+    done = _ask(ScriptedEngine(THOUGHT + FINAL))[-1]
+    assert done.usage.output_tokens == len(TOKENIZER.encode_with_special(THOUGHT + FINAL))
+    assert done.usage.reasoning_tokens == len(TOKENIZER.encode("Let me see."))
+    assert done.usage.cached_tokens == 3
+    assert done.usage.input_tokens > 40
+
+
+def test_tools_run_until_the_model_is_done():
+    engine = ScriptedEngine(THOUGHT + CALL, FINAL.removeprefix("<|start|>assistant"))
+    events = _ask(engine, tools=[_tool()])
+    (call,) = _of(events, ToolCall)
+    assert (call.name, call.recipient) == ("add", "functions.add")
+    assert json.loads(call.arguments) == {"a": 1, "b": 2}
+    deltas = _of(events, ToolCallDelta)
+    assert "".join(delta.arguments for delta in deltas) == call.arguments
+    assert {delta.name for delta in deltas} == {"add"}
+    assert _of(events, ToolResult) == [ToolResult(call.call_id, "add", "3")]
+    second = TOKENIZER.decode(engine.requests[1].prompt_ids)
+    assert second.endswith(
+        "<|start|>functions.add to=assistant<|channel|>commentary<|message|>3<|end|><|start|>assistant"
+    )
+    assert "Let me see." in second, "the reasoning stays while the tool chain runs"
+    done = events[-1]
+    assert done.finish_reason is Ending.STOP
+    assert [message.author.role for message in done.messages] == [
+        "assistant",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+    assert done.usage.input_tokens == sum(len(request.prompt_ids) for request in engine.requests)
+    assert done.usage.cached_tokens == 6
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "output"),
+    [
+        (lambda a, b: 1 / 0, '{"a": 1, "b": 2}', "Error: ZeroDivisionError: division by zero"),
+        (_add, '{"a": 1}', "Error: TypeError: _add() missing"),
+        (_add, "{nonsense", "Error: JSONDecodeError:"),
+        (_add, "[1, 2]", "Error: TypeError: the arguments must be a JSON object"),
+        (lambda: {"ü": None}, "", '{"ü": null}'),
+        (lambda: "plain", "{}", "plain"),
+        (lambda: DAY, "{}", '"2026-01-02"'),
+    ],
+)
+def test_what_a_tool_gives_or_does_wrong_goes_back_to_the_model(function, arguments, output):
+    call = CALL.replace('{"a": 1, "b": 2}', arguments)
+    engine = ScriptedEngine(call.removeprefix("<|start|>assistant"), FINAL)
+    (result,) = _of(_ask(engine, tools=[_tool(function)]), ToolResult)
+    assert result.output.startswith(output)
+    assert result.failed == output.startswith("Error")
+    assert result.output in TOKENIZER.decode(engine.requests[1].prompt_ids)
+
+
+def test_a_tool_that_does_not_exist_is_an_error_for_the_model():
+    engine = ScriptedEngine(CALL.replace(".add", ".sub"), FINAL)
+    (result,) = _of(_ask(engine, tools=[_tool()]), ToolResult)
+    assert result.output == "Error: LookupError: there is no tool named sub"
+
+
+def test_coroutine_functions_need_the_asynchronous_front():
+    async def slow() -> str:
+        return "slow"
+
+    call = CALL.replace('{"a": 1, "b": 2}', "{}")
+    (result,) = _of(_ask(ScriptedEngine(call, FINAL), tools=[_tool(slow)]), ToolResult)
+    assert result.output.endswith("add must be awaited; use the asynchronous front")
+
+
+@pytest.mark.parametrize("tools", [(), (_tool(None),), (_tool(None), _tool(_add, "other"))])
+def test_calls_for_the_caller_end_the_answer(tools):
+    engine = ScriptedEngine(THOUGHT + CALL)
+    events = _ask(engine, tools=tools)
+    assert len(_of(events, ToolCall)) == 1
+    assert events[-1].finish_reason is Ending.TOOL_CALLS
+    assert len(engine.requests) == 1
+
+
+@pytest.mark.parametrize("end", ["<|end|>", "<|return|>"])
+def test_a_call_with_the_wrong_end_token_is_a_call(end):
+    engine = ScriptedEngine(CALL.replace("<|call|>", end) + FINAL)
+    events = _ask(engine)
+    assert events[-1].finish_reason is Ending.TOOL_CALLS
+    assert _texts(events, TextDelta) == ""
+
+
+def test_a_call_that_was_cut_off_is_no_call():
+    tokens = TOKENIZER.encode_with_special(CALL)[:-3]
+    events = _ask(ScriptedEngine(tokens), tools=[_tool()])
+    assert _of(events, ToolCall) == []
+    assert events[-1].finish_reason is Ending.LENGTH
+
+
+def test_endless_tool_calls_end():
+    engine = ScriptedEngine(*[CALL] * 70)
+    done = _ask(engine, tools=[_tool()])[-1]
+    assert len(engine.requests) == 64
+    assert done.finish_reason is Ending.TOOL_CALLS
+
+
+def test_max_tokens_is_for_the_whole_answer():
+    cost = len(TOKENIZER.encode_with_special(CALL))
+    engine = ScriptedEngine(CALL, FINAL)
+    done = _ask(engine, tools=[_tool()], sampling=SamplingParams(max_tokens=cost + 2))[-1]
+    assert engine.requests[1].sampling.max_tokens == 2
+    assert done.finish_reason is Ending.LENGTH
+    assert done.usage.output_tokens == cost + 2
+    engine = ScriptedEngine(CALL)
+    done = _ask(engine, tools=[_tool()], sampling=SamplingParams(max_tokens=cost))[-1]
+    assert done.finish_reason is Ending.LENGTH
+    assert done.messages[-1].author.role == "tool"
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, 30), tools=st.booleans())
+def test_a_cut_anywhere_never_raises_and_loses_no_text(cut, tools):
+    whole = TOKENIZER.encode_with_special(THOUGHT + FINAL)
+    events = _ask(ScriptedEngine(whole[:cut]), tools=[_tool()] if tools else ())
+    assert events[-1].finish_reason in (Ending.LENGTH, Ending.STOP)
+    assert "It is 3.".startswith(_texts(events, TextDelta))
+    assert "Let me see.".startswith(_texts(events, ReasoningDelta))
+    for message in events[-1].messages:
+        assert message.channel in ("analysis", "final")
+
+
+special_or_text = st.one_of(st.integers(199_998, 200_018), st.integers(0, 199_997))
+
+
+@settings(max_examples=100, deadline=None)
+@given(tokens=st.lists(special_or_text, max_size=30))
+def test_nothing_a_model_writes_raises(tokens):
+    events = _ask(ScriptedEngine(tokens), tools=[_tool(None)], stop=["x"])
+    assert isinstance(events[-1], Done)
+    for event in _of(events, MessageDone):
+        assert event.message.author.role == "assistant"
+
+
+def test_endoftext_ends_an_answer():
+    engine = ScriptedEngine("<|channel|>final<|message|>Well<|endoftext|>ignored")
+    events = _ask(engine)
+    assert _texts(events, TextDelta) == "Well"
+    assert events[-1].finish_reason is Ending.STOP
+
+
+def test_when_the_model_speaks_for_the_user_its_turn_is_over():
+    said = "<|channel|>final<|message|>Hello.<|end|><|start|>user<|message|>Bye.<|end|>" + FINAL
+    engine = ScriptedEngine(said)
+    events = _ask(engine)
+    assert _texts(events, TextDelta) == "Hello."
+    assert len(events[-1].messages) == 1
+    assert engine.closed_early == 1
+
+
+def test_stop_strings_cut_the_answer_and_nothing_else():
+    script = THOUGHT + FINAL.replace("It is 3.", "one, two, three")
+    engine = ScriptedEngine(script)
+    events = _ask(engine, stop=["me", ", t", "zzz"])
+    assert _texts(events, ReasoningDelta) == "Let me see."
+    assert _texts(events, TextDelta) == "one"
+    assert events[-1].finish_reason is Ending.STOP
+    assert events[-1].messages[-1].text == "one"
+    assert engine.closed_early == 1
+
+
+def test_text_held_back_for_a_stop_string_is_not_lost():
+    events = _ask(ScriptedEngine(FINAL), stop=["3.14"])
+    assert _texts(events, TextDelta) == "It is 3."
+    assert events[-1].messages[-1].text == "It is 3."
+
+
+def test_preambles_are_text_but_not_the_answer():
+    script = "<|channel|>commentary<|message|>I will look.<|end|>" + FINAL
+    deltas = _of(_ask(ScriptedEngine(script)), TextDelta)
+    assert "".join(delta.text for delta in deltas if delta.preamble) == "I will look."
+    assert "".join(delta.text for delta in deltas if not delta.preamble) == "It is 3."
+
+
+@pytest.mark.parametrize("ends", [FinishReason.ABORT, FinishReason.DEADLINE])
+def test_endings_of_the_engine_are_passed_on(ends):
+    done = _ask(ScriptedEngine(THOUGHT, ends=ends))[-1]
+    assert done.finish_reason.value == ends.value
+
+
+def test_a_failing_engine_is_an_error():
+    with pytest.raises(EngineClosedError, match="the engine failed: boom"):
+        _ask(ScriptedEngine(THOUGHT, ends=FinishReason.ERROR))
+
+
+def test_bad_requests():
+    with pytest.raises(RequestError, match="n: a conversation goes on in one way only"):
+        _ask(ScriptedEngine(), sampling=SamplingParams(n=2))
+    with pytest.raises(RequestError, match="stop: a stop string is empty"):
+        _ask(ScriptedEngine(), stop=[""])
+
+
+def test_closing_the_events_ends_the_request():
+    engine = ScriptedEngine(THOUGHT + FINAL)
+    events = respond(engine, TOKENIZER, [user_message("Hi")])
+    next(events)
+    events.close()
+    assert engine.closed_early == 1
+
+
+def test_the_asynchronous_front_gives_the_same_events():
+    async def slow_add(a: float, b: float) -> float:
+        await asyncio.sleep(0)
+        return a + b
+
+    async def collect(engine, tools) -> list[Event]:
+        messages = [*opening_messages(today=DAY, tools=tools), user_message("Hi")]
+        return [
+            event
+            async for event in respond_async(engine, TOKENIZER, messages, stop=["3."], tools=tools)
+        ]
+
+    for function in (_add, slow_add):
+        engine = ScriptedAsyncEngine(THOUGHT + CALL, FINAL)
+        events = asyncio.run(collect(engine, [_tool(function)]))
+        expected = _ask(ScriptedEngine(THOUGHT + CALL, FINAL), tools=[_tool()], stop=["3."])
+        assert engine.closed_early == 1
+        assert [_plain(event) for event in events] == [_plain(event) for event in expected]
+
+
+def _plain(event: Event) -> Event | str:
+    """Call ids are made up anew each time."""
+    return event.name if isinstance(event, ToolCall | ToolResult) else event
