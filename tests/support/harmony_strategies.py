@@ -65,7 +65,9 @@ numbers = st.one_of(
 )
 
 
-def json_values(strings: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+def json_values(
+    strings: st.SearchStrategy[str], numbers: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Any]:
     leaves = st.one_of(st.none(), st.booleans(), numbers, strings)
     return st.recursive(
         leaves,
@@ -77,20 +79,20 @@ def json_values(strings: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
 
 
 def _keywords(
-    strings: st.SearchStrategy[str], schemas: st.SearchStrategy[Any]
+    strings: st.SearchStrategy[str], values: st.SearchStrategy[Any], schemas: st.SearchStrategy[Any]
 ) -> dict[str, st.SearchStrategy[Any]]:
     return {
         "title": strings,
         "description": strings,
-        "default": json_values(strings),
-        "examples": st.lists(json_values(strings), max_size=2),
+        "default": values,
+        "examples": st.lists(values, max_size=2),
         "nullable": st.booleans(),
         "enum": st.lists(st.one_of(strings, st.none(), st.integers(0, 9)), max_size=3),
         "items": schemas,
         "oneOf": st.lists(schemas, min_size=1, max_size=3),
         "properties": st.dictionaries(strings, schemas, max_size=3),
         "required": st.lists(strings, max_size=2),
-        "minimum": numbers,
+        "minimum": st.integers(),
         "additionalProperties": st.booleans(),
     }
 
@@ -98,8 +100,11 @@ def _keywords(
 _TYPES = ["object", "string", "number", "integer", "boolean", "array", "null", "file"]
 
 
-def any_schemas(strings: st.SearchStrategy[str] = texts) -> st.SearchStrategy[Any]:
+def any_schemas(
+    strings: st.SearchStrategy[str] = texts, numbers: st.SearchStrategy[Any] = numbers
+) -> st.SearchStrategy[Any]:
     """Schemas of every keyword, combined without regard to sense."""
+    values = json_values(strings, numbers)
     types = st.one_of(
         st.sampled_from(_TYPES), st.lists(st.sampled_from(_TYPES), min_size=1, max_size=3)
     )
@@ -109,12 +114,12 @@ def any_schemas(strings: st.SearchStrategy[str] = texts) -> st.SearchStrategy[An
         more = {
             "anyOf": st.lists(inner, max_size=3),
             "allOf": st.lists(inner, max_size=2),
-            "const": json_values(strings),
+            "const": values,
             "$ref": references,
             "$defs": st.fixed_dictionaries({"x": inner}),
         }
         return st.fixed_dictionaries(
-            {}, optional={"type": types} | _keywords(strings, inner) | more
+            {}, optional={"type": types} | _keywords(strings, values, inner) | more
         )
 
     base = st.one_of(st.booleans(), st.fixed_dictionaries({"type": types}))
