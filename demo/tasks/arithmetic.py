@@ -46,7 +46,7 @@ def dialogue(rng: Random, split: Split) -> list[Step]:
         return [_multiplication(rng)]
     plus = rng.random() < 0.5
     a, b = operands(rng, split, plus)
-    steps = [exercise(rng.choice(_ADD if plus else _SUBTRACT), a, b, plus)]
+    steps = [ask(rng, a, b, plus)]
     result = a + b if plus else a - b
     if rng.random() < 0.25 and 0 <= result <= 999:
         plus = rng.random() < 0.5
@@ -64,6 +64,11 @@ def operands(rng: Random, split: Split, plus: bool, digits: tuple[int, int] | No
             b = min(999, max(0, a + rng.randint(-9, 9)))
         if split_of("+" if plus else "-", a, b) == split:
             return a, b
+
+
+def ask(rng: Random, a: int, b: int, plus: bool) -> Step:
+    """The step that asks for a + b or a - b in some phrasing."""
+    return exercise(rng.choice(_ADD if plus else _SUBTRACT), a, b, plus)
 
 
 def exercise(template: str, a: int, b: int, plus: bool) -> Step:

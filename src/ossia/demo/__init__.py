@@ -1,0 +1,1 @@
+"""The tiny checkpoint that ships with the package, and how it is unpacked."""
