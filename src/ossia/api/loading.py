@@ -18,8 +18,10 @@ from ossia.api.placement import Dtype, float_dtype, torch_device
 from ossia.checkpoint.random_weights import random_tensors
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.config import ModelConfig
+from ossia.log import logger
 from ossia.types import ProgressCallback
 
+_log = logger(__name__)
 Module = TypeVar("Module", bound=nn.Module)
 NamedTensors = Iterator[tuple[str, torch.Tensor]]
 
@@ -62,6 +64,8 @@ def load_module(
                 progress(f"loading {source.name}", len(state), total)
     # `assign` makes the tensors themselves the parameters; `strict` refuses any difference.
     module.load_state_dict(state, strict=True, assign=True)
+    nbytes = sum(tensor.nbytes for tensor in state.values())
+    _log.info("loaded %s: %d tensors, %d bytes, to %s", source.name, total, nbytes, place)
     return module.eval()
 
 

@@ -45,7 +45,7 @@ def chat(
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
 ) -> None:
-    """Talk with a model, a line at a time; works in a pipe too.
+    """Talk with a model, a line at a time, or through a pipe.
 
     /reset forgets the conversation, /exit ends it, Ctrl-C stops an answer.
     """

@@ -30,7 +30,10 @@ def convert(
         bool, typer.Option("--overwrite", help="Replace a checkpoint that is there.")
     ] = False,
 ) -> None:
-    """Write a model as a checkpoint folder; MXFP4 blocks keep every byte."""
+    """Write a model in another layout, expert format or dtype.
+
+    What is not asked to change is copied byte for byte.
+    """
     from ossia.api.conversion import convert_model
     from ossia.api.model_source import find_model
     from ossia.api.placement import float_dtype

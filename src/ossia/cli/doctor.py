@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Show hardware, versions, and which kernels were chosen and why no better ones were."""
+    """Show hardware, versions, and which kernels run and why."""
     from ossia.api.diagnosis import diagnose, diagnosis_to_dict
 
     output, diagnosis = Output(), diagnose()

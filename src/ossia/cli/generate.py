@@ -52,7 +52,7 @@ def generate(
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
 ) -> None:
-    """Continue a text: no conversation format, just the model.
+    """Continue a text, without any conversation format.
 
     A single argument is the text, given to the demo model, unless it can only be a model.
     """

@@ -21,7 +21,7 @@ def inspect(
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a model consists of, how large it is, and whether it fits on this machine.
+    """Show a model's parts and size, and whether it fits here.
 
     Only headers are read, and every tensor is checked against config.json.
     """

@@ -61,7 +61,8 @@ SeedOption = Annotated[
     int | None, typer.Option("--seed", "-s", help="Makes the answer repeatable.")
 ]
 StopOption = Annotated[
-    list[str] | None, typer.Option("--stop", metavar="TEXT", help="End the answer before this text; repeatable.")
+    list[str] | None,
+    typer.Option("--stop", metavar="TEXT", help="End the answer before this text; repeatable."),
 ]
 ShowReasoningOption = Annotated[
     bool, typer.Option("--show-reasoning", "-r", help="Print the reasoning before the answer.")

@@ -26,9 +26,9 @@ def pull(
         bool, typer.Option("--offline", help="Only look for it among what was downloaded.")
     ] = False,
 ) -> None:
-    """Download a checkpoint, resuming where an earlier try ended, and check its hashes.
+    """Download a checkpoint from the Hugging Face Hub.
 
-    Prints the folder it lies in.
+    Goes on where an earlier try ended, checks every file's hash, and prints the folder.
     """
     from ossia.checkpoint.download import pull
 

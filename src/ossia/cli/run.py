@@ -41,7 +41,7 @@ def run(
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
 ) -> None:
-    """Ask a model one question.
+    """Ask one question.
 
     A single argument is the question, put to the demo model, unless it can only be a model.
     """

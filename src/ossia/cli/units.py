@@ -17,5 +17,5 @@ def _scaled(count: int, units: tuple[str, ...]) -> str:
     value, unit_idx = float(count), 0
     while value >= 999.5 and unit_idx < len(units) - 1:
         value, unit_idx = value / 1000, unit_idx + 1
-    number = f"{value:.3g}" if unit_idx else str(count)
+    number = f"{value:.3g}" if unit_idx and value < 999.5 else f"{value:,.0f}"
     return f"{number} {units[unit_idx]}".rstrip()

@@ -1,0 +1,155 @@
+"""Whatever is wrong: one line that says what to do, the right exit code, nothing on stdout."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+REFUSED, USAGE, BROKEN, NOT_FOUND = 1, 2, 3, 4
+
+BAD_ARGUMENTS = {
+    "unknown command": (["rnu"], USAGE, r"No such command 'rnu'.*see `ossia --help`"),
+    "unknown option": (["run", "--efort", "low", "hi"], USAGE, r"--efort.*see `ossia run --help`"),
+    "option without value": (["run", "hi", "--seed"], USAGE, r"--seed"),
+    "effort typo": (["run", "hi", "--effort", "hgih"], USAGE, r"'hgih'.*low.*medium.*high"),
+    "max tokens negative": (["run", "hi", "--max-tokens", "-1"], USAGE, r"max_tokens: -1"),
+    "max tokens zero": (["run", "hi", "--max-tokens", "0"], USAGE, r"max_tokens: 0"),
+    "max tokens no number": (["run", "hi", "--max-tokens", "many"], USAGE, r"'--max-tokens'"),
+    "temperature negative": (["run", "hi", "-t", "-0.1"], USAGE, r"temperature: -0.1 is not betw"),
+    "temperature no number": (["run", "hi", "-t", "warm"], USAGE, r"'--temperature'"),
+    "temperature nan": (["chat", "-t", "nan"], USAGE, r"temperature: nan"),
+    "top-p zero": (["run", "hi", "--top-p", "0"], USAGE, r"top_p: 0.0 is not between"),
+    "top-p above one": (["generate", "hi", "--top-p", "1.1"], USAGE, r"top_p: 1.1 is not between"),
+    "seed negative": (["run", "hi", "--seed", "-5"], USAGE, r"seed: -5 is not an integer from 0"),
+    "limit negative": (["generate", "hi", "--limit", "-1"], USAGE, r"limit"),
+    "raw and json": (["run", "hi", "--raw", "--json"], USAGE, r"--raw and --json exclude"),
+    "no prompt": (["run"], USAGE, r"prompt: missing; say what to ask, or -"),
+    "model without prompt": (["run", "random:tiny"], USAGE, r"prompt: missing.*ask random:tiny"),
+    "empty prompt": (["run", "demo", ""], USAGE, r"prompt: is empty"),
+    "blank prompt": (["run", "  "], USAGE, r"prompt: is empty"),
+    "empty standard input": (["run", "demo", "-"], USAGE, r"prompt: is empty"),
+    "prompt and standard input": (["run", "demo", "hi", "-"], USAGE, r"unexpected extra argument"),
+    "prompt twice": (["generate", "demo", "hi", "-p", "ho"], USAGE, r"prompt: given twice"),
+    "unknown model": (["run", "gpt-5", "hi"], NOT_FOUND, r"'gpt-5' is no folder, no hub id"),
+    "empty model": (["run", "", "hi"], NOT_FOUND, r"'' is no folder, no hub id"),
+    "missing folder": (["run", "./nowhere", "hi"], NOT_FOUND, r"\./nowhere: no such folder"),
+    "model not downloaded": (
+        ["run", "openai/gpt-oss-20b", "hi"],
+        NOT_FOUND,
+        r"was not downloaded; run `ossia pull openai/gpt-oss-20b`",
+    ),
+    "unknown random preset": (
+        ["chat", "random:9b"],
+        BROKEN,
+        r"known: random:20b, random:120b, random:tiny",
+    ),
+    "file as model": (["run", "{file}", "hi"], BROKEN, r"is a file; give the folder"),
+    "empty folder as model": (["run", "{empty}", "hi"], BROKEN, r"holds no files"),
+    "unknown device": (["run", "{tiny}", "hi", "--device", "tpu"], USAGE, r"device: 'tpu' is not"),
+    "absent device": (["run", "{tiny}", "hi", "--device", "cuda:99"], USAGE, r"device: .*CUDA"),
+    "unsupported device": (["run", "{tiny}", "hi", "--device", "meta"], USAGE, r"use cpu or cuda"),
+    "dtype typo": (["run", "{tiny}", "hi", "--dtype", "bf16"], USAGE, r"dtype: 'bf16' is not one"),
+    "empty stop string": (["run", "{tiny}", "hi", "--stop", ""], USAGE, r"stop: a stop string is"),
+    "prompt too long": (
+        ["run", "{short}", "hi " * 99],
+        USAGE,
+        r"leave no room.*shorten the prompt",
+    ),
+    "text too long": (
+        ["generate", "{short}", "hi " * 99],
+        USAGE,
+        r"leave no room.*shorten the pro",
+    ),
+    "convert onto itself": (["convert", "{tiny}", "{tiny}"], BROKEN, r"is not empty"),
+    "convert into a full folder": (["convert", "{tiny}", "{full}"], BROKEN, r"is not empty"),
+    "overwrite what is no checkpoint": (
+        ["convert", "{tiny}", "{full}", "--overwrite"],
+        BROKEN,
+        r"holds no config\.json",
+    ),
+    "convert onto a file": (["convert", "{tiny}", "{file}"], BROKEN, r"is a file; choose a folder"),
+    "convert nothing": (["convert", "./nowhere", "{empty}"], NOT_FOUND, r"no such folder"),
+    "layout typo": (["convert", "{tiny}", "{empty}", "--layout", "orig"], USAGE, r"'orig'"),
+    "experts typo": (["convert", "{tiny}", "{empty}", "--experts", "fp8"], USAGE, r"'fp8'"),
+    "convert dtype typo": (["convert", "{tiny}", "{empty}", "--dtype", "x"], USAGE, r"dtype: 'x'"),
+    "convert without target": (["convert", "{tiny}"], USAGE, r"Missing argument"),
+    "pull of no id": (["pull", "not an id"], NOT_FOUND, r"not an id"),
+    "pull offline": (["pull", "openai/gpt-oss-20b", "--offline"], NOT_FOUND, r"gpt-oss-20b is not"),
+    "pull without a hub": (["pull", "openai/gpt-oss-20b"], NOT_FOUND, r"openai/gpt-oss-20b"),
+    "inspect a text file": (["inspect", "{file}"], BROKEN, r"is a file; give the folder"),
+    "inspect another model": (["inspect", "{bert}"], BROKEN, r"model_type is 'bert'"),
+    "inspect without config": (["inspect", "{bare}"], BROKEN, r"config\.json: is missing"),
+    "inspect truncated weights": (["inspect", "{cut}"], BROKEN, r"model\.safetensors.*truncated"),
+    "inspect a Git LFS pointer": (["inspect", "{lfs}"], BROKEN, r"Git LFS pointer.*ossia pull"),
+    "inspect GGUF": (["inspect", "{gguf}"], BROKEN, r"holds GGUF files"),
+    "inspect two models": (["inspect", "demo", "demo"], USAGE, r"unexpected extra argument"),
+}
+
+
+@pytest.fixture
+def places(tmp_path, tiny_folder, short_folder) -> dict[str, Path]:
+    """Folders and files in every state of disrepair, by name."""
+    names = ("empty", "full", "bert", "bare", "cut", "lfs", "gguf")
+    places = {name: tmp_path / name for name in names}
+    for folder in places.values():
+        folder.mkdir()
+    places["file"] = tmp_path / "notes.txt"
+    places["file"].write_text("notes")
+    (places["full"] / "letters.txt").write_text("Dear all")
+    (places["gguf"] / "model.gguf").write_bytes(b"GGUF")
+    weights, config = tiny_folder / "model.safetensors", tiny_folder / "config.json"
+    for name in ("bert", "bare"):
+        (places[name] / weights.name).symlink_to(weights)
+    for name in ("cut", "lfs"):
+        (places[name] / config.name).symlink_to(config)
+    (places["bert"] / config.name).write_text(json.dumps({"model_type": "bert"}))
+    (places["cut"] / weights.name).write_bytes(weights.read_bytes()[:100_000])
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (places["lfs"] / weights.name).write_bytes(pointer)
+    return places | {"tiny": tiny_folder, "short": short_folder}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS
+)
+def test_bad_argument(ossia, places, tmp_path, monkeypatch, arguments, exit_code, message):
+    monkeypatch.chdir(tmp_path)
+    result = ossia(*[re.sub(r"^\{(\w+)\}$", lambda m: str(places[m[1]]), arg) for arg in arguments])
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert re.search(message, line), line
+    assert result.exit_code == exit_code
+    assert list(places["empty"].iterdir()) == [], "nothing is left behind"
+
+
+def test_the_table_is_long_enough():
+    assert len(BAD_ARGUMENTS) >= 25
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu(ossia, tiny_folder):
+    result = ossia("run", tiny_folder, "hi", "--device", "cuda")
+    assert result.exit_code == USAGE
+    assert result.stderr == "error: device: this torch finds no CUDA device; see `ossia doctor`\n"
+
+
+def test_standard_input_that_is_no_text(ossia):
+    result = ossia("run", "-", stdin=b"\xff\xfe\x00")
+    assert result.exit_code == USAGE
+    assert result.stderr == "error: prompt: standard input is no UTF-8 text\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("OSSIA_LOG", "loud"), ("OSSIA_CACHE", "relative/folder")]
+)
+def test_bad_environment(ossia, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    result = ossia("run", "demo", "hi")
+    assert result.exit_code == BROKEN
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {variable}='{value}' is not")

@@ -1,0 +1,128 @@
+"""The frame: help, version, exit codes, and what is loaded when."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import ossia as package
+from ossia.cli.errors import exit_code_of
+from ossia.errors import ConfigError, MissingDependencyError, ModelNotFoundError
+
+COMMANDS = ("run", "chat", "generate", "pull", "inspect", "convert", "doctor")
+HEAVY = {"torch", "numpy", "rich", "tokenizers", "huggingface_hub", "safetensors", "jinja2"}
+
+
+def test_help_lists_every_command_and_loads_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from ossia.cli.main import main\n"
+        "assert main(['--help']) == 0\n"
+        f"loaded = {HEAVY} & {{name.partition('.')[0] for name in sys.modules}}\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in COMMANDS:
+        assert f"\n  {command} " in done.stdout
+
+
+def test_no_words_mean_help(ossia):
+    assert ossia() == ossia("--help")
+    assert ossia("-h").exit_code == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_in_whole_sentences(ossia, command):
+    result = ossia(command, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Usage: ossia {command} ")
+    (listed,) = [line for line in ossia().stdout.splitlines() if line.startswith(f"  {command} ")]
+    assert not listed.endswith("..."), listed
+
+
+def test_version(ossia):
+    assert ossia("--version").stdout == f"ossia {package.__version__}\n"
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONWARNINGS": "error"}
+
+
+@pytest.mark.parametrize(
+    "start", [[sys.executable, "-m", "ossia"], [str(Path(sys.executable).with_name("ossia"))]]
+)
+def test_both_ways_to_start_it(start):
+    done = subprocess.run(
+        [*start, "inspect", "./nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(),
+    )
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "error: ./nowhere: no such folder\n"
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ossia", "inspect", "random:120b", "--tensors"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(),
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "line"),
+    [
+        (ConfigError("bad\nconfig"), 3, "error: bad config"),
+        (ModelNotFoundError("no"), 4, "error: no"),
+        (MissingDependencyError("install x"), 5, "error: install x"),
+        (MemoryError(), 1, "error: out of memory: use a smaller model or context"),
+        (KeyError("x"), 70, "error: unexpected KeyError: 'x'; OSSIA_DEBUG=1 shows where"),
+        (typer.BadParameter("no"), 2, "error: Invalid value: no; see `ossia --help`"),
+    ],
+)
+def test_errors_are_one_line(capsys, monkeypatch, error, exit_code, line):
+    monkeypatch.delenv("OSSIA_DEBUG", raising=False)
+
+    def fail() -> None:
+        raise error
+
+    assert exit_code_of(fail) == exit_code
+    assert capsys.readouterr() == ("", f"{line}\n")
+
+
+def test_debugging_shows_tracebacks(capsys, monkeypatch):
+    monkeypatch.setenv("OSSIA_DEBUG", "1")
+
+    def fail() -> None:
+        raise KeyError("x")
+
+    assert exit_code_of(fail) == 70
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("Traceback")
+    assert stderr.endswith("error: unexpected KeyError: 'x'\n")
+
+
+@pytest.mark.parametrize(
+    ("signal", "exit_code"), [(KeyboardInterrupt, 130), (typer.Abort, 130), (typer.Exit(5), 5)]
+)
+def test_ends_that_are_no_errors(capsys, signal, exit_code):
+    def end() -> None:
+        raise signal
+
+    assert exit_code_of(end) == exit_code
+    assert capsys.readouterr().out == ""
