@@ -14,6 +14,8 @@ from demo.own_tokens import own_tokens
 from ossia.demo.rows import NUM_FEATURES, feature_pairs
 from ossia.tokenizer.special import ACTION_STOP_TOKENS, VOCAB_SIZE
 
+_AT_ONCE = 384  # prompts decoded together
+
 
 def all_rows(device: torch.device, dtype: torch.dtype) -> Rows:
     """The features and own vectors of the whole vocabulary."""
@@ -25,7 +27,6 @@ def all_rows(device: torch.device, dtype: torch.dtype) -> Rows:
     return Rows(table, own)
 
 
-@torch.no_grad()
 def greedy(
     network: Network, rows: Rows, prompts: Sequence[Sequence[int]], max_new: int, dtype: torch.dtype
 ) -> list[list[int]]:
@@ -38,6 +39,19 @@ def greedy(
         max_new: Tokens at most.
         dtype: What to compute in.
     """
+    order = sorted(range(len(prompts)), key=lambda idx: len(prompts[idx]))
+    outputs: dict[int, list[int]] = {}
+    for start in range(0, len(order), _AT_ONCE):
+        chosen = order[start : start + _AT_ONCE]
+        decoded = _greedy(network, rows, [prompts[idx] for idx in chosen], max_new, dtype)
+        outputs |= dict(zip(chosen, decoded, strict=True))
+    return [outputs[idx] for idx in range(len(prompts))]
+
+
+@torch.no_grad()
+def _greedy(
+    network: Network, rows: Rows, prompts: Sequence[Sequence[int]], max_new: int, dtype: torch.dtype
+) -> list[list[int]]:
     device = rows.own.device
     weights = {name: value.detach() for name, value in network.weights(rounded=True).items()}
     embed, head = (vocabulary_rows(weights, which, rows).to(dtype) for which in ("embed", "head"))

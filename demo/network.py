@@ -92,12 +92,12 @@ class Network(nn.Module):
 
     def weights(self, rounded: bool) -> dict[str, torch.Tensor]:
         """The parameters, as the packed file will hold them if `rounded`."""
-        weights = dict(self.named_parameters())
-        if rounded:
-            for name in _FP4_NAMES:
-                weights[name] = straight_through(weights[name], mxfp4_rounded(weights[name]))
-            for name in _INTEGER_NAMES:
-                weights[name] = straight_through(weights[name], integer_rounded(weights[name]))
+        weights: dict[str, torch.Tensor] = dict(self.named_parameters())
+        for names, rounding in ((_FP4_NAMES, mxfp4_rounded), (_INTEGER_NAMES, integer_rounded)):
+            for name in names:
+                values = weights[name]
+                # A plain tensor either way, or the compiled step would be compiled twice.
+                weights[name] = straight_through(values, rounding(values)) if rounded else values * 1.0
         return weights
 
 

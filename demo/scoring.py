@@ -149,16 +149,24 @@ def report(scored: dict[str, list[Score]]) -> dict[str, Any]:
 
 def measure(generate: Generate, count: int, seed: int = 0) -> tuple[dict[str, Any], list[str]]:
     """Run all suites; the table, and prompts that went wrong with what was said."""
+    found = suites(count, seed)
+    outputs = iter(generate([one.prompt_ids() for conversations in found.values() for one in conversations]))
     scored: dict[str, list[Score]] = {}
     wrong: list[str] = []
-    for name, conversations in suites(count, seed).items():
-        outputs = generate([conversation.prompt_ids() for conversation in conversations])
-        scored[name] = [score(conversation, ids) for conversation, ids in zip(conversations, outputs, strict=True)]
-        for conversation, ids, result in zip(conversations, outputs, scored[name], strict=True):
+    for name, conversations in found.items():
+        scored[name] = []
+        for conversation, ids in zip(conversations, outputs, strict=False):
+            result = score(conversation, ids)
+            scored[name].append(result)
             if not result.right:
-                said = decode(i for i in ids if not special.is_special(i))
-                wrong.append(f"{name} | {result.effort} | {conversation.steps[-1].prompt.text!r} | expected {conversation.steps[-1].expected!r} | {said!r}")
+                wrong.append(_complaint(name, conversation, ids))
     return report(scored), wrong
+
+
+def _complaint(name: str, conversation: Conversation, ids: Sequence[int]) -> str:
+    said = decode(token_id for token_id in ids if not special.is_special(token_id))
+    step = conversation.steps[-1]
+    return f"{name} | {conversation.header.effort} | {step.prompt.text!r} | expected {step.expected!r} | {said!r}"
 
 
 def _plain(steps: Any, idx: int) -> Conversation:  # noqa: ANN401

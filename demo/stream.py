@@ -79,7 +79,8 @@ def make_batch(seed: int, number: int, shape: BatchShape) -> Batch:
 
 def stream(seed: int, shape: BatchShape, workers: int) -> Iterator[Batch]:
     """Batches in order of number; process w makes every one whose number is w modulo `workers`."""
-    context = multiprocessing.get_context("fork")  # the tokenizer is built once and shared
+    make_batch(seed, 0, shape)  # builds the tokenizer and word lists, which forked processes share
+    context = multiprocessing.get_context("fork")
     queues = [context.Queue(maxsize=3) for _ in range(workers)]
     for worker, queue in enumerate(queues):
         context.Process(target=_work, args=(seed, shape, worker, workers, queue), daemon=True).start()

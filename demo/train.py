@@ -10,8 +10,9 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,9 +25,14 @@ from demo.network import CONFIG, Network, Rows, hidden_states, rope_of, visibili
 from demo.own_tokens import NUM_OWN
 from demo.scoring import measure
 from demo.stream import Batch, BatchShape, stream
+from ossia.config import ModelConfig
 
 _MATRICES = ("q", "k", "v", "o", "gate_up", "down")
+_ROW_LRS = {"embed_features": 0.0015, "embed_own": 0.004, "head_features": 0.0006, "head_own": 0.003}
 _BALANCE_WEIGHT = 0.01
+
+Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Core = Callable[..., Losses]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +46,9 @@ class Settings:
         workers: Processes that generate data.
         seed: Of data and initial weights.
         matrix_lr: Peak learning rate of Muon for the layers' matrices.
-        vector_lr: Peak learning rate of AdamW for everything else.
+        row_lrs: Peak learning rates of AdamW for the vocabulary's parts. Feature vectors move
+            slowly: a row is the sum of some twenty.
+        vector_lr: Peak learning rate of AdamW for norms, biases, sinks and routers.
         warmup: Share of the schedule in which rates rise.
         decay_from: Share from which they fall, linearly to zero.
         round_from: Share from which weights are rounded as they will be shipped.
@@ -52,7 +60,8 @@ class Settings:
     workers: int
     seed: int = 0
     matrix_lr: float = 0.02
-    vector_lr: float = 0.004
+    row_lrs: Mapping[str, float] = field(default_factory=lambda: dict(_ROW_LRS))
+    vector_lr: float = 0.003
     warmup: float = 0.01
     decay_from: float = 0.45
     round_from: float = 0.25
@@ -70,20 +79,43 @@ def rate_at(settings: Settings, progress: float) -> float:
 
 
 def loss_of(
-    network: Network, table: Rows, batch: dict[str, torch.Tensor], rounded: bool, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Loss to minimise, cross-entropy a target, and share of targets that are the most likely."""
+    network: Network, table: Rows, batch: dict[str, torch.Tensor], rounded: bool, core: Core, dtype: torch.dtype
+) -> Losses:
+    """What to minimise for a batch; `core` is `packed_loss`, compiled or not."""
     weights = network.weights(rounded)
     rows = Rows(table.features[batch["rows"]], table.own[batch["rows"]])
     embed, head = (vocabulary_rows(weights, which, rows) for which in ("embed", "head"))
-    x = F.embedding(batch["places"], embed.float())
-    masks = [visibility(batch["segments"], window) for window in (network.config.sliding_window, None)]
-    rope = rope_of(network.config, batch["positions"])
-    states, balance = hidden_states(network.config, weights, x, rope, masks, dtype)
-    logits = (states.flatten(0, 1)[batch["sources"]] @ head.to(dtype).T).float()
-    entropy = F.cross_entropy(logits, batch["labels"], ignore_index=-100)
-    labelled = batch["labels"] >= 0
-    hits = ((logits.argmax(-1) == batch["labels"]) & labelled).sum() / labelled.sum()
+    layers = {name: value for name, value in weights.items() if not name.startswith(("embed_", "head_"))}
+    inputs = {name: value for name, value in batch.items() if name != "rows"}
+    return core(network.config, layers, embed.float(), head.to(dtype), inputs, dtype)
+
+
+def packed_loss(
+    config: ModelConfig,
+    layers: dict[str, torch.Tensor],
+    embed: torch.Tensor,
+    head: torch.Tensor,
+    inputs: dict[str, torch.Tensor],
+    dtype: torch.dtype,
+) -> Losses:
+    """Loss to minimise, cross-entropy a target, and share of targets that are the most likely.
+
+    Args:
+        config: Shape of the model.
+        layers: All weights but the vocabulary's.
+        embed: (rows, hidden) embeddings of the batch's rows.
+        head: (rows, hidden) unembeddings of the same.
+        inputs: A `Batch` as tensors.
+        dtype: What to compute in.
+    """
+    x = F.embedding(inputs["places"], embed)
+    masks = [visibility(inputs["segments"], window) for window in (config.sliding_window, None)]
+    rope = rope_of(config, inputs["positions"])
+    states, balance = hidden_states(config, layers, x, rope, masks, dtype)
+    logits = (states.flatten(0, 1)[inputs["sources"]] @ head.T).float()
+    entropy = F.cross_entropy(logits, inputs["labels"], ignore_index=-100)
+    labelled = inputs["labels"] >= 0
+    hits = ((logits.argmax(-1) == inputs["labels"]) & labelled).sum() / labelled.sum()
     return entropy + _BALANCE_WEIGHT * balance, entropy.detach(), hits
 
 
@@ -93,12 +125,13 @@ def train(settings: Settings, out: Path) -> Network:
     batches = stream(settings.seed, settings.shape, settings.workers)
     first = next(batches)  # the workers are forked before anything touches the GPU
     torch.manual_seed(settings.seed)
+    torch.set_float32_matmul_precision("high")
     device = torch.device(settings.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     network = Network(CONFIG, NUM_OWN).to(device)
     table = all_rows(device, dtype)
     optimizers = _optimizers(network, settings)
-    step_loss = torch.compile(loss_of) if settings.compiled else loss_of
+    core: Core = torch.compile(packed_loss) if settings.compiled else packed_loss
     loaded = _ahead(batches, first, device)
     log = (out / "log.txt").open("a")
     start = time.monotonic()
@@ -109,10 +142,10 @@ def train(settings: Settings, out: Path) -> Network:
         progress = max(step / settings.steps, spent / settings.seconds)
         if progress >= 1.0:
             break
-        for optimizer, peak in zip(optimizers, (settings.matrix_lr, settings.vector_lr), strict=True):
+        for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = peak * rate_at(settings, progress)
-        loss, entropy, hits = step_loss(network, table, next(loaded), progress >= settings.round_from, dtype)
+                group["lr"] = group["peak"] * rate_at(settings, progress)
+        loss, entropy, hits = loss_of(network, table, next(loaded), progress >= settings.round_from, core, dtype)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimizer in optimizers:
@@ -125,29 +158,33 @@ def train(settings: Settings, out: Path) -> Network:
         if spent > next_evaluation:
             next_evaluation += settings.evaluate_every
             before = time.monotonic()
-            _save(network, table, settings, out, step, dtype)
+            _save(network, table, settings.evaluate_count // 3, out, step, dtype)
             pause += time.monotonic() - before
-    _save(network, table, settings, out, settings.steps, dtype)
+    _save(network, table, settings.evaluate_count, out, settings.steps, dtype)
     return network
 
 
-def _save(network: Network, table: Rows, settings: Settings, out: Path, step: int, dtype: torch.dtype) -> None:
+def _save(network: Network, table: Rows, count: int, out: Path, step: int, dtype: torch.dtype) -> None:
     """Write the packed model first, then what it can do."""
     export(network, out / "demo.bin")
-    generate = lambda prompts: greedy(network, table, prompts, max_new=260, dtype=dtype)  # noqa: E731
-    found, wrong = measure(generate, settings.evaluate_count)
+    found, wrong = measure(partial(greedy, network, table, max_new=260, dtype=dtype), count)
     text = json.dumps({"step": step, **found}, indent=1)
     print(text, flush=True)
     (out / "evaluation.json").write_text(text + "\n")
     (out / "wrong.txt").write_text("\n".join(wrong) + "\n")
 
 
-def _optimizers(network: Network, settings: Settings) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def _optimizers(network: Network, settings: Settings) -> tuple[torch.optim.Optimizer, ...]:
     named = dict(network.named_parameters())
-    matrices = [named.pop(name) for name in _MATRICES]
+    matrices = Muon([named.pop(name) for name in _MATRICES], lr=settings.matrix_lr)
+    groups = [{"params": [named.pop(name)], "lr": rate} for name, rate in settings.row_lrs.items()]
+    groups.append({"params": list(named.values()), "lr": settings.vector_lr})
     fused = settings.device == "cuda"
-    vectors = torch.optim.AdamW(named.values(), lr=settings.vector_lr, betas=(0.9, 0.98), eps=1e-10, weight_decay=0.0, fused=fused)
-    return Muon(matrices, lr=settings.matrix_lr), vectors
+    vectors = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-10, weight_decay=0.0, fused=fused)
+    for optimizer in (matrices, vectors):
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return matrices, vectors
 
 
 def _ahead(batches: Iterator[Batch], first: Batch, device: torch.device) -> Iterator[dict[str, torch.Tensor]]:
