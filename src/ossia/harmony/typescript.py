@@ -187,7 +187,8 @@ class TypeWriter:
         for position, variant in enumerate(variants):
             own = variant.get("description") if isinstance(variant, dict) else None
             trailing = own if own != description and not (above and position == 0) else None
-            text = self._variant(variant, indent, trailing, said=own in (description, trailing))
+            said = isinstance(own, str) and own in (description, trailing)
+            text = self._variant(variant, indent, trailing, said=said)
             lines.append(f"{indent} | {text}\n")
         return "".join([*lines, f"{indent},\n"])
 
@@ -196,7 +197,8 @@ class TypeWriter:
         texts: list[str] = []
         for variant in variants:
             description = variant.get("description") if isinstance(variant, dict) else None
-            text = self._variant(variant, indent, description, said=True, quote=True)
+            said = isinstance(description, str)
+            text = self._variant(variant, indent, description, said=said, quote=True)
             texts.append(f"\n{indent} | {text}")
         return "".join(texts)
 
