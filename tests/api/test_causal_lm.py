@@ -182,7 +182,7 @@ def test_weights_on_the_cpu_are_views_on_the_file(checkpoint):
 
 @pytest.mark.parametrize("dtype", ["int8", "bf16", torch.int64, torch.float8_e4m3fn])
 def test_other_dtypes_are_refused(checkpoint, dtype):
-    with pytest.raises(RequestError, match="dtype: .* is not one of auto, bfloat16"):
+    with pytest.raises(RequestError, match=r"dtype: .* is not one of auto, bfloat16"):
         GptOssForCausalLM.from_pretrained(checkpoint[0], dtype=dtype)
 
 

@@ -33,6 +33,8 @@ def exit_code_of(command: Callable[[], object]) -> int:
     except typer.Exit as request:
         return request.exit_code
     except (KeyboardInterrupt, typer.Abort):
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")  # the shell's prompt is to have a line of its own
         return INTERRUPT_EXIT
     except BrokenPipeError:
         return _broken_pipe()
