@@ -1,0 +1,140 @@
+"""Greedy ids do not depend on how they were computed: all equal recomputation without a cache."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.engines import double_model, greedy, naive_greedy, run_to_end, tokens_of
+
+from ossia.engine.config import EngineConfig
+from ossia.engine.core import EngineCore
+
+_IDS = st.integers(0, 96)
+_STEM = (5, 80, 13, 42, 42, 7, 91, 0, 33, 64, 21, 2, 76, 55, 18, 9, 60, 31, 47, 88)
+
+
+@st.composite
+def prompts(draw: st.DrawFn) -> tuple[int, ...]:
+    """Prompts that often start alike."""
+    tail = draw(st.lists(_IDS, min_size=1, max_size=9))
+    return (*_STEM[: draw(st.integers(0, len(_STEM)))], *tail)
+
+
+@given(
+    window=st.sampled_from([1, 3, 8, 64]),
+    page_size=st.sampled_from([1, 3, 4, 16]),
+    chunk=st.integers(1, 40),
+    max_sequences=st.integers(1, 4),
+    extra=st.integers(0, 12),
+    spare=st.integers(0, 30),
+    prefix_reuse=st.booleans(),
+    asked=st.lists(st.tuples(prompts(), st.integers(1, 7)), min_size=1, max_size=5),
+    arrivals=st.lists(st.integers(0, 6), min_size=5, max_size=5),
+)
+@settings(deadline=None, max_examples=60)
+@torch.no_grad()
+def test_any_schedule_gives_the_ids_of_plain_recomputation(
+    window, page_size, chunk, max_sequences, extra, spare, prefix_reuse, asked, arrivals
+):
+    model = double_model(window=window)
+    # Just enough pages for the longest request alone, so that several run each other out of pages.
+    longest = max(len(prompt) + count for prompt, count in asked)
+    core = EngineCore(
+        model,
+        EngineConfig(
+            page_size=page_size,
+            num_pages=2 * (-(-longest // page_size) + 1) + spare,
+            max_sequences=max_sequences,
+            max_batch_tokens=max_sequences + extra,
+            prefill_chunk=chunk,
+            prefix_reuse=prefix_reuse,
+        ),
+    )
+    outputs = []
+    for number, (prompt, count) in enumerate(asked):
+        core.submit(greedy(str(number), prompt, count))
+        for _ in range(arrivals[number]):
+            outputs += core.step()
+    outputs += run_to_end(core)
+    for number, (prompt, count) in enumerate(asked):
+        assert tokens_of(outputs, str(number)) == naive_greedy(model, prompt, count)
+
+
+def core_of(window: int = 8, layers: int = 2, **config: object) -> EngineCore:
+    return EngineCore(double_model(window=window, layers=layers), EngineConfig(**config))  # type: ignore[arg-type]
+
+
+def test_preemption_happens_and_changes_nothing():
+    core = core_of(num_pages=26, page_size=2, prefill_chunk=4, prefix_reuse=False)
+    asked = {str(idx): _STEM[idx : idx + 6] for idx in range(4)}
+    for name, prompt in asked.items():
+        core.submit(greedy(name, prompt, 14))
+    outputs = run_to_end(core)
+    assert core.stats().preemptions > 0
+    for name, prompt in asked.items():
+        assert tokens_of(outputs, name) == naive_greedy(double_model(), prompt, 14)
+
+
+def test_prefix_hit_happens_and_changes_nothing():
+    core = core_of(num_pages=80, page_size=4)
+    core.submit(greedy("first", _STEM, 6))
+    first = run_to_end(core)
+    core.submit(greedy("second", (*_STEM, 3), 6))
+    second = run_to_end(core)
+    assert first[0].cached_tokens == 0
+    assert {output.cached_tokens for output in second} == {20}
+    assert tokens_of(second, "second") == naive_greedy(double_model(), (*_STEM, 3), 6)
+    stats = core.stats()
+    assert (stats.prompt_tokens, stats.cached_tokens, stats.output_tokens) == (41, 20, 12)
+
+
+def test_output_of_one_request_is_a_prefix_for_the_next():
+    """A second turn starts with the first one's prompt and answer."""
+    core = core_of(num_pages=80, page_size=4)
+    core.submit(greedy("first", _STEM, 9))
+    answer = tokens_of(run_to_end(core), "first")
+    prompt = (*_STEM, *answer, 1, 2)
+    core.submit(greedy("second", prompt, 4))
+    outputs = run_to_end(core)
+    assert outputs[0].cached_tokens == 28
+    assert tokens_of(outputs, "second") == naive_greedy(double_model(), prompt, 4)
+
+
+def test_continuations_share_the_prompt_and_then_part():
+    core = core_of(num_pages=60, page_size=4, prefix_reuse=False)
+    core.submit(greedy("one", _STEM[:10], 8, n=3))
+    outputs = core.step()
+    assert {output.index for output in outputs} == {0, 1, 2}
+    outputs += core.step()
+    # The partial page exists three times now, whole ones once; one left the window of 8.
+    assert core.stats().pages_held == (2 + 3) + (1 + 3)
+    outputs += run_to_end(core)
+    for index in range(3):
+        assert tokens_of(outputs, "one", index) == naive_greedy(double_model(), _STEM[:10], 8)
+
+
+def test_odd_mixtures_of_layers_share_the_pool():
+    for layers in (1, 3):
+        core = core_of(layers=layers, num_pages=40, page_size=4, prefill_chunk=5)
+        core.submit(greedy("one", _STEM, 5))
+        expected = naive_greedy(double_model(layers=layers), _STEM, 5)
+        assert tokens_of(run_to_end(core), "one") == expected
+
+
+def test_unwritten_pages_are_never_read():
+    core = core_of(num_pages=60, page_size=4, prefill_chunk=3)
+    pool = core._runner._pool  # type: ignore[attr-defined]
+    for tensor in (*pool.k_pages, *pool.v_pages):
+        tensor.fill_(torch.nan)
+    core.submit(greedy("one", _STEM, 8, n=2))
+    outputs = run_to_end(core)
+    assert tokens_of(outputs, "one", 1) == naive_greedy(double_model(), _STEM, 8)
+
+
+def test_keys_and_values_can_be_stored_narrower_than_the_model():
+    core = core_of(num_pages=60, page_size=4, kv_dtype="bfloat16")
+    pool = core._runner._pool  # type: ignore[attr-defined]
+    assert pool.k_pages[0].dtype == torch.bfloat16
+    core.submit(greedy("one", _STEM, 4))
+    assert len(tokens_of(run_to_end(core), "one")) == 4
