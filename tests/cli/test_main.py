@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import typer
 
 import ossia as package
 from ossia.cli.errors import exit_code_of
+from ossia.cli.main import app
 from ossia.errors import ConfigError, MissingDependencyError, ModelNotFoundError
 
 COMMANDS = ("run", "chat", "generate", "pull", "inspect", "convert", "doctor")
@@ -44,6 +47,28 @@ def test_every_command_has_help_in_whole_sentences(ossia, command):
     assert result.stdout.startswith(f"Usage: ossia {command} ")
     (listed,) = [line for line in ossia().stdout.splitlines() if line.startswith(f"  {command} ")]
     assert not listed.endswith("..."), listed
+
+
+@pytest.mark.parametrize("module", [f"ossia.cli.{command}" for command in COMMANDS])
+def test_examples_are_accepted(module):
+    command = typer.main.get_command(app)
+    examples = importlib.import_module(module).EXAMPLES
+    assert examples
+    for example in examples:
+        *_, words = _split(shlex.split(example))
+        assert words[0] == "ossia"
+        with command.make_context("ossia", words[1:]) as context:
+            assert words[1] == module.rpartition(".")[2]
+            subcommand = command.get_command(context, words[1])
+            subcommand.make_context(words[1], words[2:], parent=context)
+
+
+def _split(words: list[str]) -> list[list[str]]:
+    """The commands of a pipe."""
+    commands = [[]]
+    for word in words:
+        commands.append([]) if word == "|" else commands[-1].append(word)
+    return commands
 
 
 def test_version(ossia):

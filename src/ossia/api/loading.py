@@ -15,6 +15,7 @@ from torch import nn
 
 from ossia.api.model_source import ModelSource
 from ossia.api.placement import Dtype, float_dtype, torch_device
+from ossia.api.room import check_room
 from ossia.checkpoint.random_weights import random_tensors
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.config import ModelConfig
@@ -51,11 +52,14 @@ def load_module(
         CheckpointError: damaged or contradictory files.
         ConfigError: a config that is not of gpt-oss, or contradicts itself.
         RequestError: an unknown dtype or an absent device.
+        CapacityError: what has to be copied exceeds the device's free memory.
     """
     place, wanted = torch_device(device), float_dtype(dtype)
     with open_tensors(source, wanted, place) as (config, tensors):
         with torch.device("meta"):
             module = build(config)
+        if source.folder is None or wanted is not None or place.type != "cpu":
+            check_room(source.name, module, wanted or torch.bfloat16, place)
         total = len(list(module.parameters()))
         state: dict[str, torch.Tensor] = {}
         for name, tensor in tensors:

@@ -32,6 +32,12 @@ _COMMAND = re.compile(r"/\w+")
 _HELP = "/reset forgets the conversation, /exit ends it; Ctrl-C stops an answer"
 
 
+EXAMPLES = (
+    "ossia chat",
+    'ossia chat openai/gpt-oss-20b --effort low --instructions "Answer in rhymes."',
+)
+
+
 def chat(
     model: ChatModelArgument = "demo",
     effort: EffortOption = Effort.MEDIUM,

@@ -10,6 +10,12 @@ import typer
 from ossia.cli.options import DtypeOption, Experts, Layout, ModelArgument, RevisionOption
 from ossia.cli.output import Output
 
+EXAMPLES = (
+    "ossia convert openai/gpt-oss-20b ./original --layout original",
+    "ossia convert ./finetuned ./packed --experts mxfp4",
+    "ossia convert random:tiny ./tiny",
+)
+
 
 def convert(
     model: ModelArgument,

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from ossia.kernels.backend import Choice
 
 
+EXAMPLES = (
+    "ossia doctor",
+    "ossia doctor --json",
+)
+
+
 def doctor(as_json: JsonOption = False) -> None:
     """Show hardware, versions, and which kernels run and why."""
     from ossia.api.diagnosis import diagnose, diagnosis_to_dict

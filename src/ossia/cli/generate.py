@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from ossia.tokenizer import Tokenizer
 
 
+EXAMPLES = (
+    'ossia generate openai/gpt-oss-20b "Once upon a time" --limit 50',
+    'ossia generate demo "<|start|>user<|message|>Hi<|end|><|start|>assistant" --special',
+)
+
+
 def generate(
     model: FirstWord = None,
     prompt: SecondWord = None,

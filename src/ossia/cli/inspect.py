@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from ossia.config import ModelConfig
 
 
+EXAMPLES = (
+    "ossia inspect demo",
+    "ossia inspect random:120b",
+    "ossia inspect ./checkpoint --tensors",
+)
+
+
 def inspect(
     model: ModelArgument,
     revision: RevisionOption = None,

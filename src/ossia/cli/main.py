@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -23,13 +23,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("chat")(chat.chat)
-app.command("generate")(generate.generate)
-app.command("pull")(pull.pull)
-app.command("inspect")(inspect.inspect)
-app.command("convert")(convert.convert)
-app.command("doctor")(doctor.doctor)
+
+
+def _add(name: str, command: Callable[..., None], examples: Sequence[str]) -> None:
+    lines = ("\b", "Examples:", *(f"  {example}" for example in examples))  # \b: do not wrap
+    app.command(name, epilog="\n".join(lines))(command)
+
+
+_add("run", run.run, run.EXAMPLES)
+_add("chat", chat.chat, chat.EXAMPLES)
+_add("generate", generate.generate, generate.EXAMPLES)
+_add("pull", pull.pull, pull.EXAMPLES)
+_add("inspect", inspect.inspect, inspect.EXAMPLES)
+_add("convert", convert.convert, convert.EXAMPLES)
+_add("doctor", doctor.doctor, doctor.EXAMPLES)
 
 
 def _print_version(wanted: bool) -> None:

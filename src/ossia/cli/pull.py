@@ -9,6 +9,11 @@ import typer
 from ossia.cli.options import CacheOption, RevisionOption
 from ossia.cli.output import Output
 
+EXAMPLES = (
+    "ossia pull openai/gpt-oss-20b",
+    "ossia pull openai/gpt-oss-120b --original",
+)
+
 
 def pull(
     repo_id: Annotated[

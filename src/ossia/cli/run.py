@@ -23,6 +23,12 @@ from ossia.cli.options import (
 from ossia.cli.output import Output
 from ossia.errors import RequestError
 
+EXAMPLES = (
+    "ossia run \"How many rs are in the word 'strawberry'?\"",
+    'ossia run openai/gpt-oss-20b "Why is the sky blue?" --effort high --show-reasoning',
+    "cat question.txt | ossia run openai/gpt-oss-20b - --json",
+)
+
 
 def run(
     model: FirstWord = None,

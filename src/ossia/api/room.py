@@ -1,0 +1,35 @@
+"""check_room: refuse a model that the memory cannot take, before the system kills the process."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ossia.checkpoint.machine import machine_memory
+from ossia.errors import CapacityError
+
+
+def check_room(name: str, module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+    """See whether all parameters of a module can be allocated.
+
+    Args:
+        name: The model, for the message.
+        module: Its parameters need no memory yet.
+        dtype: Of the floating-point parameters.
+        device: Where they are to be.
+
+    Raises:
+        CapacityError: they are larger than what is free.
+    """
+    needed = sum(
+        param.numel() * (dtype.itemsize if param.is_floating_point() else param.itemsize)
+        for param in module.parameters()
+    )
+    place = "cpu" if device.type == "cpu" else f"{device.type}:{device.index or 0}"
+    free = next(memory.free_bytes for memory in machine_memory() if memory.device == place)
+    if needed > free:
+        raise CapacityError(
+            f"{name} takes {needed / 1e9:.1f} GB, {place} has {free / 1e9:.1f} GB free; "
+            "take a smaller model or another device",
+            field="model",
+        )
