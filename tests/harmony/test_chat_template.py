@@ -121,7 +121,8 @@ def _exchanges(draw: st.DrawFn) -> list[Chat]:
 
 @st.composite
 def _tools(draw: st.DrawFn) -> Chat:
-    schemas = any_schemas(plain_lines, st.integers(-99, 99))
+    strings = st.one_of(plain_lines, texts, st.text("ab \n\r\x0b\x85\u2028\u2029\\\"'", max_size=8))
+    schemas = any_schemas(strings, st.integers(-99, 99))
     function = {
         "name": draw(identifiers),
         "description": draw(texts),

@@ -89,6 +89,10 @@ FIELDS: dict[str, Callable[[str], Message]] = {
     "enum": lambda text: _developer(_schema(type="string", enum=[text])),
     "const": lambda text: _developer(_schema(const={text: text})),
     "default": lambda text: _developer(_schema(type="string", default=text)),
+    "default object": lambda text: _developer(_schema(type="object", default={text: [text]})),
+    "variant default": lambda text: _developer(
+        _schema(anyOf=[{"type": "string", "enum": ["a"], "default": text}, {"type": "null"}])
+    ),
     "example": lambda text: _developer(_schema(type="string", examples=[text])),
     "variant description": lambda text: _developer(
         _schema(oneOf=[{"type": "string", "description": text}])
@@ -114,7 +118,7 @@ def test_text_in_a_field_stays_text(renderer: Renderer, tokenizer: Tokenizer, fi
     "field",
     [
         *("tool description", "property description", "title", "variant description", "default"),
-        *("enum", "const", "example", "property name"),
+        *("enum", "const", "example", "property name", "default object", "variant default"),
     ],
 )
 @pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028"])

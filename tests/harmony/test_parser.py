@@ -335,7 +335,7 @@ ROWS = {
     ),
     "unknown role": (
         f"{FINAL}a<|end|><|start|>narrator{FINAL}b<|end|>",
-        [("assistant", "final", None, None, "a"), ("assistant", "final", None, "narrator", "b")],
+        [("assistant", "final", None, None, "a"), ("assistant", "final", None, None, "b")],
         [RepairKind.UNKNOWN_ROLE],
     ),
 }

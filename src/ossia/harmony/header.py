@@ -140,6 +140,8 @@ def _take_author(words: list[str], parts: _Parts, mend: Mend) -> None:
     else:
         mend(RepairKind.UNKNOWN_ROLE, first)
         parts.author = Author(Role.ASSISTANT)
+        if first not in _CHANNELS and not first.startswith("to="):
+            del words[:1]
 
 
 def _take_word(word: str, parts: _Parts, mend: Mend) -> None:

@@ -276,7 +276,10 @@ class StreamParser:
 def parse_messages(
     tokenizer: Tokenizer, tokens: Sequence[int], role: Role | None = None, *, strict: bool = False
 ) -> list[Message]:
-    """All messages of a whole output; arguments and errors as for `StreamParser`."""
+    """All messages of a whole output or history, which begins with `<|start|>` if `role` is None.
+
+    Arguments and errors are those of `StreamParser`.
+    """
     parser = StreamParser(tokenizer, role, strict=strict)
     for token in tokens:
         parser.push(token)

@@ -40,7 +40,8 @@ class ToolDescription:
 
         Args:
             tool: `{"type": "function", "function": {"name": ...}}` (Chat Completions) or
-                `{"type": "function", "name": ...}` (Responses); `type` may be missing.
+                `{"type": "function", "name": ...}` (Responses); `type` may be missing. A
+                function whose `parameters` are `{}` takes none.
 
         Raises:
             HarmonyError: it is not a function, or a field is missing or of the wrong type.
@@ -50,7 +51,9 @@ class ToolDescription:
         function = tool.get("function", tool)
         if not isinstance(function, Mapping):
             raise HarmonyError("the 'function' of a tool must be an object")
-        return cls.from_dict(function)  # pyright: ignore[reportUnknownArgumentType]
+        described = cls.from_dict(function)  # pyright: ignore[reportUnknownArgumentType]
+        described.parameters = described.parameters or None
+        return described
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ToolDescription:
@@ -67,7 +70,7 @@ class ToolDescription:
         parameters: object = raw.get("parameters")
         if not isinstance(parameters, dict | None):
             raise HarmonyError(f"the parameters of tool {name!r} must be a JSON schema object")
-        return cls(name, description or "", cast("dict[str, Any] | None", parameters or None))
+        return cls(name, description or "", cast("dict[str, Any] | None", parameters))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, without what is not set."""

@@ -6,18 +6,16 @@ says, `differences.py` lists what is written instead.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ossia.errors import HarmonyError
 from ossia.harmony.differences import Difference
-from ossia.harmony.json_value import Json, compact
+from ossia.harmony.json_value import Json
 from ossia.harmony.schema_reference import References
+from ossia.harmony.schema_wording import SchemaWording
 
 _SIMPLE: Final = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean"}
-_PLAIN_NAME: Final = re.compile(r"[\w.$-]+")
-_INVISIBLE_BREAKS: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 _MAX_DEPTH: Final = 64
 
 
@@ -41,6 +39,7 @@ class TypeWriter:
 
     def __init__(self, root: Json, as_library: frozenset[Difference]) -> None:
         self._as_library = as_library
+        self._wording = SchemaWording(as_library)
         self._references = References(root)
         self._depth = 0
 
@@ -85,7 +84,7 @@ class TypeWriter:
         if variants := self._listed_variants(schema):
             return _Type(self._variants(variants, indent), is_union=True)
         if literals := _literal_values(schema):
-            return _union(self._literal(value) for value in literals)
+            return _union(self._wording.literal(value) for value in literals)
         if "type" not in schema and isinstance(parts := schema.get("anyOf"), list) and parts:
             return _union(self._member(part, indent) for part in parts)
         if isinstance(parts := schema.get("allOf"), list) and parts:
@@ -108,7 +107,7 @@ class TypeWriter:
         if kind == "array":
             return _Type(self._array(schema, indent))
         if kind == "string" and isinstance(values := schema.get("enum"), list):
-            words = [self._literal(value) for value in values if isinstance(value, str)]
+            words = [self._wording.literal(value) for value in values if isinstance(value, str)]
             if words:
                 return _Type(" | ".join(words), len(words) > 1)
         return _Type(_SIMPLE.get(kind, "any")) if isinstance(kind, str) else _ANY
@@ -140,13 +139,15 @@ class TypeWriter:
         lines: list[str] = []
         repeated = described and self._differs(Difference.REPEATED_DESCRIPTIONS)
         if isinstance(description := schema.get("description"), str) and not repeated:
-            lines.append(self.comment(description, indent))
+            lines.append(self._wording.comment(description, indent))
         lines.append("{\n")
         if isinstance(properties := schema.get("properties"), dict):
             required = schema.get("required")
             needed = required if isinstance(required, list) else []
             for name, value in properties.items():
-                shown = f"{indent}{self._property_name(name)}{'' if name in needed else '?'}"
+                shown = (
+                    f"{indent}{self._wording.property_name(name)}{'' if name in needed else '?'}"
+                )
                 lines.append(self._property(shown, value, indent))
         return "".join([*lines, f"{indent}}}"])
 
@@ -156,18 +157,18 @@ class TypeWriter:
         variants = self._listed_variants(schema)
         lines: list[str] = []
         if isinstance(title := schema.get("title"), str):
-            lines.append(f"{self.comment(title, indent)}{indent}//\n")
+            lines.append(f"{self._wording.comment(title, indent)}{indent}//\n")
         description = schema.get("description")
         if isinstance(description, str) and not variants:
-            lines.append(self.comment(description, indent))
-        lines.append(self._examples(schema, indent))
+            lines.append(self._wording.comment(description, indent))
+        lines.append(self._wording.examples(schema, indent))
         if variants:
             lines.append(self._property_variants(name, schema, variants, indent))
             return "".join(lines)
         written = self._type(value, indent + "    ", described=isinstance(description, str))
         lines.append(f"{name}: {self._with_null(written, value).text},")
         if "default" in schema:
-            lines.append(f" // default: {self._default(schema)}")
+            lines.append(f" // default: {self._wording.default(schema)}")
         return "".join([*lines, "\n"])
 
     def _property_variants(
@@ -180,9 +181,9 @@ class TypeWriter:
         swallowed = description == first and not self._differs(Difference.REPEATED_DESCRIPTIONS)
         above = isinstance(description, str) and not swallowed
         if isinstance(description, str) and not swallowed:
-            lines.append(self.comment(description, indent))
+            lines.append(self._wording.comment(description, indent))
         if "default" in schema:
-            lines.append(f"{indent}// default: {self._default(schema)}\n")
+            lines.append(f"{indent}// default: {self._wording.default(schema)}\n")
         lines.append(f"{name}:\n")
         for position, variant in enumerate(variants):
             own = variant.get("description") if isinstance(variant, dict) else None
@@ -208,9 +209,9 @@ class TypeWriter:
         written = self._type(variant, indent + "   ", described=said)
         notes: list[str] = []
         if isinstance(comment, str):
-            notes.append(self._one_line(comment))
+            notes.append(self._wording.one_line(comment))
         if isinstance(variant, dict) and "default" in variant:
-            notes.append(f"default: {self._default(variant, quote=quote)}")
+            notes.append(f"default: {self._wording.default(variant, quote=quote)}")
         text = self._with_null(written, variant).text
         return f"{text} // {' '.join(notes)}" if notes else text
 
@@ -236,47 +237,6 @@ class TypeWriter:
         else:
             has_null = "null" in written.text
         return written if has_null else _Type(f"{written.text} | null", is_union=True)
-
-    def _examples(self, schema: dict[str, Json], indent: str) -> str:
-        examples = schema.get("examples")
-        if not isinstance(examples, list) or not examples:
-            return ""
-        lines = [f"{indent}// Examples:\n"]
-        for example in examples:
-            if isinstance(example, str) or self._differs(Difference.LITERALS):
-                lines.append(f"{indent}// - {self._literal(example)}\n")
-        return "".join(lines)
-
-    def _default(self, schema: dict[str, Json], *, quote: bool = False) -> str:
-        """The default value; that of an enum of strings stands without quotes in a property."""
-        value = schema["default"]
-        values = schema.get("enum")
-        if not isinstance(value, str):
-            return compact(value)
-        if not (isinstance(values, list) and values):
-            return self._literal(value)
-        if quote:
-            return compact(value)
-        escaped = self._literal(value)
-        return value if escaped == f'"{value}"' else escaped
-
-    def _literal(self, value: Json) -> str:
-        if isinstance(value, str) and not self._differs(Difference.LITERALS):
-            return f'"{value}"'
-        return compact(value).translate(_INVISIBLE_BREAKS)
-
-    def _property_name(self, name: str) -> str:
-        if _PLAIN_NAME.fullmatch(name) or not self._differs(Difference.NAMES):
-            return name
-        return compact(name).translate(_INVISIBLE_BREAKS)
-
-    def comment(self, text: str, indent: str = "") -> str:
-        """Text as comment lines, each ending in a line break."""
-        lines = text.splitlines() or [""] if self._differs(Difference.LINE_BREAKS) else [text]
-        return "".join(f"{indent}// {line}\n" for line in lines)
-
-    def _one_line(self, text: str) -> str:
-        return " ".join(text.splitlines()) if self._differs(Difference.LINE_BREAKS) else text
 
     def _differs(self, difference: Difference) -> bool:
         return difference not in self._as_library
