@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ossia.env import cache_folder
+from ossia.env import cache_folder, colour, debug, log_level
 from ossia.errors import ConfigError
 
 
@@ -24,3 +24,24 @@ def test_the_cache_folder_follows_the_desktop_standard() -> None:
 def test_a_relative_cache_folder_is_refused() -> None:
     with pytest.raises(ConfigError, match="OSSIA_CACHE='here' is not an absolute path"):
         cache_folder({"OSSIA_CACHE": "here"})
+
+
+@pytest.mark.parametrize(("value", "shown"), [("", False), ("0", False), ("1", True), ("y", True)])
+def test_tracebacks_are_shown_on_request(value: str, shown: bool) -> None:
+    assert debug({"OSSIA_DEBUG": value}) is shown
+    assert debug({}) is False
+
+
+def test_the_log_level_is_none_or_a_known_one() -> None:
+    assert log_level({}) is None
+    assert log_level({"OSSIA_LOG": ""}) is None
+    assert log_level({"OSSIA_LOG": "INFO"}) == "info"
+    with pytest.raises(ConfigError, match="OSSIA_LOG='loud' is not one of debug, info"):
+        log_level({"OSSIA_LOG": "loud"})
+
+
+def test_colour_may_be_declined() -> None:
+    assert colour({})
+    assert colour({"NO_COLOR": ""})
+    assert not colour({"NO_COLOR": "1"})
+    assert not colour({"TERM": "dumb"})

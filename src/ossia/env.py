@@ -7,6 +7,9 @@
 | `OSSIA_DEBUG` | 1: the command line shows tracebacks of errors      | 0                             |
 | `OSSIA_LOG`   | what the command line logs: debug, info, warning    | nothing                       |
 |               | or error                                            |                               |
+| `NO_COLOR`    | not empty: plain text on terminals, as TERM=dumb    |                               |
+
+The hub's client reads its own (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, ...).
 """
 
 from __future__ import annotations
@@ -54,3 +57,8 @@ def log_level(environ: Mapping[str, str] = os.environ) -> str | None:
     if level is not None and level not in _LOG_LEVELS:
         raise ConfigError(f"OSSIA_LOG={level!r} is not one of {', '.join(_LOG_LEVELS)}")
     return level
+
+
+def colour(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether terminals are shown more than plain text."""
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"

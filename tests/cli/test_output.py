@@ -32,6 +32,7 @@ def test_json_is_one_line_for_programs_and_indented_for_people():
 
 def test_dim_text_and_headings_only_on_terminals_that_want_colour(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     file, terminal, plain = io.StringIO(), _Terminal(), _Terminal()
     outputs = [Output(file), Output(terminal)]
     monkeypatch.setenv("NO_COLOR", "1")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+from ossia.env import colour
 from ossia.types import ProgressCallback
 
 _DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
@@ -29,7 +29,7 @@ class Output:
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
         self._plain_results = not self._stdout.isatty()
-        self._colour = not self._plain_results and not os.environ.get("NO_COLOR")
+        self._colour = not self._plain_results and colour()
 
     def text(self, piece: str, *, dim: bool = False) -> None:
         """A piece of a result, shown at once; control characters are made visible on a terminal."""

@@ -22,7 +22,10 @@ def pull(
     revision: RevisionOption = None,
     cache_dir: CacheOption = None,
     token: Annotated[
-        str | None, typer.Option(envvar="HF_TOKEN", help="Access token of the hub.")
+        str | None,
+        typer.Option(
+            help="Access token of the hub. [default: HF_TOKEN, or that of `hf auth login`]"
+        ),
     ] = None,
     original: Annotated[
         bool, typer.Option("--original", help="Fetch the files of the original layout.")
