@@ -1,10 +1,10 @@
 import pytest
 import torch
-from support.models import small_config
 
 from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
 from ossia.config import PRESETS
+from support.models import small_config
 
 
 def test_gpt_oss_pairs_each_full_layer_with_a_sliding_one():

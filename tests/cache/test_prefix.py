@@ -9,7 +9,9 @@ _FULL, _SLIDING = 0, 1
 
 @given(st.integers(1, 9), st.integers(1, 30), st.integers(0, 80))
 @settings(deadline=None)
-def test_first_page_in_reach_is_the_first_that_holds_a_visible_position(page_size, window, position):
+def test_first_page_in_reach_is_the_first_that_holds_a_visible_position(
+    page_size, window, position
+):
     visible = [key for key in range(position + 1) if position - key < window]
     assert first_page_in_reach(window, position, page_size) == visible[0] // page_size
     assert first_page_in_reach(None, position, page_size) == 0

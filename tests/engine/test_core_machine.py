@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.engines import fake_core
-from support.fake_model import expected_output
 
 from ossia.errors import RequestError
 from ossia.types import FinishReason, Request, SamplingParams, TokenOutput
+from support.engines import fake_core
+from support.fake_model import expected_output
 
 _VOCAB = 3  # so small that prompts often start alike
 _STEM = (0, 1, 2, 2, 1, 0, 0, 2, 1, 1, 2, 0, 2, 2, 0, 1, 0, 1, 1, 0, 2, 1, 2, 0, 0, 0, 1, 2, 2, 2)

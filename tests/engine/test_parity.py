@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engines import double_model, greedy, naive_greedy, run_to_end, tokens_of
 
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
+from support.engines import double_model, greedy, naive_greedy, run_to_end, tokens_of
 
 _IDS = st.integers(0, 96)
 _STEM = (5, 80, 13, 42, 42, 7, 91, 0, 33, 64, 21, 2, 76, 55, 18, 9, 60, 31, 47, 88)

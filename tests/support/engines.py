@@ -5,18 +5,20 @@ from __future__ import annotations
 import functools
 
 import torch
-from support.fake_model import FakeRunner
-from support.models import small_config, small_model
 
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.model.batch import ForwardBatch
 from ossia.model.heads import CausalLM
 from ossia.types import Request, SamplingParams, TokenOutput
+from support.fake_model import FakeRunner
+from support.models import small_config, small_model
 
 
 @functools.cache
-def double_model(seed: int = 0, window: int = 8, layers: int = 2, context: int = 131_072) -> CausalLM:
+def double_model(
+    seed: int = 0, window: int = 8, layers: int = 2, context: int = 131_072
+) -> CausalLM:
     """A small model in float64, where batching cannot turn one token into another."""
     model = small_model(
         seed, sliding_window=window, num_hidden_layers=layers, max_position_embeddings=context
@@ -93,6 +95,5 @@ def tokens_of(outputs: list[TokenOutput], request_id: str, index: int = 0) -> li
     return [
         output.token_id
         for output in outputs
-        if (output.request_id, output.index) == (request_id, index)
-        and output.token_id is not None
+        if (output.request_id, output.index) == (request_id, index) and output.token_id is not None
     ]

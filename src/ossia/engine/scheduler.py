@@ -153,6 +153,7 @@ class Scheduler:
             seq.blocked_at = available
             return False
         seq.pages, seq.num_computed, seq.blocked_at = pages, num_cached, -1
+        seq.last_turn = self._turn  # at the end of the round, or newcomers would starve the rest
         if seq.cached_tokens is None:
             seq.cached_tokens = num_cached
         return True

@@ -28,7 +28,7 @@ class Sequence:
         cached_tokens: Prompt tokens found in the prefix cache when the sequence first started.
         prompt_logprobs: Collected while the prompt is computed, one for each token but the first.
         mask: Restricts what may come next.
-        last_turn: The scheduler's turn in which the sequence was last given prompt tokens.
+        last_turn: The scheduler's turn in which the sequence started or was last given tokens.
         blocked_at: Available pages when the sequence last failed to start; fewer will not do.
         finish_reason: Set once it has ended.
     """
