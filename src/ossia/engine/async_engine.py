@@ -109,7 +109,7 @@ class AsyncEngine:
             while unfinished:
                 await stream.arrived.wait()
                 stream.arrived.clear()
-                while stream.outputs:
+                while unfinished and stream.outputs:
                     output = stream.outputs.popleft()
                     if isinstance(output, EngineClosedError):
                         raise output

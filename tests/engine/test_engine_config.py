@@ -1,0 +1,65 @@
+import dataclasses
+
+import pytest
+import torch
+
+from ossia.cache.layout import KVLayout
+from ossia.engine.config import EngineConfig
+from ossia.engine.kv_budget import num_pages
+from ossia.errors import ConfigError
+from support.models import small_config
+
+_CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"page_size": 0}, "page_size is 0; it must be a positive integer"),
+        ({"page_size": None}, "page_size is None; it must be a positive integer"),
+        ({"max_sequences": 2.0}, "max_sequences is 2.0; it must be a positive integer"),
+        ({"prefill_chunk": True}, "prefill_chunk is True; it must be a positive integer"),
+        ({"num_pages": -1}, "num_pages is -1; it must be a positive integer"),
+        ({"num_pages": 5, "kv_cache_bytes": 5}, "both set; keep one"),
+        ({"kv_dtype": "int8"}, "kv_dtype is 'int8'; known: auto, float16"),
+        ({"max_batch_tokens": 8, "max_sequences": 9}, "every running sequence needs a token"),
+    ],
+)
+def test_contradictions_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        EngineConfig(**values)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_integer_is_checked():
+    for field in dataclasses.fields(EngineConfig):
+        if field.name != "kv_dtype" and field.type != "bool":
+            with pytest.raises(ConfigError, match=field.name):
+                EngineConfig(**{field.name: "3"})
+
+
+def layout() -> KVLayout:
+    return KVLayout.of(small_config(), 16)
+
+
+def test_pages_as_asked():
+    assert num_pages(EngineConfig(num_pages=7), layout(), 1000, 4, _CPU) == 7
+
+
+def test_pages_from_bytes():
+    page = layout().page_bytes(4)
+    config = EngineConfig(kv_cache_bytes=9 * page + 1)
+    assert num_pages(config, layout(), 1000, 4, _CPU) == 9
+    with pytest.raises(ConfigError, match="too small"):
+        num_pages(EngineConfig(kv_cache_bytes=page), layout(), 1000, 4, _CPU)
+
+
+def test_by_default_no_more_than_all_sequences_could_use():
+    config = EngineConfig(max_sequences=3)
+    assert num_pages(config, layout(), 160, 4, _CPU) == 3 * 2 * 11
+
+
+def test_by_default_no_more_than_a_share_of_the_memory():
+    huge = dataclasses.replace(layout(), head_dim=2**20)
+    pages = num_pages(EngineConfig(), huge, 131_072, 4, _CPU)
+    assert 2 <= pages <= 2**43 // huge.page_bytes(4) + 2
