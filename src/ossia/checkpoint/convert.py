@@ -139,7 +139,7 @@ def quantize_experts(dense: torch.Tensor, name: str) -> tuple[torch.Tensor, torc
     blocks = scales.new_empty((*shape, BLOCK_SIZE // 2))
     for idx in range(experts):
         try:
-            blocks[idx], scales[idx] = pack(dense[idx].mT)
+            blocks[idx], scales[idx] = pack(dense[idx].mT.contiguous())
         except ValueError as error:
             raise CheckpointError(f"expert {idx}: {error}", tensor=name) from error
     return blocks, scales

@@ -20,6 +20,15 @@ from ossia.errors import ConfigError
 PREFIX = "random:"
 
 _STD = 0.02  # the initializer_range of every released config
+# Powers of two on top of that. Large embeddings and small contributions to the residual stream
+# keep the tokens apart; otherwise their shared part grows with depth until all choose the same
+# few experts.
+_GAIN_BITS = {
+    "embed_tokens.weight": 6,
+    "self_attn.o_proj.weight": -3,
+    "experts.down_proj": -3,
+    "experts.down_proj_scales": -3,
+}
 # Two scales, 2**-8 and 2**-7: with random codes (root mean square 2.93) the weights' root mean
 # square is then 0.018, near that of the floats.
 _LOW_SCALE = 119
@@ -50,7 +59,8 @@ def random_tensors(
     """Weights for every tensor of a model, one at a time.
 
     Norm scales are 1, other floats N(0, 0.02); packed experts are random codes under scales that
-    give them that size. Activations stay finite and routing reaches all experts.
+    give them that size. Embeddings are 64 times as large and what is added to the residual stream
+    is an eighth, so that activations stay finite and routing reaches all experts in every layer.
 
     Args:
         config: The model's shape and expert format.
@@ -72,10 +82,11 @@ def _random_tensor(spec: TensorSpec, seed: int, normals: torch.Tensor) -> torch.
         return normals.new_ones(spec.shape)
     digest = hashlib.blake2b(f"{seed}:{spec.name}".encode(), digest_size=_WORD_BYTES).digest()
     key = int.from_bytes(digest, "little", signed=True)
-    if "U8" in spec.dtypes:
-        values = _random_bytes(spec.shape, key, normals.device)
-        return values.bitwise_and_(1).add_(_LOW_SCALE) if spec.is_scales else values
-    return _pick(spec.shape, key, normals)
+    gain_bits = next((bits for end, bits in _GAIN_BITS.items() if spec.name.endswith(end)), 0)
+    if "U8" not in spec.dtypes:
+        return _pick(spec.shape, key, normals * 2.0**gain_bits)
+    values = _random_bytes(spec.shape, key, normals.device)
+    return values.bitwise_and_(1).add_(_LOW_SCALE + gain_bits) if spec.is_scales else values
 
 
 def _random_bytes(shape: tuple[int, ...], key: int, device: torch.device) -> torch.Tensor:
