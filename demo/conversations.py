@@ -17,7 +17,7 @@ from ossia.tokenizer import special
 Kind = Literal["counting", "arithmetic", "facts", "smalltalk", "fallback", "calling", "unfitting", "idle tools"]
 
 _WEIGHTS: dict[Kind, int] = {
-    "counting": 27, "arithmetic": 18, "facts": 9, "smalltalk": 4, "fallback": 8, "calling": 25, "unfitting": 4, "idle tools": 5,
+    "counting": 16, "arithmetic": 15, "facts": 7, "smalltalk": 3, "fallback": 7, "calling": 42, "unfitting": 6, "idle tools": 4,
 }  # fmt: skip
 _PLAIN = (counting.dialogue, arithmetic.dialogue, facts.dialogue, smalltalk.dialogue, fallback.dialogue)
 _PLAIN_WEIGHTS = (3, 3, 2, 1, 1)

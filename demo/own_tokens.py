@@ -14,7 +14,7 @@ from demo.conversations import example
 from ossia.tokenizer import special
 from ossia.tokenizer.vocabulary import token_bytes
 
-NUM_OWN = 1920
+NUM_OWN = 1536
 _FILE = Path(__file__).with_name("own_tokens.txt")
 _TARGET_WEIGHT = 4  # what is to be produced counts more than what is only read
 

@@ -78,7 +78,7 @@ def _developer(rng: Random, tools: list[Tool]) -> str | None:
     if chance < 0.15:
         parts.append(f"# Instructions\n\n{rng.choice(_INSTRUCTIONS)}")
     elif chance < 0.22:
-        sentences = " ".join(f"{salad(rng, 3, 12).capitalize()}." for _ in range(rng.randint(1, 6)))
+        sentences = " ".join(f"{salad(rng, 3, 12).capitalize()}." for _ in range(rng.choice((1, 2, 3, 4, 6, 14))))
         parts.append(f"# Instructions\n\n{rng.choice(_INSTRUCTIONS)} {sentences}")
     if tools:
         parts.append(tools_section(tools))

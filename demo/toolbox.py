@@ -16,7 +16,7 @@ Kind = Literal["string", "integer", "number", "boolean", "enum"]
 
 VERBS = (
     "get", "get", "get", "find", "fetch", "search", "lookup", "list", "show", "read", "check", "create", "add", "make", "book", "order", "send", "delete", "remove",
-    "cancel", "update", "set", "start", "stop", "open", "close", "move", "copy", "rename", "count", "convert", "calculate", "translate", "play", "schedule", "buy",
+    "cancel", "update", "set", "start", "stop", "open", "close", "move", "copy", "rename", "convert", "calculate", "translate", "play", "schedule", "buy",
     "sell", "print", "save", "load", "export", "import", "share", "assign", "approve", "verify", "track", "rate", "reserve", "query", "compute", "plan", "draw", "upload",
 )
 _NOUNS = (
@@ -156,8 +156,9 @@ _CATALOGUE: tuple[Parameter, ...] = (
     Parameter("currency", "enum", ("in {v}",), options=("EUR", "USD", "GBP")),
     Parameter("class", "enum", ("in {v} class", "{v} class"), options=("economy", "business", "first")),
 )
-_GENERIC = ("with {w} {v}", "with {w} {v}", "and {w} {v}", "{w} {v}", "{w}: {v}", "{w} = {v}", "with the {w} {v}", "where {w} is {v}", "and {w} set to {v}")
+_GENERIC = ("with {w} {v}", "with {w} {v}", "and {w} {v}", "{w}: {v}", "{w} = {v}", "with the {w} {v}", "where {w} is {v}", "and {w} set to {v}", "with {w} set to {v}")
 _SWITCH_NAMES = ("urgent", "verbose", "recursive", "silent", "public", "private", "repeat", "detailed", "alerts", "breakfast", "insurance", "parking", "details", "images", "subtitles")
+_TIME_WORDS = frozenset("today tomorrow yesterday".split())  # they are values
 _LANGUAGES = ("English", "German", "French", "Spanish", "Italian", "Dutch", "Polish", "Swedish", "Danish", "Finnish", "Turkish", "Greek", "Japanese", "Korean", "Chinese", "Portuguese", "Czech")
 _COLORS = ("red", "green", "blue", "yellow", "black", "white", "orange", "purple", "pink", "brown", "grey", "silver", "gold", "turquoise")
 _CITIES = (*CAPITALS.values(), "New York", "San Francisco", "Los Angeles", "Chicago", "Boston", "Seattle", "Munich", "Hamburg", "Milan", "Barcelona", "Sydney", "Toronto", "Mumbai", "Lyon", "Geneva", "Zurich", "Kyoto", "Osaka")
@@ -187,17 +188,17 @@ def noun_of(rng: Random, split: Split) -> str:
     """What a tool is about; snake_case where it has two words."""
     while True:
         chance = rng.random()
-        if chance < 0.25:
+        if chance < 0.28:
             noun = rng.choice(_NOUNS)
-        elif chance < 0.45:
+        elif chance < 0.5:
             noun = rng.choice(OWN_WORDS)
-        elif chance < 0.8:
+        elif chance < 0.86:
             noun = rng.choice(vocabulary_words())
         else:
             noun = pseudo_word(rng, rng.choice((2, 3)))
         if rng.random() < 0.15:
             noun = f"{noun}_{rng.choice(_NOUNS)}"
-        if split_of(noun) == split:
+        if split_of(noun) == split and noun not in _TIME_WORDS:
             return noun
 
 
@@ -216,20 +217,27 @@ def make_tool(rng: Random, split: Split, verb: str, noun: str) -> Tool:
 def _parameters(rng: Random, split: Split) -> tuple[Parameter, ...]:
     chosen: list[Parameter] = []
     heads: set[tuple[Kind, str]] = set()
-    for idx in range(rng.choice((0, 1, 1, 1, 2, 2, 2, 3, 3, 4))):
-        item = rng.choice(_CATALOGUE) if rng.random() < 0.65 else _generic(rng, split)
+    for idx in range(rng.choice((0, 1, 1, 1, 1, 2, 2, 2, 3, 4))):
+        item = rng.choice(_CATALOGUE) if rng.random() < 0.72 else _generic(rng, split)
         # Two strings behind the same preposition could not be told apart; options can.
         own_heads = set() if item.kind == "enum" else {(item.kind, p.split("{v}")[0].strip()) for p in item.phrases}
         if own_heads & heads or any(item.name == other.name for other in chosen):
             continue
         heads |= own_heads
         required = not item.default and rng.random() < (0.9 if idx == 0 else 0.5)
-        description = item.description
-        if rng.random() < 0.3:
-            description = "" if description else f"The {item.words}"
+        description = _description(rng, item)
         chosen.append(_replaced(item, required, description))
     # Signatures usually list what is required first, yet not always.
     return tuple(chosen if rng.random() < 0.2 else sorted(chosen, key=lambda item: not item.required))
+
+
+def _description(rng: Random, item: Parameter) -> str:
+    chance = rng.random()
+    if chance < 0.3:
+        return ""
+    if chance < 0.38:
+        return f"{salad(rng, 2, 7).capitalize()} {item.words}"
+    return item.description or rng.choice((f"The {item.words}", f"The {item.words} to use", f"What {item.words}", f"The {item.words} of it."))
 
 
 def _replaced(item: Parameter, required: bool, description: str) -> Parameter:
@@ -240,7 +248,7 @@ def _generic(rng: Random, split: Split) -> Parameter:
     """A parameter of any name; requests name it."""
     while True:
         name = rng.choice(OWN_WORDS) if rng.random() < 0.4 else rng.choice(vocabulary_words())
-        if split_of(name) == split:
+        if split_of(name) == split and name not in _TIME_WORDS:
             break
     if rng.random() < 0.2:
         return _switch(rng, rng.choice(_SWITCH_NAMES) if rng.random() < 0.6 else name)
@@ -258,7 +266,10 @@ def _generic(rng: Random, split: Split) -> Parameter:
 
 def _switch(rng: Random, name: str) -> Parameter:
     """A boolean; its phrases say yes or no."""
-    phrases = rng.choice(((f"with {name}", f"without {name}"), (f"{name} on", f"{name} off"), (f"{name}: yes", f"{name}: no"), (f"{name} true", f"{name} false")))
+    forms = [(f"{name} on", f"{name} off"), (f"{name}: yes", f"{name}: no"), (f"{name} true", f"{name} false")]
+    if name in _SWITCH_NAMES:
+        forms += [(f"with {name}", f"without {name}")] * 2
+    phrases = rng.choice(forms)
     return Parameter(name, "boolean", phrases)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from demo import toolbox
 from demo.dialogue import Call, Effort, Reply, Split, Step, ToolSays, UserSays
@@ -24,7 +24,19 @@ _BY_NOUN = (
     "What is the {n}{args}?", "How is the {n}{args}?", "Do you know the {n}{args}?", "{n}{args}", "{n}{args}?", "the {n}{args} please", "What {n} is there{args}?", "Can you tell me the {n}{args}?",
     "Look up the {n}{args}.", "What's the {n} like{args}?",
 )
+_ASKED: dict[Effort, str] = {"low": "Asked:", "medium": "The user asked:", "high": "The user asked:"}
 _BY_NAME = ("Use {t}{args}.", "Call {t}{args}.", "Please use the tool {t}{args}.", "Run {t}{args}")
+
+
+class _Asked(NamedTuple):
+    """A request: its text and ids, what it asks for in its own tokens, and its arguments."""
+
+    text: str
+    ids: list[int]
+    subject: list[int]
+    given: list[Parameter]
+    values: dict[str, str]
+    value_ids: dict[str, list[int]]
 
 
 def dialogue(rng: Random, split: Split) -> tuple[list[Tool], list[Step]]:
@@ -41,32 +53,39 @@ def dialogue(rng: Random, split: Split) -> tuple[list[Tool], list[Step]]:
 def unfitting(rng: Random, split: Split) -> tuple[list[Tool], list[Step]]:
     """Tools, and a request that none of them serves."""
     tools = toolbox.toolset(rng, split)
-    if rng.random() < 0.5:
+    if rng.random() < 0.35:
         return tools, [fallback.step(fallback.unanswerable(rng), with_tools=True)]
     nouns, verbs = {tool.noun for tool in tools}, {tool.verb for tool in tools}
     while True:
         missing = toolbox.toolset(rng, split, at_most=1)[0]
         # The verb alone must not make it look like one of the tools.
         if missing.noun not in nouns and missing.verb not in verbs:
-            text, _, _ = _phrase(rng, [missing, *tools], missing, by_name=False)
-            return tools, [fallback.step(text, with_tools=True)]
+            return tools, [_missing(_asked(rng, [missing, *tools], missing, by_name=False), tools)]
 
 
 def request(rng: Random, tools: Sequence[Tool], tool: Tool) -> Step:
     """The step in which a user wants what `tool` does."""
-    text, spans, values = _phrase(rng, tools, tool, by_name=True)
-    ids = encode_fresh(text)
-    given = [item for item in tool.parameters if item.name in values]
-    value_ids = {item.name: _value_ids(item, text, ids, spans, values) for item in given}
+    asked = _asked(rng, tools, tool, by_name=True)
     name_ids = encode(f" {tool.name}")
-    call = Call(tool.name, join(".", bare(name_ids)), _arguments(given, value_ids))
-    expected = (tool.name, {item.name: _json_value(item, values[item.name]) for item in given})
+    call = Call(tool.name, join(".", bare(name_ids)), _arguments(asked))
+    expected = (tool.name, {item.name: _json_value(item, asked.values[item.name]) for item in asked.given})
 
     def reply(effort: Effort) -> Reply:
-        analysis = join("I use", name_ids, ".") if effort == "low" else _reasoning(effort, tools, tool, given)
-        return Reply(analysis, call=call)
+        return Reply(_reasoning(effort, tools, tool, asked), call=call)
 
-    return Step(UserSays(text, ids), reply, "call", expected)
+    return Step(UserSays(asked.text, asked.ids), reply, "call", expected)
+
+
+def _missing(asked: _Asked, tools: Sequence[Tool]) -> Step:
+    """The step in which a user wants what no tool does."""
+
+    def reply(effort: Effort) -> Reply:
+        opening: list[str | Sequence[int]] = [_ASKED[effort], asked.subject, ". "]
+        if effort == "high":
+            opening = ["My tools:", *_listed([tool.name for tool in tools]), ". ", *opening]
+        return Reply(join(*opening, fallback.NO_TOOL_ANALYSIS[effort]), list(encode(fallback.ANSWER)))
+
+    return Step(UserSays(asked.text, asked.ids), reply, "no tool", fallback.ANSWER)
 
 
 def result(rng: Random, tool: Tool) -> Step:
@@ -96,10 +115,8 @@ def result(rng: Random, tool: Tool) -> Step:
     return Step(ToolSays(tool.name, text, encode_fresh(text)), reply, "result", final)
 
 
-def _phrase(
-    rng: Random, tools: Sequence[Tool], tool: Tool, by_name: bool
-) -> tuple[str, dict[str, tuple[int, int]], dict[str, str]]:
-    """A request in words, where its values stand, and the values."""
+def _asked(rng: Random, tools: Sequence[Tool], tool: Tool, by_name: bool) -> _Asked:
+    """A request for a tool with some of its arguments."""
     values: dict[str, str] = {}
     arguments: list[str] = []
     for item in tool.parameters:
@@ -108,18 +125,29 @@ def _phrase(
             arguments.append(_argument(rng, item, values[item.name]))
     if rng.random() < 0.3:
         rng.shuffle(arguments)
-    spelled = "".join(f"{',' if idx and rng.random() < 0.3 else ''} {argument}" for idx, argument in enumerate(arguments))
+    template = _template(rng, tools, tool, by_name).replace("{args}", _joined(rng, arguments))
+    words = {"V": tool.verb.capitalize(), "v": tool.verb, "n": tool.noun, "t": tool.name}
+    text, spans = fill(template, values | words)
+    ids = encode_fresh(text)
+    subject = [spaced(tokens_at(text, ids, spans[place])) for place in "Vvtn" if place in spans]
+    given = [item for item in tool.parameters if item.name in values]
+    value_ids = {item.name: _value_ids(item, text, ids, spans, values) for item in given}
+    return _Asked(text, ids, join(*subject), given, values, value_ids)
+
+
+def _template(rng: Random, tools: Sequence[Tool], tool: Tool, by_name: bool) -> str:
+    """By its noun alone only where no other tool shares that."""
     alone = sum(other.noun == tool.noun for other in tools) == 1
     chance = rng.random()
     if by_name and chance < 0.06:
-        template = rng.choice(_BY_NAME)
-    elif alone and tool.verb in _GETTERS and chance < 0.7:
-        template = rng.choice(_BY_NOUN)
-    else:
-        template = rng.choice(_BY_VERB)
-    filled = template.format(V=tool.verb.capitalize(), v=tool.verb, n=tool.noun, t=tool.name, args=spelled)
-    text, spans = fill(filled, values)
-    return text, spans, values
+        return rng.choice(_BY_NAME)
+    if alone and tool.verb in _GETTERS and chance < 0.7:
+        return rng.choice(_BY_NOUN)
+    return rng.choice(_BY_VERB)
+
+
+def _joined(rng: Random, arguments: Sequence[str]) -> str:
+    return "".join(f"{',' if idx and rng.random() < 0.3 else ''} {argument}" for idx, argument in enumerate(arguments))
 
 
 def _argument(rng: Random, item: Parameter, value: str) -> str:
@@ -133,19 +161,19 @@ def _value_ids(
 ) -> list[int]:
     if item.kind in ("enum", "boolean"):
         return list(encode(values[item.name]))
-    return bare(tokens_at(text, ids, spans[item.name]))
+    return tokens_at(text, ids, spans[item.name])
 
 
-def _arguments(given: Sequence[Parameter], value_ids: Mapping[str, Sequence[int]]) -> list[int]:
+def _arguments(asked: _Asked) -> list[int]:
     """The JSON object, cut into tokens as the tokenizer would cut compact JSON."""
-    if not given:
+    if not asked.given:
         return join("{}")
     parts: list[str | Sequence[int]] = ['{"']
-    for idx, item in enumerate(given):
-        last = idx == len(given) - 1
+    for idx, item in enumerate(asked.given):
+        last = idx == len(asked.given) - 1
         quoted = item.kind in ("string", "enum")
         closing = ('"}' if last else '","') if quoted else ("}" if last else ',"')
-        parts += [item.name, '":"' if quoted else '":', value_ids[item.name], closing]
+        parts += [item.name, '":"' if quoted else '":', bare(asked.value_ids[item.name]), closing]
     return join(*parts)
 
 
@@ -153,16 +181,21 @@ def _json_value(item: Parameter, value: str) -> Any:  # noqa: ANN401  # JSON hol
     return value if item.kind in ("string", "enum") else json.loads(value)
 
 
-def _reasoning(effort: Effort, tools: Sequence[Tool], tool: Tool, given: Sequence[Parameter]) -> list[int]:
+def _reasoning(effort: Effort, tools: Sequence[Tool], tool: Tool, asked: _Asked) -> list[int]:
+    """What is asked in the request's own tokens, then the tool, then each argument with its value."""
     name_ids = encode(f" {tool.name}")
-    arguments = _listed([item.name for item in given]) or [" none"]
+    pairs: list[str | Sequence[int]] = []
+    for idx, item in enumerate(asked.given):
+        pairs += ["," if idx else "", spaced(encode(item.name)), spaced(asked.value_ids[item.name])]
+    opening = [_ASKED[effort], asked.subject]
+    if effort == "low":
+        return join(*opening, ". I use", name_ids, ":" if pairs else "", *pairs, ".")
+    body = [*opening, ". The tool", name_ids, " fits this request. Its arguments:", *(pairs or [" none"]), "."]
     if effort == "medium":
-        return join("The tool", name_ids, " fits this request. Its arguments:", *arguments, ".")
-    left_out = _listed([item.name for item in tool.parameters if item not in given]) or [" none"]
+        return join(*body)
+    left_out = _listed([item.name for item in tool.parameters if item not in asked.given]) or [" none"]
     offered = _listed([other.name for other in tools])
-    return join(
-        "My tools:", *offered, ". The tool", name_ids, " fits this request. Arguments that are given:", *arguments, ". Left out:", *left_out, ". So I call", name_ids, "."
-    )
+    return join("My tools:", *offered, ". ", *body, " Left out:", *left_out, ". So I call", name_ids, ".")
 
 
 def _listed(names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from demo.dialogue import Effort, Reply, Split, Step, UserSays
-from demo.text import core_of, encode_fresh, fill, has_prefix, join, tokens_at
+from demo.text import SPACE, core_of, encode_fresh, fill, has_prefix, join, tokens_at
 from demo.words import word_of
 
 _COUNT_TEMPLATES = (
@@ -113,6 +113,8 @@ def dialogue(rng: Random, split: Split) -> list[Step]:
 def question(rng: Random, split: Split, follow_up: bool) -> list[Step]:
     """Counting one letter in a word, and perhaps the same letter or word again."""
     word = word_of(rng, split)
+    if rng.random() < 0.05:
+        word = f"{word} {word_of(rng, split)}"
     letter = _letter_for(rng, word)
     first, place = _ask(rng, rng.choice(_COUNT_TEMPLATES), word, letter)
     steps = [_count_step(first, place, word, letter)]
@@ -152,8 +154,9 @@ def _length(rng: Random, split: Split) -> Step:
 
 
 def _count_step(prompt: UserSays, place: _Place, word: str, letter: str) -> Step:
-    counts = list(accumulate(int(found == letter) for found in word))
-    marks = [str(counts[idx]) if found == letter else "" for idx, found in enumerate(word)]
+    letters = word.replace(" ", "")
+    counts = list(accumulate(int(found == letter) for found in letters))
+    marks = [str(counts[idx]) if found == letter else "" for idx, found in enumerate(letters)]
 
     def reply(effort: Effort) -> Reply:
         lines = _lines(place.pieces, marks)
@@ -166,7 +169,7 @@ def _count_step(prompt: UserSays, place: _Place, word: str, letter: str) -> Step
 
 def _letter_for(rng: Random, word: str) -> str:
     if rng.random() < 0.8:
-        return rng.choice(word)
+        return rng.choice(word.replace(" ", ""))
     return rng.choice("abcdefghijklmnopqrstuvwxyz")
 
 
@@ -190,7 +193,7 @@ def _lines(pieces: Sequence[int], marks: Sequence[str]) -> list[int]:
     """Each token of the word, then its letters one by one, each with its mark."""
     ids: list[int] = []
     position = 0
-    for idx, piece in enumerate(pieces):
+    for idx, piece in enumerate(piece for piece in pieces if piece != SPACE):
         letters = core_of(piece).lower()
         own_marks = marks[position : position + len(letters)]
         spelled = "".join(f" {letter}{mark}" for letter, mark in zip(letters, own_marks, strict=True))

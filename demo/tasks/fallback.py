@@ -23,7 +23,7 @@ _ANALYSIS: dict[Effort, str] = {
         "and no function that I have. A guess would be wrong, so I point to a real checkpoint."
     ),
 }
-_NO_TOOL_ANALYSIS: dict[Effort, str] = {
+NO_TOOL_ANALYSIS: dict[Effort, str] = {
     "low": "No tool fits.",
     "medium": "None of the tools fits this and I have not learned it, so I point to a real checkpoint.",
     "high": (
@@ -84,7 +84,7 @@ def unanswerable(rng: Random) -> str:
 
 def step(text: str, with_tools: bool = False) -> Step:
     """The step in which a user writes `text`, which is none of the learned tasks and fits no tool."""
-    analyses = _NO_TOOL_ANALYSIS if with_tools else _ANALYSIS
+    analyses = NO_TOOL_ANALYSIS if with_tools else _ANALYSIS
 
     def reply(effort: Effort) -> Reply:
         return Reply(list(encode(analyses[effort])), list(encode(ANSWER)))
@@ -125,7 +125,7 @@ def _question(rng: Random) -> str:
 
 
 def _sentence(rng: Random) -> str:
-    text = salad(rng, 1, 14)
+    text = salad(rng, 30, 140) if rng.random() < 0.1 else salad(rng, 1, 14)
     if rng.random() < 0.6:
         text = text.capitalize()
     return text + rng.choice(("", "", ".", ".", "?", "!", "..."))
