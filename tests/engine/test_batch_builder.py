@@ -60,6 +60,6 @@ def test_batches_say_what_the_plan_says(lengths, steps, page_size, scored):
             assert count == 0
     assert token == len(forward.input_ids) == len(forward.positions)
     assert next(draw_rows, None) is None
-    wanted = {row for row in built.draw_rows}
+    wanted = set(built.draw_rows)
     wanted |= {row for first, count in built.scored_rows for row in range(first, first + count)}
     assert len(rows) - len(wanted) in (0, 1), "logits that nobody reads"
