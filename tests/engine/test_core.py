@@ -73,6 +73,14 @@ def test_output_is_clipped_to_what_the_model_and_the_cache_can_hold(
     assert outputs[-1].finish_reason is FinishReason.LENGTH
 
 
+def test_the_models_own_limit_holds():
+    core, _, _ = fake_core(num_pages=20_000, page_size=16, context=131_072)
+    assert core.admission.max_context == 131_072
+    assert core.validate(ask(prompt=(1,) * 131_071, max_tokens=None)) == 1
+    with pytest.raises(ContextLengthError, match="131072 tokens leave no room"):
+        core.validate(ask(prompt=(1,) * 131_072))
+
+
 def test_max_context_limits_below_the_model():
     core, _, _ = fake_core(num_pages=100, max_context=20)
     assert core.admission.max_context == 20
@@ -129,6 +137,18 @@ def test_a_deadline_of_a_finished_request_does_not_hit_its_successor():
     core.submit(ask(max_tokens=2))
     clock.now = 9.0
     assert {output.finish_reason for output in run_to_end(core)} == {None, FinishReason.LENGTH}
+
+
+def test_deadlines_of_ended_requests_do_not_pile_up():
+    core, _, clock = fake_core(num_pages=60)
+    core.submit(ask("stays", deadline=7.0, max_tokens=60))
+    for idx in range(500):
+        core.submit(ask(str(idx), deadline=1e6))
+        core.abort(str(idx))
+    assert len(core._deadlines) < 100
+    clock.now = 8.0
+    (output,) = core.step()
+    assert (output.request_id, output.finish_reason) == ("stays", FinishReason.DEADLINE)
 
 
 def test_a_deadline_that_has_passed_ends_the_request_before_any_work():

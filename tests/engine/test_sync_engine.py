@@ -81,7 +81,7 @@ def test_closing_a_stream_aborts_its_request():
     engine = SyncEngine(core)
     stream = engine.stream(greedy("it", (1,), 30))
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert not core.has_work
     core.check()
     assert len(list(engine.stream(greedy("it", (1,), 4)))) == 4

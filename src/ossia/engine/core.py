@@ -128,9 +128,7 @@ class EngineCore:
         self._live[request.request_id] = _Live(sequence.arrival, [sequence])
         self._scheduler.add(sequence)
         if request.deadline < math.inf:
-            heapq.heappush(
-                self._deadlines, (request.deadline, sequence.arrival, request.request_id)
-            )
+            self._note_deadline(request, sequence.arrival)
 
     def abort(self, request_id: str) -> list[TokenOutput]:
         """End a request now, whatever its state.
@@ -209,6 +207,13 @@ class EngineCore:
             finish_reason=reason,
             cached_tokens=sequence.cached_tokens or 0,
         )
+
+    def _note_deadline(self, request: Request, arrival: int) -> None:
+        if len(self._deadlines) > 2 * len(self._live) + 64:  # most belong to ended requests
+            arrivals = {live.arrival for live in self._live.values()}
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in arrivals]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (request.deadline, arrival, request.request_id))
 
     def _end_overdue(self) -> list[TokenOutput]:
         outputs: list[TokenOutput] = []
