@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ossia.env import cache_folder, colour, debug, log_level
+from ossia.env import cache_folder, colour, debug, log_level, threads_chosen
 from ossia.errors import ConfigError
 
 
@@ -45,3 +45,9 @@ def test_colour_may_be_declined() -> None:
     assert colour({"NO_COLOR": ""})
     assert not colour({"NO_COLOR": "1"})
     assert not colour({"TERM": "dumb"})
+
+
+def test_threads_may_be_chosen() -> None:
+    assert not threads_chosen({})
+    assert threads_chosen({"OMP_NUM_THREADS": "4"})
+    assert threads_chosen({"MKL_NUM_THREADS": "4"})

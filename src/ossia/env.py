@@ -9,6 +9,7 @@
 |               | or error                                            |                               |
 | `NO_COLOR`    | not empty: plain text on terminals, as TERM=dumb    |                               |
 
+`OMP_NUM_THREADS` and `MKL_NUM_THREADS`, which torch reads, keep the command line from choosing.
 The hub's client reads its own (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, ...).
 """
 
@@ -62,3 +63,8 @@ def log_level(environ: Mapping[str, str] = os.environ) -> str | None:
 def colour(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether terminals are shown more than plain text."""
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def threads_chosen(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the user has told torch how many threads to use."""
+    return bool(environ.get("OMP_NUM_THREADS") or environ.get("MKL_NUM_THREADS"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from ossia.api.dialogue import Dialogue
 from ossia.api.events import Done, TextDelta
@@ -21,7 +22,7 @@ ANSWERS = [
 
 def _dialogue(*scripts: str, **changes) -> tuple[Dialogue, ScriptedEngine]:
     engine = ScriptedEngine(*scripts, **changes)
-    return Dialogue(Runtime(TOKENIZER, engine), opening_messages()), engine
+    return Dialogue(Runtime(TOKENIZER, engine, torch.nn.Linear(1, 1)), opening_messages()), engine
 
 
 def test_questions_and_answers_are_remembered_and_reasoning_is_not_sent_again():

@@ -7,6 +7,7 @@ import signal
 import sys
 
 import pytest
+import torch
 
 from ossia.api.runtime import Runtime
 from ossia.types import FinishReason
@@ -28,7 +29,7 @@ def scripted(monkeypatch):
 
         def load(model, **options):
             engine.loads.append((model, options))
-            return Runtime(TOKENIZER, engine)
+            return Runtime(TOKENIZER, engine, torch.nn.Linear(1, 1))
 
         monkeypatch.setattr(Runtime, "load", load)
         return engine

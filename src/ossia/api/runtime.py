@@ -27,10 +27,12 @@ class Runtime:
     Args:
         tokenizer: The checkpoint's.
         engine: Runs the model.
+        network: The model itself.
     """
 
     tokenizer: Tokenizer
     engine: SyncEngine
+    network: CausalLM
 
     @classmethod
     def load(
@@ -61,4 +63,4 @@ class Runtime:
         network = load_module(CausalLM, source, dtype=dtype, device=device, progress=progress)
         named = min(special.LAST_LISTED + 1, network.config.vocab_size)
         core = EngineCore(network, replace(config, valid_token_ids_end=named))
-        return cls(tokenizer, SyncEngine(core))
+        return cls(tokenizer, SyncEngine(core), network)

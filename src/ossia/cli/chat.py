@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ossia.cli.interrupt import catch_interrupt
 from ossia.cli.line_reader import LineReader
+from ossia.cli.loading import load_runtime
 from ossia.cli.options import (
     ChatModelArgument,
     DeviceOption,
@@ -63,14 +64,10 @@ def chat(
 
     from ossia.api.dialogue import Dialogue
     from ossia.api.opening import opening_messages
-    from ossia.api.runtime import Runtime
     from ossia.harmony import ReasoningEffort
 
     output = Output()
-    with output.progress() as progress:
-        runtime = Runtime.load(
-            model, dtype=dtype, device=device, revision=revision, progress=progress
-        )
+    runtime = load_runtime(output, model, dtype=dtype, device=device, revision=revision)
     opening = opening_messages(effort=ReasoningEffort(effort.value), instructions=instructions)
     dialogue = Dialogue(runtime, opening, sampling=sampling)
     reader = LineReader(output)

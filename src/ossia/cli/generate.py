@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ossia.cli.loading import load_runtime
 from ossia.cli.options import (
     DeviceOption,
     DtypeOption,
@@ -74,14 +75,10 @@ def generate(
     )
     name, text = model_and_prompt(model, prompt, prompt_option)
 
-    from ossia.api.runtime import Runtime
     from ossia.api.text_generation import generate_text
 
     output = Output()
-    with output.progress() as progress:
-        runtime = Runtime.load(
-            name, dtype=dtype, device=device, revision=revision, progress=progress
-        )
+    runtime = load_runtime(output, name, dtype=dtype, device=device, revision=revision)
     tokenizer = runtime.tokenizer
     ids = tokenizer.encode_with_special(text) if special else tokenizer.encode(text)
     pieces = generate_text(runtime.engine, tokenizer, ids, sampling=sampling, stop=stop or ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ossia.cli.loading import load_runtime
 from ossia.cli.options import (
     DeviceOption,
     DtypeOption,
@@ -63,15 +64,11 @@ def run(
 
     from ossia.api.conversation import respond
     from ossia.api.opening import opening_messages, user_message
-    from ossia.api.runtime import Runtime
     from ossia.cli.answer_view import AnswerView, show_json, show_raw
     from ossia.harmony import ReasoningEffort
 
     output = Output()
-    with output.progress() as progress:
-        runtime = Runtime.load(
-            name, dtype=dtype, device=device, revision=revision, progress=progress
-        )
+    runtime = load_runtime(output, name, dtype=dtype, device=device, revision=revision)
     opening = opening_messages(effort=ReasoningEffort(effort.value), instructions=instructions)
     events = respond(
         runtime.engine,

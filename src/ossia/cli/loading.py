@@ -1,0 +1,27 @@
+"""Loading a model for a command: with progress, and threads that suit it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ossia.cli.output import Output
+from ossia.env import threads_chosen
+
+if TYPE_CHECKING:
+    from ossia.api.runtime import Runtime
+
+
+def load_runtime(
+    output: Output, model: str, *, dtype: str, device: str, revision: str | None
+) -> Runtime:
+    """What `Runtime.load` gives, with bars while it takes long."""
+    from ossia.api.runtime import Runtime
+    from ossia.api.threads import use_fitting_threads
+
+    with output.progress() as progress:
+        runtime = Runtime.load(
+            model, dtype=dtype, device=device, revision=revision, progress=progress
+        )
+    if not threads_chosen():
+        use_fitting_threads(runtime.network)
+    return runtime
