@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -46,3 +49,16 @@ def test_random_weights_have_the_dtype_asked_for():
     with open_tensors(source) as (config, tensors):
         assert config == source.random_config
         assert dict(tensors)["lm_head.weight"].dtype == torch.bfloat16
+
+
+def test_loading_does_not_wake_the_compiler(tmp_path):
+    folder = write_tiny_folder(tmp_path / "model")
+    code = (
+        "import sys\n"
+        "from ossia.api.causal_lm import GptOssForCausalLM\n"
+        f"model = GptOssForCausalLM.from_pretrained({str(folder)!r})\n"
+        "assert not any(param.is_meta for param in model.parameters())\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

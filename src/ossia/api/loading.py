@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ossia.api.model_source import ModelSource
 from ossia.api.placement import Dtype, float_dtype, torch_device
@@ -56,7 +57,7 @@ def load_module(
     """
     place, wanted = torch_device(device), float_dtype(dtype)
     with open_tensors(source, wanted, place) as (config, tensors):
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutInitialisers():
             module = build(config)
         if source.folder is None or wanted is not None or place.type != "cpu":
             check_room(source.name, module, wanted or torch.bfloat16, place)
@@ -96,3 +97,23 @@ def open_tensors(
 def _placed(tensor: torch.Tensor, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
     """The tensor itself where nothing is to change."""
     return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+
+class _WithoutInitialisers(TorchFunctionMode):
+    """Within it torch.nn.init leaves tensors as they are.
+
+    Nothing is lost on the meta device, and a second is gained: drawing random numbers there makes
+    torch import its compiler.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        arguments = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return arguments["tensor"] if "tensor" in arguments else args[0]
+        return func(*args, **arguments)
