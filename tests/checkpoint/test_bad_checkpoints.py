@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from ossia.checkpoint.reader import open_checkpoint
@@ -241,6 +243,13 @@ BAD = [
     Bad("config with two numbers of experts", config(num_experts=3), "contradict", ConfigError,
         CONFIG),
     Bad("config with a wrong type", config(hidden_size="64"), "hidden_size", ConfigError, CONFIG),
+    Bad("config with an infinite number", config(rope_theta=float("inf")), "rope_theta is inf",
+        ConfigError, CONFIG),
+    Bad("config with a wrong type inside", config(rope_scaling={"factor": "32"}),
+        "rope_scaling.factor is '32'; expected a number", ConfigError, CONFIG),
+    Bad("config without an end", config(eos_token_id=[]), "eos_token_id", ConfigError, CONFIG),
+    Bad("original config with a null", config(hidden_size=None), "hidden_size is None", ConfigError,
+        CONFIG, layout="original"),
     Bad("config with more layers than types", config(num_hidden_layers=3), "layer_types",
         ConfigError, CONFIG),
     Bad("config with another quantization", config(quantization_config={"quant_method": "gptq"}),
@@ -268,6 +277,69 @@ BAD = [
         tensors(lambda state: state.pop("block.1.attn.qkv.bias")), "is missing", file="it",
         tensor="block.1.attn.qkv.bias", layout="original"),
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> dict[str, dict[str, bytes]]:
+    """File contents of one folder of each layout."""
+    folder = tmp_path_factory.mktemp("sound")
+    return {
+        layout: {
+            path.name: path.read_bytes()
+            for path in write_tiny(folder / layout, layout=layout).iterdir()
+        }
+        for layout in ("hf", "original")
+    }
+
+
+def opens_or_complains(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    message = str(folder)
+    try:
+        open_checkpoint(folder).close()
+    except (CheckpointError, ConfigError) as error:
+        message = str(error)
+    assert str(folder) in message
+    assert len(message.splitlines()) == 1
+
+
+@settings(max_examples=150)
+@given(
+    layout=st.sampled_from(["hf", "original"]),
+    edits=st.lists(st.tuples(st.integers(0, 6000), st.binary(max_size=6)), min_size=1, max_size=3),
+    keep=st.sampled_from([1.0, 1.0, 0.5, 0.01]),
+)
+def test_any_damage_to_a_header_is_a_complaint_at_worst(
+    sound, layout, edits, keep, tmp_path_factory
+):
+    data = bytearray(sound[layout][WEIGHTS])
+    for place, piece in edits:
+        data[place : place + len(piece)] = piece
+    files = sound[layout] | {WEIGHTS: bytes(data[: int(len(data) * keep)])}
+    opens_or_complains(tmp_path_factory.mktemp("damaged") / "it", files)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 300) | st.floats() | st.text(max_size=5),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300)
+@given(data=st.data(), layout=st.sampled_from(["hf", "original"]), value=json_values)
+def test_any_value_in_a_config_is_a_complaint_at_worst(
+    sound, data, layout, value, tmp_path_factory
+):
+    raw = json.loads(sound[layout][CONFIG])
+    target = raw
+    if "rope_scaling" in raw and data.draw(st.booleans()):
+        target = raw["rope_scaling"]
+    target[data.draw(st.sampled_from(sorted(target)))] = value
+    files = sound[layout] | {CONFIG: json.dumps(raw).encode()}
+    opens_or_complains(tmp_path_factory.mktemp("damaged") / "it", files)
 
 
 def test_names_are_unique():

@@ -15,8 +15,9 @@ from typing import Literal
 from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
+from ossia.checkpoint.config_file import CONFIG_FILE
 from ossia.checkpoint.digest import hub_digest
-from ossia.checkpoint.folder import CONFIG_FILE, ORIGINAL_FOLDER, SIDE_FILES, find_checkpoint
+from ossia.checkpoint.folder import ORIGINAL_FOLDER, SIDE_FILES, find_checkpoint
 from ossia.checkpoint.hub_errors import HubUnreachableError, hub_errors
 from ossia.checkpoint.transfer_meter import TransferMeter
 from ossia.errors import CheckpointError, ModelNotFoundError

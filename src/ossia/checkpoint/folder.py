@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ossia.config import ModelConfig, WeightFormat
+from ossia.checkpoint.config_file import CONFIG_FILE, read_json_object
 from ossia.errors import CheckpointError, ConfigError, ModelNotFoundError
 
-CONFIG_FILE = "config.json"
 INDEX_SUFFIX = ".safetensors.index.json"
 ORIGINAL_FOLDER = "original"
 
@@ -55,23 +53,6 @@ class CheckpointFolder:
         """The config.json in use."""
         return self.path / CONFIG_FILE
 
-    def model_config(self, found_format: WeightFormat) -> ModelConfig:
-        """The config, checked; errors name the file.
-
-        Args:
-            found_format: How the files store the experts, for the kind of config that does not
-                say.
-
-        Raises:
-            ConfigError: not gpt-oss, incomplete or contradictory.
-        """
-        try:
-            if "model_type" in self.raw_config:
-                return ModelConfig.from_hf(self.raw_config)
-            return ModelConfig.from_original(self.raw_config, found_format)
-        except ConfigError as error:
-            raise ConfigError(f"{self.config_file}: {error}") from error
-
 
 def find_side_file(folder: Path, name: str) -> Path | None:
     """A file that travels with the weights; `original` folders keep theirs one level up."""
@@ -102,25 +83,6 @@ def find_checkpoint(folder: Path) -> CheckpointFolder:
     if index is not None and index_file is not None:
         _check_index(index_file, index, present)
     return CheckpointFolder(folder, raw_config, tuple(present), index, index_file)
-
-
-def read_json_object(path: Path, error_type: type[CheckpointError | ConfigError]) -> dict[str, Any]:
-    """A JSON file's object.
-
-    Raises:
-        CheckpointError: or ConfigError, as asked: missing, no JSON, or no object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise error_type(f"{path}: is missing beside the weights") from error
-    except OSError as error:
-        raise error_type(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise error_type(f"{path}: is no valid JSON: {str(error).splitlines()[0]}") from error
-    if not isinstance(value, dict):
-        raise error_type(f"{path}: holds no JSON object")
-    return value
 
 
 def _holds_weights(folder: Path) -> bool:

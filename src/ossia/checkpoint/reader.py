@@ -9,6 +9,7 @@ from types import TracebackType
 
 import torch
 
+from ossia.checkpoint.config_file import read_model_config
 from ossia.checkpoint.folder import CheckpointFolder, find_checkpoint
 from ossia.checkpoint.names import Layout, StoredTensor, layout_of, stored_tensors
 from ossia.checkpoint.safetensors_file import SafetensorsFile, TensorEntry
@@ -67,15 +68,13 @@ class Checkpoint:
             name: Canonical name.
 
         Returns:
-            A view; writing to it changes neither the file nor what others see.
+            A view; writing to it does not reach the file.
 
         Raises:
             KeyError: not a tensor of this model.
             CheckpointError: the checkpoint was closed.
         """
-        if not self._places:
-            raise CheckpointError("was closed; open it again", file=self.folder)
-        place = self._places[name]
+        place = self._place(name)
         tensor = place.file.get(place.stored.name)[place.rows]
         return tensor.mT if place.stored.transposed else tensor
 
@@ -86,12 +85,8 @@ class Checkpoint:
 
     def spec(self, name: str) -> TensorSpec:
         """What the table says of a tensor, with the one dtype that the file has."""
-        place = self._places[name]
+        place = self._place(name)
         return replace(place.spec, dtypes=(place.file.entries[place.stored.name].dtype,))
-
-    def file_of(self, name: str) -> Path:
-        """The file that holds a tensor."""
-        return self._places[name].file.path
 
     def close(self) -> None:
         """Let go of the files; tensors already handed out stay valid."""
@@ -107,6 +102,11 @@ class Checkpoint:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _place(self, name: str) -> _Place:
+        if not self._places:
+            raise CheckpointError("was closed; open it again", file=self.folder)
+        return self._places[name]
 
 
 def open_checkpoint(folder: Path | str) -> Checkpoint:
@@ -195,7 +195,8 @@ def _settle_expert_format(
         )
     if packed is not None and dense is not None:
         raise fault(dense, "is dense while other experts are MXFP4; a checkpoint has one format")
-    config = found.model_config("mxfp4" if dense is None else "dense")
+    found_format = "mxfp4" if dense is None else "dense"
+    config = read_model_config(found.raw_config, found_format, found.config_file)
     config_name = found.config_file.name
     if config.expert_format == "mxfp4" and dense is not None:
         raise fault(

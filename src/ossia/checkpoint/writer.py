@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ossia.checkpoint.atomic_folder import atomic_folder
-from ossia.checkpoint.folder import CONFIG_FILE
+from ossia.checkpoint.config_file import CONFIG_FILE
 from ossia.checkpoint.names import Layout, StoredTensor, stored_tensors
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.checkpoint.safetensors_file import DTYPE_NAMES
