@@ -13,7 +13,7 @@ from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.randomness import uniform
 from ossia.types import FinishReason, Request, SamplingParams, TokenOutput
-from support.engines import double_model, naive_greedy, naive_logits, run_to_end, tokens_of
+from support.engines import double_model, greedy, naive_greedy, naive_logits, run_to_end, tokens_of
 
 _PROMPT = (5, 80, 13, 42, 7)
 
@@ -48,6 +48,7 @@ def run_preempted(sampling: SamplingParams, make_mask: Callable | None = None) -
             outputs += core.step()
     outputs += run_to_end(core)
     assert core.stats().preemptions == 3
+    assert {output.cached_tokens for output in outputs if output.request_id == "it"} == {0}
     return [output for output in outputs if output.request_id == "it"]
 
 
@@ -207,14 +208,19 @@ def test_a_stop_token_ends_the_output_and_belongs_to_it():
     assert outputs[-1].finish_reason is FinishReason.STOP
 
 
-def test_min_tokens_keeps_stop_tokens_away():
-    stop = naive_greedy(double_model(), _PROMPT, 1)[0]
-    params = {"temperature": 0.0, "max_tokens": 30, "stop_token_ids": (stop,)}
-    assert sampled(**params) == [stop]
-    for least in (1, 4):
-        output = sampled(**params, min_tokens=least)
-        assert stop not in output[:least]
-        assert len(output) > least or output[-1] != stop
+def test_min_tokens_keeps_stop_tokens_away_exactly_so_long():
+    # Where each greedy step's first choice is a stop token, the second is taken while it must be.
+    stops = tuple(range(0, 97, 2))
+    for least in (0, 1, 3, 6):
+        expected: list[int] = []
+        while not expected or expected[-1] not in stops:
+            logits = naive_logits(double_model(), (*_PROMPT, *expected))[-1].clone()
+            if len(expected) < least:
+                logits[list(stops)] = -torch.inf
+            expected.append(int(logits.argmax()))
+        found = sampled(temperature=0.0, max_tokens=50, stop_token_ids=stops, min_tokens=least)
+        assert found == expected
+        assert len(found) > least
 
 
 def test_max_tokens_ends_with_length():
@@ -256,10 +262,14 @@ def test_logprobs_are_of_the_untempered_unpenalised_distribution():
 
 
 def test_logprobs_are_per_request():
-    wanting = SamplingParams(max_tokens=2, logprobs=0)
-    outputs = run(wanting, beside=others())
-    assert all(output.logprob is not None and output.logprob.top == () for output in outputs)
-    assert all(output.logprob is None for output in run(SamplingParams(max_tokens=2)))
+    counts = {"none": None, "zero": 0, "two": 2, "five": 5}
+    core = EngineCore(double_model(), EngineConfig(num_pages=400))
+    for name, count in counts.items():
+        core.submit(greedy(name, _PROMPT, 2, logprobs=count))
+    for output in run_to_end(core):
+        count = counts[output.request_id]
+        found = None if output.logprob is None else len(output.logprob.top)
+        assert found == count
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 512])
@@ -402,6 +412,13 @@ def test_logits_that_are_not_finite_end_the_request_with_an_error(temperature):
 
 
 def test_greedy_and_random_rows_share_a_step():
-    greedy_ids = naive_greedy(double_model(), _PROMPT, 9)
-    outputs = run(SamplingParams(temperature=0.0, max_tokens=9), beside=others())
-    assert tokens_of(outputs, "it") == greedy_ids
+    core = EngineCore(double_model(), EngineConfig(num_pages=400))
+    for other in others():
+        core.submit(other)
+    core.submit(greedy("it", _PROMPT, 9))
+    outputs = run_to_end(core)
+    assert tokens_of(outputs, "it") == naive_greedy(double_model(), _PROMPT, 9)
+    for other in others():
+        alone = tokens_of(run(other.sampling, other.prompt_ids), "it")
+        assert tokens_of(outputs, other.request_id) == alone
+        assert alone != naive_greedy(double_model(), other.prompt_ids, 9)

@@ -65,6 +65,29 @@ def test_a_failing_runner_is_reported_in_the_results():
     assert result.continuations[0].error == "RuntimeError: injected"
 
 
+def test_an_interrupted_step_loses_one_stream_and_no_other(monkeypatch):
+    core, runner, _ = fake_core(num_pages=40, page_size=4)
+    engine = SyncEngine(core)
+    one, two = engine.stream(greedy("one", (1, 2), 6)), engine.stream(greedy("two", (2,), 6, n=2))
+    next(one)
+    begun = [next(two)]
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "execute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(one)
+    assert core.live_requests == ("two",)
+    core.check()
+    outputs = begun + list(two)
+    for index in range(2):
+        found = [output.token_id for output in outputs if output.index == index]
+        assert found == expected_output((2,), index, 6, 97)
+    core.check()
+
+
 def test_streams_may_be_read_in_turns():
     core, _, _ = fake_core(num_pages=40)
     engine = SyncEngine(core)
