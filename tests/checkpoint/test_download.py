@@ -205,6 +205,13 @@ def fail_writing(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("ossia.checkpoint.download.hf_hub_download", refuse)
 
 
+def lose_connection(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise ConnectionResetError("cable pulled")
+
+    monkeypatch.setattr("ossia.checkpoint.download.hf_hub_download", refuse)
+
+
 def forget_weights(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.revisions["main"] = {"config.json": b"{}", "pytorch_model.bin": b"pickle"}
 
@@ -241,6 +248,7 @@ def nothing(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (forget_weights, {}, CheckpointError, "no safetensors files of the hf layout"),
         (forget_weights, {"files": "original"}, CheckpointError, "of the original layout"),
         (fill_disk, {}, CheckpointError, "GB free, .* needs .* GB more"),
+        (lose_connection, {}, ModelNotFoundError, "cable pulled.*check the connection"),
         (fail_writing, {}, CheckpointError, "No space left"),
     ],
 )  # fmt: skip

@@ -50,7 +50,9 @@ def hub_errors(repo_id: str, revision: str | None) -> Iterator[None]:
             ) from error
         raise HubUnreachableError(f"the hub answered {status} for {repo_id}; try later") from error
     except (HTTPError, ConnectionError, LocalEntryNotFoundError) as error:
-        raise HubUnreachableError(f"the hub cannot be reached: {_first_line(error)}") from error
+        raise HubUnreachableError(
+            f"the hub cannot be reached ({_first_line(error)}); check the connection"
+        ) from error
     except OSError as error:
         raise CheckpointError(f"{repo_id} cannot be downloaded: {_first_line(error)}") from error
 
