@@ -173,3 +173,28 @@ def test_reuse_can_be_declined():
     second, cached = compute(book, range(10), reuse=False)
     assert cached == 0
     book.check([first, second])
+
+
+def test_the_end_of_a_prefix_is_given_up_before_its_start():
+    book = allocator((None,), page_size=2, num_pages=8)
+    pages, _ = compute(book, range(10))
+    book.close(pages)
+    hog, _ = book.open([50] * 10, reuse=True)
+    book.grow(hog, 0, 10)  # three free pages and two of the five idle ones
+    again, cached = book.open(range(10), reuse=True)
+    assert cached == 6
+    book.check([hog, again])
+
+
+def test_a_prefix_that_was_used_again_outlives_one_that_was_not():
+    book = allocator((None,), page_size=2, num_pages=8)
+    for start in (0, 20):
+        pages, _ = compute(book, range(start, start + 6))
+        book.close(pages)
+    again, cached = book.open(range(6), reuse=True)
+    assert cached == 4
+    book.close(again)
+    hog, _ = book.open([50] * 10, reuse=True)
+    book.grow(hog, 0, 10)
+    assert book.open(range(20, 26), reuse=True)[1] == 0
+    assert book.open(range(6), reuse=True)[1] == 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from support.engines import double_model, greedy, naive_greedy, run_to_end, tokens_of
+from support.models import small_model
 
 _IDS = st.integers(0, 96)
 _STEM = (5, 80, 13, 42, 42, 7, 91, 0, 33, 64, 21, 2, 76, 55, 18, 9, 60, 31, 47, 88)
@@ -138,3 +141,16 @@ def test_keys_and_values_can_be_stored_narrower_than_the_model():
     assert pool.k_pages[0].dtype == torch.bfloat16
     core.submit(greedy("one", _STEM, 4))
     assert len(tokens_of(run_to_end(core), "one")) == 4
+
+
+def test_a_packed_bfloat16_model_runs_and_scores_in_float32():
+    model = small_model(expert_format="mxfp4").to(torch.bfloat16).eval()
+    core = EngineCore(model, EngineConfig(num_pages=60, page_size=4))
+    core.submit(greedy("it", _STEM, 5, logprobs=97))
+    outputs = run_to_end(core)
+    for output in outputs:
+        assert output.logprob is not None
+        total = sum(math.exp(logprob) for _, logprob in output.logprob.top)
+        assert abs(total - 1) < 1e-5, "a softmax in bfloat16 would be off by more"
+        best = output.logprob.top[0][1]
+        assert output.token_id == min(idx for idx, value in output.logprob.top if value == best)
