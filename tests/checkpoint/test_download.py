@@ -216,6 +216,10 @@ def forget_weights(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -
     hub.revisions["main"] = {"config.json": b"{}", "pytorch_model.bin": b"pickle"}
 
 
+def forget_config(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del hub.revisions["main"]["config.json"]
+
+
 def gate(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.gated = True
 
@@ -246,6 +250,7 @@ def nothing(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (answer(503), {}, ModelNotFoundError, "answered 503.* is not in"),
         (answer(403), {}, ModelNotFoundError, r"refuses access to .*\(403\)"),
         (forget_weights, {}, CheckpointError, "no safetensors files of the hf layout"),
+        (forget_config, {}, CheckpointError, "has no config.json"),
         (forget_weights, {"files": "original"}, CheckpointError, "of the original layout"),
         (fill_disk, {}, CheckpointError, "GB free, .* needs .* GB more"),
         (lose_connection, {}, ModelNotFoundError, "cable pulled.*check the connection"),

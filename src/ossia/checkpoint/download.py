@@ -26,6 +26,7 @@ from ossia.types import ProgressCallback
 WhichFiles = Literal["hf", "original"]
 
 _HF_FILES = ("*.json", "*.jinja", "*.safetensors", "LICENSE*")
+_CONFIG_FILES = {"hf": CONFIG_FILE, "original": f"{ORIGINAL_FOLDER}/{CONFIG_FILE}"}
 _GIGABYTE = 1e9
 
 
@@ -96,10 +97,12 @@ def pull(
 
 
 def _cached_folder(source: _Source, files: WhichFiles) -> Path:
-    config_file = CONFIG_FILE if files == "hf" else f"{ORIGINAL_FOLDER}/{CONFIG_FILE}"
     with hub_errors(source.repo_id, source.revision):
         config = try_to_load_from_cache(
-            source.repo_id, config_file, cache_dir=source.cache_dir, revision=source.revision
+            source.repo_id,
+            _CONFIG_FILES[files],
+            cache_dir=source.cache_dir,
+            revision=source.revision,
         )
     if not isinstance(config, str):
         raise ModelNotFoundError(f"{source.repo_id} is not in {source.cache_dir}; run `ossia pull`")
@@ -127,6 +130,8 @@ def _select(source: _Source, info: ModelInfo, files: WhichFiles) -> list[RepoSib
         chosen += [name for name in names if name in SIDE_FILES]
     if not any(name.endswith(".safetensors") for name in chosen):
         raise CheckpointError(f"{source.repo_id} has no safetensors files of the {files} layout")
+    if _CONFIG_FILES[files] not in chosen:
+        raise CheckpointError(f"{source.repo_id} has no {_CONFIG_FILES[files]}")
     chosen.sort(key=lambda name: (name.endswith(".safetensors"), name))
     return [names[name] for name in chosen]
 
