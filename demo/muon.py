@@ -21,10 +21,19 @@ class Muon(torch.optim.Optimizer):
         params: Parameters of two dimensions or more; leading ones are stacks.
         lr: Step size: the root mean square of an update, up to the matrix' aspect.
         momentum: Nesterov momentum.
+        weight_decay: Shrinks weights by this times the step size. Without it they grow for ever,
+            attention sharpens, and after some thousand steps the loss climbs.
     """
 
-    def __init__(self, params: Iterable[torch.nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(list(params), {"lr": lr, "momentum": momentum})
+    def __init__(
+        self,
+        params: Iterable[torch.nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.1,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(list(params), defaults)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closures here
@@ -40,6 +49,7 @@ class Muon(torch.optim.Optimizer):
                 momentum = state["momentum"].lerp_(param.grad, 1 - group["momentum"])
                 update = orthogonal(param.grad.lerp(momentum, group["momentum"]))
                 aspect = max(1.0, param.shape[-2] / param.shape[-1]) ** 0.5
+                param.mul_(1 - group["lr"] * group["weight_decay"])
                 param.add_(update.to(param.dtype), alpha=-group["lr"] * aspect)
 
 

@@ -28,7 +28,7 @@ from demo.stream import Batch, BatchShape, stream
 from ossia.config import ModelConfig
 
 _MATRICES = ("q", "k", "v", "o", "gate_up", "down")
-_ROW_LRS = {"embed_features": 0.0015, "embed_own": 0.004, "head_features": 0.0006, "head_own": 0.003}
+_ROW_LRS = {"embed_features": 0.001, "embed_own": 0.002, "head_features": 0.0004, "head_own": 0.0015}
 _BALANCE_WEIGHT = 0.01
 
 Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -59,11 +59,11 @@ class Settings:
     shape: BatchShape
     workers: int
     seed: int = 0
-    matrix_lr: float = 0.02
+    matrix_lr: float = 0.012
     row_lrs: Mapping[str, float] = field(default_factory=lambda: dict(_ROW_LRS))
-    vector_lr: float = 0.003
-    warmup: float = 0.01
-    decay_from: float = 0.45
+    vector_lr: float = 0.0015
+    warmup: float = 0.02
+    decay_from: float = 0.1
     round_from: float = 0.25
     device: str = "cuda"
     compiled: bool = True
