@@ -196,5 +196,22 @@ def test_a_prefix_that_was_used_again_outlives_one_that_was_not():
     book.close(again)
     hog, _ = book.open([50] * 10, reuse=True)
     book.grow(hog, 0, 10)
-    assert book.open(range(20, 26), reuse=True)[1] == 0
+    assert book.open(range(20, 26), reuse=True)[1] == 2
     assert book.open(range(6), reuse=True)[1] == 4
+
+
+def test_nothing_is_remembered_of_pages_that_are_gone():
+    book = allocator((None, 1), page_size=2, num_pages=20)
+    for start in (0, 0, 30):
+        one, _ = compute(book, range(start, start + 9))
+        two = book.fork(one)
+        book.close(one)
+        book.close(two)
+    hog, _ = book.open([50] * 20, reuse=True)
+    book.grow(hog, 0, 20)
+    assert book.num_available == 0
+    assert book._tree is not None
+    assert len(book._tree) == 0
+    assert book._tree.root.children == {}
+    book.close(hog)
+    book.check([])

@@ -117,6 +117,7 @@ class PrefixTree:
 
     def unhold(self, node: PrefixNode) -> None:
         """Undo one `hold`."""
+        assert node.holders > 0, "nobody holds this node"
         node.holders -= 1
         self._prune(node)
 
