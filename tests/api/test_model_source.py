@@ -57,6 +57,18 @@ def test_names_of_nothing(name, error, message):
         find_model(name)
 
 
+@pytest.mark.parametrize("layout", ["hf", "original"])
+def test_downloaded_hub_models_are_found(tmp_path, layout):
+    repository = tmp_path / "models--openai--tiny"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    weights = write_tiny_folder(snapshot if layout == "hf" else snapshot / "original")
+    assert find_model("openai/tiny", cache_dir=tmp_path).folder == weights
+    with pytest.raises(ModelNotFoundError, match="run `ossia pull openai/tiny`"):
+        find_model("openai/tiny", cache_dir=tmp_path, revision="v2")
+
+
 def test_a_missing_hub_model_may_be_downloaded():
     # Nobody answers at the hub's address in the tests.
     with pytest.raises(ModelNotFoundError) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,12 +14,21 @@ import pytest
 import torch
 
 from ossia.api.causal_lm import GptOssForCausalLM
+from ossia.api.conversation import respond, respond_async
 from ossia.api.dialogue import Dialogue
-from ossia.api.events import Done
-from ossia.api.opening import opening_messages
+from ossia.api.events import Done, TokenDrawn
+from ossia.api.loading import load_module
+from ossia.api.model_source import find_model
+from ossia.api.opening import opening_messages, user_message
 from ossia.api.runtime import Runtime
 from ossia.api.text_generation import generate_text
 from ossia.cli.main import main
+from ossia.engine.async_engine import AsyncEngine
+from ossia.engine.config import EngineConfig
+from ossia.engine.core import EngineCore
+from ossia.engine.sync_engine import SyncEngine
+from ossia.harmony import Message
+from ossia.model.heads import CausalLM
 from ossia.tokenizer.special import LAST_LISTED
 from ossia.types import SamplingParams
 from support.folders import write_tiny_folder
@@ -85,6 +95,36 @@ def test_a_dialogue_reuses_what_was_computed(folder):
         usages.append(done.usage)
     assert usages[0].cached_tokens == 0
     assert usages[1].cached_tokens >= 48, "the opening is the same"
+
+
+def test_conversations_side_by_side_are_answered_as_alone(folder):
+    sampling = SamplingParams(temperature=0, max_tokens=5)
+    source = find_model(str(folder))
+    network = load_module(CausalLM, source, dtype="float64")
+    core = EngineCore(network, EngineConfig(max_sequences=4, max_context=256))
+    tokenizer = source.tokenizer()
+    conversations = [
+        [*opening_messages(), user_message(question)] for question in ("One?", "Two, or three?")
+    ]
+
+    async def answer(engine: AsyncEngine, messages: list[Message]) -> list[int]:
+        events = respond_async(engine, tokenizer, messages, sampling=sampling)
+        return [event.token_id async for event in events if isinstance(event, TokenDrawn)]
+
+    async def answer_all() -> list[list[int]]:
+        async with AsyncEngine(core) as engine:
+            return await asyncio.gather(*(answer(engine, each) for each in conversations))
+
+    alone = [
+        [
+            event.token_id
+            for event in respond(SyncEngine(core), tokenizer, messages, sampling=sampling)
+            if isinstance(event, TokenDrawn)
+        ]
+        for messages in conversations
+    ]
+    assert asyncio.run(answer_all()) == alone
+    assert [len(ids) for ids in alone] == [5, 5]
 
 
 def _environment() -> dict[str, str]:
