@@ -9,6 +9,7 @@
     │   └── CapacityError          the request can never fit this machine's KV cache
     ├── EngineClosedError      the engine was shut down                                    (RuntimeError)
     ├── HarmonyError           text or tokens that break the harmony format                (RuntimeError)
+    │   └── HarmonyDataError       JSON that is no message, conversation or tool            (ValueError)
     └── MissingDependencyError an optional package is needed                               (ImportError)
 
 Each class also derives from the builtin that fits, so callers may catch either. Messages are one
@@ -81,6 +82,10 @@ class EngineClosedError(OssiaError, RuntimeError):
 
 class HarmonyError(OssiaError, RuntimeError):
     """Tokens or messages that the harmony format does not allow."""
+
+
+class HarmonyDataError(HarmonyError, ValueError):
+    """Data that is not the JSON form of a message, a conversation, a tool or one of their parts."""
 
 
 class MissingDependencyError(OssiaError, ImportError):

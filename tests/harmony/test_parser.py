@@ -311,6 +311,27 @@ ROWS = {
         [("assistant", "commentary", "functions.f", "<|constrain|>json", '{"a": 1}')],
         [RepairKind.MISSING_MESSAGE],
     ),
+    "nothing but text": (
+        f"I must refuse.<|end|><|start|>assistant{FINAL}No.<|end|>",
+        [
+            ("assistant", "final", None, None, "I must refuse."),
+            ("assistant", "final", None, None, "No."),
+        ],
+        [RepairKind.MISSING_MESSAGE, RepairKind.MISSING_CHANNEL],
+    ),
+    "nothing but a role and text": (
+        f"{FINAL}a<|end|><|start|>assistant to=functions.f {{}}<|call|>",
+        [
+            ("assistant", "final", None, None, "a"),
+            ("assistant", "commentary", "functions.f", None, "{}"),
+        ],
+        [RepairKind.MISSING_MESSAGE, RepairKind.MISSING_CHANNEL],
+    ),
+    "text that names no role": (
+        f"{FINAL}a<|end|><|start|>something else<|end|>",
+        [("assistant", "final", None, None, "a")],
+        [RepairKind.UNFINISHED_HEADER],
+    ),
     "nothing but a stop": ("<|return|>", [], [RepairKind.UNFINISHED_HEADER]),
     "nothing": ("", [], [RepairKind.UNFINISHED_HEADER]),
     "end of output in a header": (

@@ -1,5 +1,6 @@
 """The harmony format: conversations to token ids, and model output back to messages."""
 
+from ossia.errors import HarmonyError
 from ossia.harmony.contents import (
     ChannelConfig,
     Content,
@@ -7,6 +8,11 @@ from ossia.harmony.contents import (
     ReasoningEffort,
     SystemContent,
     TextContent,
+)
+from ossia.harmony.encoding import (
+    HarmonyEncoding,
+    HarmonyEncodingName,
+    load_harmony_encoding,
 )
 from ossia.harmony.events import (
     Delta,
@@ -23,6 +29,7 @@ from ossia.harmony.messages import Author, Channel, Conversation, Message, Role
 from ossia.harmony.parser import ParserState, StreamParser, parse_messages
 from ossia.harmony.render import RenderConversationConfig, Renderer
 from ossia.harmony.repairs import Repair, RepairKind
+from ossia.harmony.streamable_parser import StreamableParser, StreamState
 from ossia.harmony.tools import ToolDescription, ToolNamespaceConfig
 
 __all__ = [
@@ -34,6 +41,9 @@ __all__ = [
     "Delta",
     "DeveloperContent",
     "Event",
+    "HarmonyEncoding",
+    "HarmonyEncodingName",
+    "HarmonyError",
     "Header",
     "Message",
     "MessageEnd",
@@ -48,11 +58,14 @@ __all__ = [
     "RepairKind",
     "Role",
     "StreamParser",
+    "StreamState",
+    "StreamableParser",
     "SystemContent",
     "TextContent",
     "TextDelta",
     "ToolCallDelta",
     "ToolDescription",
     "ToolNamespaceConfig",
+    "load_harmony_encoding",
     "parse_messages",
 ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from ossia.errors import HarmonyError
+from ossia.errors import HarmonyDataError
 from ossia.harmony.tools import ToolDescription, ToolNamespaceConfig
 
 
@@ -144,7 +144,7 @@ class SystemContent(_WithTools):
         """Read the JSON form; what is missing takes the default, what is null is not written.
 
         Raises:
-            HarmonyError: a value is malformed.
+            HarmonyDataError: a value is malformed.
         """
         content = cls(tools=_tools_from_dict(raw))
         for name in ("model_identity", "conversation_start_date", "knowledge_cutoff"):
@@ -191,7 +191,7 @@ class DeveloperContent(_WithTools):
         """Read the JSON form.
 
         Raises:
-            HarmonyError: a tool is malformed.
+            HarmonyDataError: a tool is malformed.
         """
         return cls(raw.get("instructions"), _tools_from_dict(raw))
 
@@ -203,7 +203,7 @@ def content_from_dict(raw: Mapping[str, Any]) -> Content:
     """Read the JSON form of any content, told apart by its `type`.
 
     Raises:
-        HarmonyError: the type is unknown, or a value is malformed.
+        HarmonyDataError: the type is unknown, or a value is malformed.
     """
     match raw.get("type"):
         case "text" if isinstance(raw.get("text"), str):
@@ -213,7 +213,7 @@ def content_from_dict(raw: Mapping[str, Any]) -> Content:
         case "developer_content":
             return DeveloperContent.from_dict(raw)
         case other:
-            raise HarmonyError(
+            raise HarmonyDataError(
                 f"content of type {other!r} is none of text, system_content, developer_content"
             )
 
@@ -237,4 +237,4 @@ def _effort(value: object) -> ReasoningEffort | None:
     try:
         return ReasoningEffort(value)
     except ValueError:
-        raise HarmonyError(f"reasoning effort {value!r} is none of low, medium, high") from None
+        raise HarmonyDataError(f"reasoning effort {value!r} is none of low, medium, high") from None

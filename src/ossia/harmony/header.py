@@ -28,6 +28,9 @@ _CONSTRAIN: Final = special.SPECIAL_TOKENS[special.CONSTRAIN]
 _CHANNELS: Final = frozenset(channel.value for channel in Channel)
 _WORD_AND_RECIPIENT: Final = re.compile(r"\s*([\w-]*(?:\s+to=\S+)?)\s?")
 _ROLES: Final = frozenset(role.value for role in Role)
+_ROLE_AND_RECIPIENT: Final = re.compile(
+    rf"\s*((?:{'|'.join(sorted(_ROLES))})(?::\S+)?(?:\s+to=\S+)?)(?:\s|$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,16 @@ class _Parts:
     leftover: list[str] = field(default_factory=list[str])
 
 
-def parse_header(segments: list[Segment], role: Role | None, mend: Mend) -> Header:
+def parse_header(
+    segments: list[Segment], role: Role | None, mend: Mend, *, channel_required: bool = True
+) -> Header:
     """Read a header.
 
     Args:
         segments: The text between the special tokens in it.
         role: The author's role where the prompt has said so already, else None.
         mend: Told of what is wrong.
+        channel_required: An assistant's message needs a channel; infer one that is missing.
     """
     parts = _Parts()
     words = _take_marked(segments, parts, mend)
@@ -85,21 +91,30 @@ def parse_header(segments: list[Segment], role: Role | None, mend: Mend) -> Head
     if parts.leftover:
         mend(RepairKind.LEFTOVER_WORDS, " ".join(parts.leftover))
     assert parts.author is not None, "set in either branch above"
-    if parts.channel is None and parts.author.role is Role.ASSISTANT:
+    if channel_required and parts.channel is None and parts.author.role is Role.ASSISTANT:
         parts.channel = _likely_channel(parts.recipient)
         mend(RepairKind.MISSING_CHANNEL, parts.channel)
     return Header(parts.author, parts.recipient, parts.channel, parts.content_type)
 
 
-def split_content(segments: list[Segment]) -> tuple[list[Segment], str]:
+def split_content(segments: list[Segment], role: Role | None) -> tuple[list[Segment], str]:
     """Tell a header from the content that follows it without `<|message|>`.
 
+    Args:
+        segments: The text between the special tokens.
+        role: The author's role where the prompt has said so already, else None.
+
     Returns:
-        The header, up to and with its last channel or content type, and the text after that.
+        The header, up to and with its last channel or content type, and the text after that. A
+        header without either is a role, or nothing where the role is known.
     """
     marked = [position for position, segment in enumerate(segments) if segment.marker is not None]
     if not marked:
-        return [], "".join(segment.text for segment in segments)
+        text = "".join(segment.text for segment in segments)
+        match = _ROLE_AND_RECIPIENT.match(text) if role is None else None
+        if match is None:
+            return [], text
+        return [Segment(None, match[1])], text[match.end() :]
     last = segments[marked[-1]]
     match = _WORD_AND_RECIPIENT.match(last.text)
     assert match is not None, "the pattern matches nothing at all, too"

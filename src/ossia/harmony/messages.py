@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ossia.errors import HarmonyError
+from ossia.errors import HarmonyDataError
 from ossia.harmony.contents import Content, TextContent, content_from_dict
 from ossia.harmony.repairs import Repair
 
@@ -41,6 +41,12 @@ class Author:
 
     role: Role
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            self.role = Role(self.role)
+        except ValueError:
+            raise HarmonyDataError(f"unknown role {self.role!r}") from None
 
     @classmethod
     def new(cls, role: Role, name: str) -> Author:
@@ -138,15 +144,15 @@ class Message:
         """Read the JSON form; `content` may also be a plain string.
 
         Raises:
-            HarmonyError: the role or a content is missing, unknown or malformed.
+            HarmonyDataError: the role or a content is missing, unknown or malformed.
         """
         try:
             role = Role(data["role"])
             raw_content: str | Sequence[Mapping[str, Any]] = data["content"]
         except KeyError as error:
-            raise HarmonyError(f"a message needs {error.args[0]!r}") from None
+            raise HarmonyDataError(f"a message needs {error.args[0]!r}") from None
         except ValueError:
-            raise HarmonyError(f"unknown role {data['role']!r}") from None
+            raise HarmonyDataError(f"unknown role {data['role']!r}") from None
         if isinstance(raw_content, str):
             content: list[Content] = [TextContent(raw_content)]
         else:
@@ -172,8 +178,16 @@ class Conversation:
 
     @classmethod
     def from_messages(cls, messages: Sequence[Message]) -> Conversation:
-        """A conversation of these messages."""
-        return cls(list(messages))
+        """A conversation of these messages.
+
+        Raises:
+            HarmonyDataError: one of them is no message.
+        """
+        conversation = cls(list(messages))
+        for each in conversation.messages:
+            if not isinstance(each, Message):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise HarmonyDataError(f"{type(each).__name__} found where a Message belongs")
+        return conversation
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages)
@@ -191,13 +205,13 @@ class Conversation:
         """Read the JSON form.
 
         Raises:
-            HarmonyError: it is no JSON, or a message is malformed.
+            HarmonyDataError: it is no JSON, or a message is malformed.
         """
         try:
             data: dict[str, Any] = json.loads(payload)
             return cls([Message.from_dict(raw) for raw in data["messages"]])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise HarmonyError(f"not the JSON form of a conversation: {error}") from error
+            raise HarmonyDataError(f"not the JSON form of a conversation: {error}") from error
 
 
 def _as_content(content: str | Content) -> Content:

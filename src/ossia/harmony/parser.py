@@ -58,6 +58,21 @@ _KIND_OF_SPECIAL: Final = {
 
 _NOTHING: Final[Sequence[Event]] = ()
 
+# In the words of the `openai_harmony` package, where it complains of the same thing.
+_COMPLAINTS: Final = {
+    RepairKind.STRAY_TOKENS: "unexpected token while expecting start token",
+    RepairKind.MISSING_START: "unexpected token while expecting start token",
+    RepairKind.MISSING_MESSAGE: "unexpected tokens remaining in message header",
+    RepairKind.UNFINISHED_HEADER: "unexpected EOS while waiting for message header to complete",
+    RepairKind.MISSING_END: "a header begins inside content",
+    RepairKind.MISPLACED_TOKEN: "it means nothing there",
+    RepairKind.UNKNOWN_ROLE: "unknown role",
+    RepairKind.MISSING_CHANNEL: "every message of an assistant needs a channel",
+    RepairKind.DOUBLED_CHANNEL: "one channel too many in the message header",
+    RepairKind.EMPTY_CHANNEL: "channel marker present but no channel value",
+    RepairKind.LEFTOVER_WORDS: "unexpected tokens remaining in message header",
+}
+
 
 class StreamParser:
     """Reads model output one token at a time, with constant work for each.
@@ -67,15 +82,23 @@ class StreamParser:
         role: Whose header the output begins in, where the prompt ended in `<|start|>role`; None
             if the output begins with `<|start|>` itself.
         strict: Raise on the first departure from the format instead of mending it.
+        channel_required: Every message of an assistant has a channel, as gpt-oss is told; one
+            that is missing is inferred. Else a message without a channel stays so.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, role: Role | None = Role.ASSISTANT, *, strict: bool = False
+        self,
+        tokenizer: Tokenizer,
+        role: Role | None = Role.ASSISTANT,
+        *,
+        strict: bool = False,
+        channel_required: bool = True,
     ) -> None:
         self.messages: list[Message] = []
         self.repairs: list[Repair] = []
         self._tokenizer = tokenizer
         self._strict = strict
+        self._channel_required = channel_required
         self._position = -1
         self._detokenizer = IncrementalDetokenizer(tokenizer)
         self._state = ParserState.EXPECT_START if role is None else ParserState.HEADER
@@ -99,6 +122,24 @@ class StreamParser:
         """The header of the message whose content is being read; else None."""
         return self._header
 
+    @property
+    def role(self) -> Role | None:
+        """Whose message is being read, as soon as that is known."""
+        if self._state is ParserState.HEADER:
+            return self._role
+        return None if self._header is None else self._header.author.role
+
+    @property
+    def header_tokens(self) -> Sequence[int]:
+        """The tokens of the header that is being read."""
+        return tuple(self._header_tokens)
+
+    @property
+    def text(self) -> str:
+        """The text so far of the message whose content is being read."""
+        self._texts = ["".join(self._texts)]
+        return self._texts[0]
+
     def push(self, token: int) -> Sequence[Event]:
         """Take the next token.
 
@@ -109,6 +150,8 @@ class StreamParser:
             HarmonyError: in strict parsing, the token breaks the format.
         """
         self._position += 1
+        if self._header is not None and 0 <= token < special.FIRST_SPECIAL:
+            return self._extend_content(token)  # nearly every token, so without a detour
         return _TRANSITIONS[self._state, _kind(token)](self, token)
 
     def finish(self) -> Sequence[Event]:
@@ -154,17 +197,18 @@ class StreamParser:
         segments = self._segments()
         if not self._has_start:
             self._mend(RepairKind.MISSING_START, "".join(each.text for each in segments))
-        return [self._enter_content(parse_header(segments, self._role, self._mend))]
+        return [self._enter_content(self._read_header(segments))]
 
     def _stop_in_header(self, token: int) -> Sequence[Event]:
         """A message without `<|message|>`, unless nothing says that it is one."""
-        header, text = split_content(self._segments())
-        if not header or not self._has_start:
+        header, text = split_content(self._segments(), self._role)
+        is_message = header or (self._role is not None and text.strip())
+        if not is_message or not self._has_start:
             self._discard_header()
             self._state = ParserState.EXPECT_START
             return _NOTHING
         self._mend(RepairKind.MISSING_MESSAGE, text)
-        events: list[Event] = [self._enter_content(parse_header(header, self._role, self._mend))]
+        events: list[Event] = [self._enter_content(self._read_header(header))]
         if text:
             self._texts.append(text)
             events.append(self._make_delta(text))
@@ -177,7 +221,7 @@ class StreamParser:
             self._state = ParserState.EXPECT_START
             return _NOTHING
         self._mend(RepairKind.UNFINISHED_HEADER, self._header_text())
-        opened = self._enter_content(parse_header(segments, self._role, self._mend))
+        opened = self._enter_content(self._read_header(segments))
         return [opened, *self._end_message(None)]
 
     # CONTENT
@@ -229,9 +273,15 @@ class StreamParser:
         self._role, self._has_start, self._header_tokens = role, has_start, []
         return _NOTHING
 
+    def _read_header(self, segments: list[Segment]) -> Header:
+        return parse_header(
+            segments, self._role, self._mend, channel_required=self._channel_required
+        )
+
     def _enter_content(self, header: Header) -> MessageStart:
         self._state = ParserState.CONTENT
         self._header = header
+        self._role, self._header_tokens = None, []
         if header.calls_tool:
             self._make_delta = ToolCallDelta
         else:
@@ -262,9 +312,12 @@ class StreamParser:
         return [each for each in segments if each.marker is not None or each.text]
 
     def _mend(self, kind: RepairKind, text: str) -> None:
+        position = max(self._position, 0)
         if self._strict:
-            raise HarmonyError(f"{kind} at token {max(self._position, 0)}: {text!r}")
-        repair = Repair(kind, text, max(self._position, 0))
+            self._state = ParserState.EXPECT_START
+            self._header, self._role, self._texts = None, None, []
+            raise HarmonyError(f"{kind} at token {position} ({_COMPLAINTS[kind]}): {text!r}")
+        repair = Repair(kind, text, position)
         self.repairs.append(repair)
         self._message_repairs.append(repair)
 
@@ -274,13 +327,18 @@ class StreamParser:
 
 
 def parse_messages(
-    tokenizer: Tokenizer, tokens: Sequence[int], role: Role | None = None, *, strict: bool = False
+    tokenizer: Tokenizer,
+    tokens: Sequence[int],
+    role: Role | None = None,
+    *,
+    strict: bool = False,
+    channel_required: bool = True,
 ) -> list[Message]:
     """All messages of a whole output or history, which begins with `<|start|>` if `role` is None.
 
     Arguments and errors are those of `StreamParser`.
     """
-    parser = StreamParser(tokenizer, role, strict=strict)
+    parser = StreamParser(tokenizer, role, strict=strict, channel_required=channel_required)
     for token in tokens:
         parser.push(token)
     parser.finish()

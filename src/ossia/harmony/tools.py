@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from ossia.errors import HarmonyError
+from ossia.errors import HarmonyDataError
 from ossia.harmony.builtin_tools import BROWSER, PYTHON
 
 
@@ -44,13 +44,13 @@ class ToolDescription:
                 function whose `parameters` are `{}` takes none.
 
         Raises:
-            HarmonyError: it is not a function, or a field is missing or of the wrong type.
+            HarmonyDataError: it is not a function, or a field is missing or of the wrong type.
         """
         if tool.get("type", "function") != "function":
-            raise HarmonyError(f"a tool of type {tool['type']!r} is no function")
+            raise HarmonyDataError(f"a tool of type {tool['type']!r} is no function")
         function = tool.get("function", tool)
         if not isinstance(function, Mapping):
-            raise HarmonyError("the 'function' of a tool must be an object")
+            raise HarmonyDataError("the 'function' of a tool must be an object")
         described = cls.from_dict(function)  # pyright: ignore[reportUnknownArgumentType]
         described.parameters = described.parameters or None
         return described
@@ -60,16 +60,16 @@ class ToolDescription:
         """Read `{"name", "description", "parameters"}`; the last two may be missing.
 
         Raises:
-            HarmonyError: a field is missing or of the wrong type.
+            HarmonyDataError: a field is missing or of the wrong type.
         """
         name, description = raw.get("name"), raw.get("description")
         if not isinstance(name, str) or not name:
-            raise HarmonyError("a tool needs a 'name', a string that is not empty")
+            raise HarmonyDataError("a tool needs a 'name', a string that is not empty")
         if not isinstance(description, str | None):
-            raise HarmonyError(f"the description of tool {name!r} must be a string")
+            raise HarmonyDataError(f"the description of tool {name!r} must be a string")
         parameters: object = raw.get("parameters")
         if not isinstance(parameters, dict | None):
-            raise HarmonyError(f"the parameters of tool {name!r} must be a JSON schema object")
+            raise HarmonyDataError(f"the parameters of tool {name!r} must be a JSON schema object")
         return cls(name, description or "", cast("dict[str, Any] | None", parameters))
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,11 +112,11 @@ class ToolNamespaceConfig:
         """Read the JSON form.
 
         Raises:
-            HarmonyError: the name is missing, or a tool is malformed.
+            HarmonyDataError: the name is missing, or a tool is malformed.
         """
         name = raw.get("name")
         if not isinstance(name, str) or not name:
-            raise HarmonyError("a tool namespace needs a 'name', a string that is not empty")
+            raise HarmonyDataError("a tool namespace needs a 'name', a string that is not empty")
         tools = [ToolDescription.from_dict(tool) for tool in raw.get("tools", ())]
         return cls(name, raw.get("description"), tools)
 
