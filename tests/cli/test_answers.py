@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from ossia.api.runtime import Runtime
+from ossia.cli.main import main
 from ossia.types import FinishReason
 from support.scripted_engine import TOKENIZER, ScriptedEngine
 
@@ -197,6 +199,26 @@ def test_errors_end_a_chat_in_a_pipe_but_not_one_with_a_person(ossia, scripted, 
 
 def _as_a_person(reader, output) -> None:
     reader.is_interactive, reader._output, reader._has_editing = True, output, False
+
+
+def test_a_terminal_sees_that_the_model_thinks_until_there_is_text(scripted, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    for option in ((), ("--json",)):
+        scripted(ANSWER)
+        assert main(["run", "Hi", *option]) == 0
+        shown = stderr.getvalue()
+        assert "reading the question" in shown
+        assert "thinking: 9 tokens" in shown
+        assert ("thinking: 19 tokens" in shown) is bool(option)
+        assert shown.endswith("\r\x1b[2K")
+        stderr.truncate(stderr.seek(0))
+    scripted("<|channel|>", ends=FinishReason.ERROR)
+    assert main(["run", "Hi"]) == 1
+    assert stderr.getvalue().endswith("\r\x1b[2Kerror: the engine failed: boom\n")
 
 
 def test_generate_continues_raw_text(ossia, scripted):

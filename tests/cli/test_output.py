@@ -56,3 +56,21 @@ def test_progress_is_for_terminals(stream):
         assert "writing" in stderr.getvalue()
     else:
         assert stderr.getvalue() == ""
+
+
+def test_a_status_is_for_terminals_and_gives_way(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    stdout, stderr, file = io.StringIO(), _Terminal(), io.StringIO()
+    output = Output(stdout, stderr)
+    output.status("one")
+    output.status("two")
+    output.text("result")
+    output.text("more")
+    assert stderr.getvalue() == "\r\x1b[2K\x1b[2mone\x1b[0m\r\x1b[2K\x1b[2mtwo\x1b[0m\r\x1b[2K"
+    for write in (output.note, output.json, output.prompt):
+        output.status("again")
+        write("x")
+        assert "again\x1b[0m\r\x1b[2K" in stderr.getvalue()
+    Output(stdout, file).status("unseen")
+    assert file.getvalue() == ""

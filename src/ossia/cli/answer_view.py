@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ class AnswerView:
 
     def show(self, events: Iterable[Event]) -> Iterator[None]:
         """Show events one by one, handing control back after each."""
-        for event in events:
+        for event in with_status(self._output, events, lambda: self._last is not None):
             match event:
                 case ReasoningDelta(text) if self._show_reasoning:
                     self._part_from(ReasoningDelta)
@@ -60,19 +60,39 @@ class AnswerView:
         self._last = kind
 
 
+def with_status(
+    output: Output, events: Iterable[Event], is_shown: Callable[[], bool]
+) -> Iterator[Event]:
+    """Events, with a status line that counts tokens until something is shown.
+
+    Args:
+        output: Where.
+        events: Passed on as they are.
+        is_shown: Whether something is.
+    """
+    num_tokens = 0
+    with output.waiting("reading the question"):
+        for event in events:
+            if isinstance(event, TokenDrawn) and not is_shown():
+                num_tokens += 1
+                output.status(f"thinking: {num_tokens} tokens")
+            yield event
+
+
 def show_raw(output: Output, tokenizer: Tokenizer, events: Iterable[Event]) -> None:
     """Print the model's tokens as text, control tokens by name."""
     detokenizer = IncrementalDetokenizer(tokenizer, show_special=True)
-    for event in events:
-        if isinstance(event, TokenDrawn):
-            output.text(detokenizer.push(event.token_id))
+    with output.waiting("reading the question"):
+        for event in events:
+            if isinstance(event, TokenDrawn):
+                output.text(detokenizer.push(event.token_id))
     output.line(detokenizer.flush())
 
 
 def show_json(output: Output, events: Iterable[Event]) -> None:
     """Print one object when the answer is complete."""
     answer = reasoning = ""
-    for event in events:
+    for event in with_status(output, events, lambda: False):
         match event:
             case ReasoningDelta(text):
                 reasoning += text

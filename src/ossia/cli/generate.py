@@ -82,14 +82,15 @@ def generate(
     tokenizer = runtime.tokenizer
     ids = tokenizer.encode_with_special(text) if special else tokenizer.encode(text)
     pieces = generate_text(runtime.engine, tokenizer, ids, sampling=sampling, stop=stop or ())
-    if as_json:
-        _show_json(output, tokenizer, pieces, len(ids))
-    elif logprobs:
-        _show_tokens(output, tokenizer, pieces)
-    else:
-        for piece in pieces:
-            output.text(piece.text)
-        output.line()
+    with output.waiting("reading the text"):
+        if as_json:
+            _show_json(output, tokenizer, pieces, len(ids))
+        elif logprobs:
+            _show_tokens(output, tokenizer, pieces)
+        else:
+            for piece in pieces:
+                output.text(piece.text)
+            output.line()
 
 
 def _show_tokens(output: Output, tokenizer: Tokenizer, pieces: Iterable[TextPiece]) -> None:

@@ -13,6 +13,7 @@ from ossia.env import colour
 from ossia.types import ProgressCallback
 
 _DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+_CLEAR_LINE = "\r\x1b[2K"
 # All control characters but tab and newline: a model must not be able to steer the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -30,11 +31,14 @@ class Output:
         self._stderr = stderr or sys.stderr
         self._plain_results = not self._stdout.isatty()
         self._colour = not self._plain_results and colour()
+        self._shows_status = self._stderr.isatty() and colour()
+        self._has_status = False
 
     def text(self, piece: str, *, dim: bool = False) -> None:
         """A piece of a result, shown at once; control characters are made visible on a terminal."""
         if not piece:
             return
+        self.clear_status()
         shown = piece if self._plain_results else _CONTROL.sub(_visible, piece)
         self._stdout.write(f"{_DIM}{shown}{_PLAIN}" if dim and self._colour else shown)
         self._stdout.flush()
@@ -49,6 +53,7 @@ class Output:
 
     def json(self, value: object) -> None:
         """A result for programs: one line, or indented where a person looks on."""
+        self.clear_status()
         indent = None if self._plain_results else 2
         self._stdout.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
         self._stdout.flush()
@@ -66,13 +71,41 @@ class Output:
             )
             self.line("  ".join(cells).rstrip())
 
+    def status(self, message: str) -> None:
+        """What goes on while there is nothing to show, on a terminal; the next output replaces it.
+
+        Only to be used at the beginning of a line.
+        """
+        if self._shows_status:
+            self._stderr.write(f"{_CLEAR_LINE}{_DIM}{message}{_PLAIN}")
+            self._stderr.flush()
+            self._has_status = True
+
+    @contextmanager
+    def waiting(self, message: str) -> Iterator[None]:
+        """A status at the beginning of a block, gone at its end at the latest."""
+        self.status(message)
+        try:
+            yield
+        finally:
+            self.clear_status()
+
+    def clear_status(self) -> None:
+        """Take the status off the screen."""
+        if self._has_status:
+            self._stderr.write(_CLEAR_LINE)
+            self._stderr.flush()
+            self._has_status = False
+
     def note(self, message: str) -> None:
         """One line beside the results."""
+        self.clear_status()
         self._stderr.write(f"{message}\n")
         self._stderr.flush()
 
     def prompt(self, message: str) -> None:
         """Ask for input, without a line end."""
+        self.clear_status()
         self._stderr.write(message)
         self._stderr.flush()
 
