@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from ossia.kernels.mxfp4.format import (
@@ -16,6 +17,15 @@ from ossia.kernels.mxfp4.format import (
     SCALE_BIAS,
     SCALE_NAN,
     Mxfp4Tensor,
+)
+
+# The largest magnitude that still rounds to codes 0 to 6. A tie goes to the even code, so the
+# midpoint below an even code belongs to the next float32 down.
+_CODE_BOUNDARIES = tuple(
+    float(np.nextafter(np.float32((low + high) / 2), np.float32(0)))
+    if upper % 2 == 0
+    else (low + high) / 2
+    for upper, (low, high) in enumerate(pairwise(MAGNITUDES), start=1)
 )
 
 
@@ -70,20 +80,16 @@ def pack(values: torch.Tensor) -> Mxfp4Tensor:
     exponent = exponent.clamp(-SCALE_BIAS, SCALE_NAN - 1 - SCALE_BIAS).masked_fill(peak == 0, 0)
     # Two factors, because 2**127 alone has no float32 inverse that is not subnormal.
     half = exponent // 2
-    scaled = torch.ldexp(torch.ldexp(grouped, -half.unsqueeze(-1)), (half - exponent).unsqueeze(-1))
-    codes = _nearest_code(scaled)
+    ones = torch.ones_like(peak)
+    first, second = torch.ldexp(ones, -half), torch.ldexp(ones, half - exponent)
+    codes = _nearest_code(grouped * first.unsqueeze(-1) * second.unsqueeze(-1))
     low, high = codes[..., 0::2], codes[..., 1::2]
     return Mxfp4Tensor(low | (high << 4), (exponent + SCALE_BIAS).to(torch.uint8))
 
 
 def _nearest_code(scaled: torch.Tensor) -> torch.Tensor:
-    magnitude = scaled.abs()
-    code = torch.zeros(scaled.shape, dtype=torch.uint8, device=scaled.device)
-    for upper, (low, high) in enumerate(pairwise(MAGNITUDES), start=1):
-        midpoint = (low + high) / 2
-        # A tie goes to the even code: upwards exactly when the upper code is even.
-        above = magnitude >= midpoint if upper % 2 == 0 else magnitude > midpoint
-        code += above
+    boundaries = torch.tensor(_CODE_BOUNDARIES, dtype=scaled.dtype, device=scaled.device)
+    code = torch.bucketize(scaled.abs(), boundaries, out_int32=True).to(torch.uint8)
     return code | (torch.signbit(scaled).to(torch.uint8) << 3)
 
 
