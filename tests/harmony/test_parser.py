@@ -15,7 +15,6 @@ from ossia.harmony import (
     Message,
     MessageEnd,
     MessageStart,
-    ParserState,
     ReasoningDelta,
     RenderConversationConfig,
     Renderer,
@@ -28,7 +27,9 @@ from ossia.harmony import (
     parse_messages,
 )
 from ossia.tokenizer import Tokenizer, special
+from support.harmony_accounting import follow
 from support.harmony_oracle import Oracle
+from support.harmony_recovery import DOCUMENT, Row, rows, shown, shown_repair
 from support.harmony_strategies import any_schemas, conversations
 
 KEEP_ALL = RenderConversationConfig(auto_drop_analysis=False)
@@ -91,47 +92,7 @@ _TOKENS = st.one_of(
 def test_no_token_sequence_raises_and_nothing_is_lost(
     tokenizer: Tokenizer, tokens: list[int], role: Role | None
 ) -> None:
-    parser = StreamParser(tokenizer, role)
-    events: list[Event] = []
-    header: list[int] = []  # since the last start, and not yet part of a message
-    content: list[int] = []
-    for token in [*tokens, None]:
-        in_content = parser.state is ParserState.CONTENT
-        new = parser.push(token) if token is not None else parser.finish()
-        events += new
-        if any(isinstance(event, MessageStart) for event in new):
-            header = []
-        elif token in (None, special.START, *special.STOP_TOKENS) and header:
-            assert parser.repairs[-1].text == tokenizer.decode(header)
-            header = []
-        if token is None or token in special.STOP_TOKENS | {special.START, special.CHANNEL}:
-            if in_content:
-                assert parser.messages[-1].text == tokenizer.decode(content)
-            content = []
-        if token is not None and 0 <= token < special.FIRST_SPECIAL:
-            (content if in_content else header).append(token)
-        elif token in (special.CHANNEL, special.CONSTRAIN) and parser.state is ParserState.HEADER:
-            header.append(token)
-    _check_order(events)
-    assert [event.message for event in events if isinstance(event, MessageEnd)] == parser.messages
-
-
-def _check_order(events: list[Event]) -> None:
-    """Each message is a start, its deltas, an end; the deltas are its text."""
-    texts: list[str] | None = None
-    for event in events:
-        if isinstance(event, MessageStart):
-            assert texts is None
-            texts = []
-        elif isinstance(event, MessageEnd):
-            assert texts is not None
-            assert "".join(texts) == event.message.text
-            texts = None
-        else:
-            assert texts is not None
-            assert event.text
-            texts.append(event.text)
-    assert texts is None
+    follow(tokenizer, tokens, role)
 
 
 @settings(max_examples=100)
@@ -198,197 +159,32 @@ def test_events_of_a_turn(tokenizer: Tokenizer) -> None:
 
 FINAL = "<|channel|>final<|message|>"
 
-# After "<|start|>assistant": what was written; then role, channel, recipient, type and text of
-# each message; then what was mended. Nothing mended means that strict parsing takes it too.
-ROWS = {
-    "stray word after a call": (
-        f"<|channel|>final<|message|>a<|end|>commentary<|start|>assistant{FINAL}b<|end|>",
-        [("assistant", "final", None, None, "a"), ("assistant", "final", None, None, "b")],
-        [RepairKind.STRAY_TOKENS],
-    ),
-    "second stop token": (
-        f"{FINAL}a<|call|><|return|>",
-        [("assistant", "final", None, None, "a")],
-        [RepairKind.STRAY_TOKENS],
-    ),
-    "forgotten start": (
-        f"{FINAL}a<|end|>assistant{FINAL}b<|end|>",
-        [("assistant", "final", None, None, "a"), ("assistant", "final", None, None, "b")],
-        [RepairKind.MISSING_START],
-    ),
-    "constrained final answer": (
-        "<|channel|>final <|constrain|>json<|message|>{}<|return|>",
-        [("assistant", "final", None, "<|constrain|>json", "{}")],
-        [],
-    ),
-    "bare type without recipient": (
-        "<|channel|>commentary json<|message|>{}<|end|>",
-        [("assistant", "commentary", None, "json", "{}")],
-        [],
-    ),
-    "code on the analysis channel": (
-        "<|channel|>analysis code<|message|>1<|end|>",
-        [("assistant", "analysis", None, "code", "1")],
-        [],
-    ),
-    "space after constrain": (
-        "<|channel|>commentary to=functions.f <|constrain|> json<|message|>{}<|call|>",
-        [("assistant", "commentary", "functions.f", "<|constrain|>json", "{}")],
-        [],
-    ),
-    "recipient before the channel": (
-        " to=functions.f<|channel|>commentary <|constrain|>json<|message|>{}<|call|>",
-        [("assistant", "commentary", "functions.f", "<|constrain|>json", "{}")],
-        [],
-    ),
-    "extra words": (
-        "<|channel|>commentary to=functions.f json extra words<|message|>{}<|call|>",
-        [("assistant", "commentary", "functions.f", "json", "{}")],
-        [RepairKind.LEFTOVER_WORDS],
-    ),
-    "channel token missing": (
-        "analysis<|message|>a<|end|>",
-        [("assistant", "analysis", None, None, "a")],
-        [RepairKind.MISSING_CHANNEL],
-    ),
-    "channel missing": (
-        "<|message|>a<|end|>",
-        [("assistant", "final", None, None, "a")],
-        [RepairKind.MISSING_CHANNEL],
-    ),
-    "channel of a function call missing": (
-        " to=functions.f<|message|>{}<|call|>",
-        [("assistant", "commentary", "functions.f", None, "{}")],
-        [RepairKind.MISSING_CHANNEL],
-    ),
-    "channel of a built-in call missing": (
-        " to=browser.search<|message|>{}<|call|>",
-        [("assistant", "analysis", "browser.search", None, "{}")],
-        [RepairKind.MISSING_CHANNEL],
-    ),
-    "doubled channel": (
-        "<|channel|>analysis<|channel|>final<|message|>a<|end|>",
-        [("assistant", "final", None, None, "a")],
-        [RepairKind.DOUBLED_CHANNEL],
-    ),
-    "channel repeated behind the recipient": (
-        "<|channel|>commentary to=functions.f<|channel|>commentary json<|message|>{}<|call|>",
-        [("assistant", "commentary", "functions.f", "json", "{}")],
-        [RepairKind.DOUBLED_CHANNEL],
-    ),
-    "empty channel": (
-        "<|channel|><|message|>a<|end|>",
-        [("assistant", "final", None, None, "a")],
-        [RepairKind.EMPTY_CHANNEL, RepairKind.MISSING_CHANNEL],
-    ),
-    "call on the analysis channel": (
-        "<|channel|>analysis to=functions.f<|message|>{}<|call|>",
-        [("assistant", "analysis", "functions.f", None, "{}")],
-        [],
-    ),
-    "channel inside content": (
-        f"<|channel|>analysis<|message|>a{FINAL}b<|end|>",
-        [("assistant", "analysis", None, None, "a"), ("assistant", "final", None, None, "b")],
-        [RepairKind.MISSING_END],
-    ),
-    "start inside content": (
-        f"<|channel|>analysis<|message|>a<|start|>assistant{FINAL}b<|end|>",
-        [("assistant", "analysis", None, None, "a"), ("assistant", "final", None, None, "b")],
-        [RepairKind.MISSING_END],
-    ),
-    "control token inside content": (
-        f"{FINAL}a<|constrain|>b<|message|>c<|reserved_200013|><|end|>",
-        [("assistant", "final", None, None, "abc")],
-        [RepairKind.MISPLACED_TOKEN] * 3,
-    ),
-    "message token missing": (
-        "<|channel|>final Hello  there\n<|return|>",
-        [("assistant", "final", None, None, "Hello  there\n")],
-        [RepairKind.MISSING_MESSAGE],
-    ),
-    "message token of a call missing": (
-        '<|channel|>commentary to=functions.f <|constrain|>json{"a": 1}<|call|>',
-        [("assistant", "commentary", "functions.f", "<|constrain|>json", '{"a": 1}')],
-        [RepairKind.MISSING_MESSAGE],
-    ),
-    "nothing but text": (
-        f"I must refuse.<|end|><|start|>assistant{FINAL}No.<|end|>",
-        [
-            ("assistant", "final", None, None, "I must refuse."),
-            ("assistant", "final", None, None, "No."),
-        ],
-        [RepairKind.MISSING_MESSAGE, RepairKind.MISSING_CHANNEL],
-    ),
-    "nothing but a role and text": (
-        f"{FINAL}a<|end|><|start|>assistant to=functions.f {{}}<|call|>",
-        [
-            ("assistant", "final", None, None, "a"),
-            ("assistant", "commentary", "functions.f", None, "{}"),
-        ],
-        [RepairKind.MISSING_MESSAGE, RepairKind.MISSING_CHANNEL],
-    ),
-    "text that names no role": (
-        f"{FINAL}a<|end|><|start|>something else<|end|>",
-        [("assistant", "final", None, None, "a")],
-        [RepairKind.UNFINISHED_HEADER],
-    ),
-    "nothing but a stop": ("<|return|>", [], [RepairKind.UNFINISHED_HEADER]),
-    "nothing": ("", [], [RepairKind.UNFINISHED_HEADER]),
-    "end of output in a header": (
-        "<|channel|>final",
-        [("assistant", "final", None, None, "")],
-        [RepairKind.UNFINISHED_HEADER],
-    ),
-    "end of output in content": (
-        f"{FINAL}a",
-        [("assistant", "final", None, None, "a")],
-        [],
-    ),
-    "header begun twice": (
-        f"<|channel|>final<|start|>assistant{FINAL}a<|end|>",
-        [("assistant", "final", None, None, "a")],
-        [RepairKind.UNFINISHED_HEADER],
-    ),
-    "tool's message without recipient": (
-        f"{FINAL}a<|end|><|start|>functions.f<|channel|>commentary<|message|>b<|end|>",
-        [("assistant", "final", None, None, "a"), ("tool", "commentary", None, None, "b")],
-        [],
-    ),
-    "unknown role": (
-        f"{FINAL}a<|end|><|start|>narrator{FINAL}b<|end|>",
-        [("assistant", "final", None, None, "a"), ("assistant", "final", None, None, "b")],
-        [RepairKind.UNKNOWN_ROLE],
-    ),
-}
+TABLE = rows()
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_what_becomes_of_malformed_output(tokenizer: Tokenizer, row: str) -> None:
-    written, expected, repairs = ROWS[row]
-    tokens = tokenizer.encode_with_special(written)
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.title)
+def test_what_becomes_of_malformed_output(tokenizer: Tokenizer, row: Row) -> None:
+    tokens = row.tokens(tokenizer)
     parser = StreamParser(tokenizer)
     _feed(parser, tokens)
-    found = [
-        (
-            message.author.role,
-            message.channel,
-            message.recipient,
-            message.content_type,
-            message.text,
-        )
-        for message in parser.messages
-    ]
-    assert found == expected
-    assert [repair.kind for repair in parser.repairs] == repairs
-    if repairs:
+    assert [shown(message) for message in parser.messages] == row.messages
+    assert [shown_repair(repair) for repair in parser.repairs] == row.repairs
+    follow(tokenizer, tokens, Role.ASSISTANT)
+    if row.repairs:
         with pytest.raises(HarmonyError, match="at token"):
             parse_messages(tokenizer, tokens, Role.ASSISTANT, strict=True)
     else:
         assert parse_messages(tokenizer, tokens, Role.ASSISTANT, strict=True) == parser.messages
 
 
+def test_the_table_has_a_row_for_every_kind_of_repair() -> None:
+    kinds = {repair.partition(":")[0] for row in TABLE for repair in row.repairs}
+    assert kinds == {kind.value for kind in RepairKind}
+    assert len(TABLE) == DOCUMENT.read_text(encoding="utf-8").count("\n### ")
+
+
 def test_repairs_travel_with_the_message_they_concern(tokenizer: Tokenizer) -> None:
-    written, _, _ = ROWS["doubled channel"]
+    written = next(row.written for row in TABLE if row.title == "Doubled channel")
     messages = parse_messages(
         tokenizer,
         tokenizer.encode_with_special(f"{FINAL}a<|end|><|start|>assistant{written}"),

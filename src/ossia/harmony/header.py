@@ -129,6 +129,8 @@ def _take_marked(segments: list[Segment], parts: _Parts, mend: Mend) -> list[str
         if segment.marker == special.CHANNEL:
             _take_channel(words, parts, mend)
         elif segment.marker == special.CONSTRAIN:
+            if parts.content_type is not None:
+                mend(RepairKind.LEFTOVER_WORDS, parts.content_type)
             parts.content_type = _CONSTRAIN + (words.pop(0) if words else "")
         others += words
     return others
@@ -162,8 +164,10 @@ def _take_author(words: list[str], parts: _Parts, mend: Mend) -> None:
 def _take_word(word: str, parts: _Parts, mend: Mend) -> None:
     if word.startswith("to="):
         recipient, leak, _ = word.removeprefix("to=").partition("<|")
-        if leak:
+        if leak or not recipient:
             mend(RepairKind.LEFTOVER_WORDS, word)
+        if parts.recipient is not None:
+            mend(RepairKind.LEFTOVER_WORDS, f"to={parts.recipient}")
         parts.recipient = recipient or None
     elif word in _CHANNELS and parts.channel is None:
         mend(RepairKind.MISSING_CHANNEL, word)

@@ -188,9 +188,14 @@ class StreamParser:
         return _NOTHING
 
     def _restart_header(self, token: int) -> Sequence[Event]:
+        """A header begins inside a header: a message without `<|message|>` and end, or nothing."""
         assert token == special.START
-        self._discard_header()
-        return self._enter_header(None)
+        _, text = split_content(self._segments(), self._role)
+        events = self._end_in_header(None) if text.strip() else _NOTHING
+        if not events:
+            self._discard_header()
+        self._enter_header(None)
+        return events
 
     def _open_message(self, token: int) -> Sequence[Event]:
         assert token == special.MESSAGE
@@ -200,12 +205,17 @@ class StreamParser:
         return [self._enter_content(self._read_header(segments))]
 
     def _stop_in_header(self, token: int) -> Sequence[Event]:
-        """A message without `<|message|>`, unless nothing says that it is one."""
+        events = self._end_in_header(token)
+        if not events:
+            self._discard_header()
+            self._state = ParserState.EXPECT_START
+        return events
+
+    def _end_in_header(self, token: int | None) -> Sequence[Event]:
+        """A message without `<|message|>`; nothing if nothing says that it is one."""
         header, text = split_content(self._segments(), self._role)
         is_message = header or (self._role is not None and text.strip())
         if not is_message or not self._has_start:
-            self._discard_header()
-            self._state = ParserState.EXPECT_START
             return _NOTHING
         self._mend(RepairKind.MISSING_MESSAGE, text)
         events: list[Event] = [self._enter_content(self._read_header(header))]
