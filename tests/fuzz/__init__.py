@@ -1,0 +1,1 @@
+"""Long random runs, as commands: `python -m fuzz.parser`, `python -m fuzz.renderer` in tests/."""
