@@ -42,7 +42,7 @@ def run_preempted(sampling: SamplingParams, make_mask: Callable | None = None) -
     core.submit(request)
     outputs: list[TokenOutput] = []
     for other in others():
-        for _ in range(6):
+        for _ in range(5):
             outputs += core.step()
         core.submit(other)
         while other.request_id in core.live_requests:
