@@ -158,7 +158,8 @@ class TokenOutput:
     """What one engine step produced for one continuation of a request.
 
     `index` counts the continuations of a request with n > 1. The last output of a continuation
-    has a `finish_reason`; it may carry no token (abort, deadline, error).
+    has a `finish_reason`; it may carry no token (abort, deadline, error). `prompt_logprobs` come with
+    the first token of each continuation.
     """
 
     request_id: str
