@@ -27,6 +27,7 @@ from ossia.api.opening import opening_messages, user_message
 from ossia.api.tools import Tool
 from ossia.errors import EngineClosedError, RequestError
 from ossia.harmony import ReasoningEffort, ToolDescription
+from ossia.tokenizer import special
 from ossia.types import FinishReason, SamplingParams
 from support.scripted_engine import TOKENIZER, ScriptedAsyncEngine, ScriptedEngine
 
@@ -222,16 +223,36 @@ def test_a_cut_anywhere_never_raises_and_loses_no_text(cut, tools):
         assert message.channel in ("analysis", "final")
 
 
-special_or_text = st.one_of(st.integers(199_998, 200_018), st.integers(0, 199_997))
+control = st.sampled_from(sorted({*special.STOP_TOKENS, *range(200_003, 200_009)} - {200_004}))
+header_words = st.sampled_from([" to=functions.f", " to=a<b", "analysis", ">x", " json", "user"])
+written = st.one_of(
+    control.map(lambda token_id: [token_id]),
+    header_words.map(TOKENIZER.encode),
+    st.integers(0, 200_018).map(lambda token_id: [token_id]),
+)
 
 
-@settings(max_examples=100, deadline=None)
-@given(tokens=st.lists(special_or_text, max_size=30))
-def test_nothing_a_model_writes_raises(tokens):
+@settings(max_examples=300, deadline=None)
+@given(pieces=st.lists(written, max_size=20))
+def test_nothing_a_model_writes_raises_now_or_in_the_next_prompt(pieces):
+    tokens = [token_id for piece in pieces for token_id in piece]
     events = _ask(ScriptedEngine(tokens), tools=[_tool(None)], stop=["x"])
-    assert isinstance(events[-1], Done)
-    for event in _of(events, MessageDone):
-        assert event.message.author.role == "assistant"
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert [event.message for event in _of(events, MessageDone)] == list(done.messages)
+    for message in done.messages:
+        assert message.author.role == "assistant"
+    again = [user_message("Hi"), *done.messages, user_message("Go on")]
+    list(respond(ScriptedEngine(FINAL), TOKENIZER, again))
+
+
+def test_a_header_that_no_prompt_can_hold_is_left_out():
+    script = "<|channel|>commentary to=a<b <|constrain|>json<|message|>{}<|call|>"
+    events = _ask(ScriptedEngine(script), tools=[_tool()])
+    (message,) = events[-1].messages
+    assert (message.channel, message.recipient, message.text) == ("commentary", None, "{}")
+    assert _of(events, ToolCall) == []
+    assert events[-1].finish_reason is Ending.STOP
 
 
 def test_endoftext_ends_an_answer():

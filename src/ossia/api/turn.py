@@ -17,11 +17,22 @@ from ossia.api.events import (
 )
 from ossia.api.stop import StopStrings
 from ossia.api.tools import function_name
-from ossia.errors import EngineClosedError
-from ossia.harmony import Channel, Header, Message, Role, StreamParser, TextContent
+from ossia.errors import EngineClosedError, HarmonyError
+from ossia.harmony import (
+    Channel,
+    Header,
+    Message,
+    RenderOptions,
+    Role,
+    StreamParser,
+    TextContent,
+)
 from ossia.harmony import events as parsed
+from ossia.harmony.layout import message_pieces
 from ossia.tokenizer import Tokenizer
 from ossia.types import FinishReason, TokenOutput
+
+_CHANNELS = frozenset(channel.value for channel in Channel)
 
 
 class Turn:
@@ -131,11 +142,28 @@ class Turn:
         cut_off_in_header = not message.text and not complete
         if cut_off_in_header or not self._is_own:
             return
+        message = _writable(message)
         self.messages.append(message)
         yield MessageDone(message)
-        if complete and self._header is not None and self._header.calls_tool:
+        recipient = message.recipient
+        if (
+            complete
+            and recipient is not None
+            and self._header is not None
+            and self._header.calls_tool
+        ):
             # Whatever token ended the call: the model has no more to say before the result.
-            name = function_name(self._recipient)
-            self.call = ToolCall(self._call_id, name, message.text, self._recipient)
+            self.call = ToolCall(self._call_id, function_name(recipient), message.text, recipient)
             self.over = True
             yield self.call
+
+
+def _writable(message: Message) -> Message:
+    """The message as later prompts can hold it: without a header that the format has no place for."""
+    try:
+        for _ in message_pieces(message, RenderOptions()):
+            pass
+    except HarmonyError:
+        channel = message.channel if message.channel in _CHANNELS else None
+        return replace(message, channel=channel, recipient=None, content_type=None)
+    return message
