@@ -24,6 +24,8 @@ from ossia.harmony.events import (
     ToolCallDelta,
 )
 from ossia.harmony.header import Header
+from ossia.harmony.header_mask import HeaderGrammar, HeaderMask
+from ossia.harmony.header_rules import HeaderRules, offered_tools
 from ossia.harmony.layout import RenderOptions
 from ossia.harmony.messages import Author, Channel, Conversation, Message, Role
 from ossia.harmony.parser import ParserState, StreamParser, parse_messages
@@ -45,6 +47,9 @@ __all__ = [
     "HarmonyEncodingName",
     "HarmonyError",
     "Header",
+    "HeaderGrammar",
+    "HeaderMask",
+    "HeaderRules",
     "Message",
     "MessageEnd",
     "MessageStart",
@@ -67,5 +72,6 @@ __all__ = [
     "ToolDescription",
     "ToolNamespaceConfig",
     "load_harmony_encoding",
+    "offered_tools",
     "parse_messages",
 ]

@@ -1,0 +1,122 @@
+"""HeaderGrammar and HeaderMask: headers that cannot go wrong, as masks over the next token.
+
+The headers that a turn allows are few, so they are a tree of token ids: in a header, what may come
+next are the branches of where one is. In a message's content anything may come but the special
+tokens that do not end it; behind its end comes `<|start|>assistant` and the next header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ossia.harmony.header_rules import HeaderForm, HeaderRules, header_forms
+from ossia.harmony.messages import Role
+from ossia.harmony.render import TextEncoder
+from ossia.tokenizer import special
+
+
+@dataclass(slots=True)
+class _Place:
+    """A place in what may be written: in a header, or in the content of a message.
+
+    In content `ends` is not empty, and every ordinary token leads back to the same place.
+    """
+
+    branches: dict[int, _Place] = field(default_factory=dict[int, "_Place"])
+    ends: tuple[int, ...] = ()
+    bits: bytes | None = None
+
+    def allowed(self) -> bytes:
+        """The tokens that may come next, made when first asked for."""
+        if self.bits is None:
+            ordinary = _ORDINARY if self.ends else b""
+            self.bits = _with_bits(ordinary, (*self.branches, *self.ends))
+        return self.bits
+
+
+class HeaderGrammar:
+    """What may be written in turns of one kind. Made once, and shared by any number of masks.
+
+    Args:
+        tokenizer: Encodes the texts of headers, as prompts are encoded.
+        rules: Which messages may come.
+    """
+
+    def __init__(self, tokenizer: TextEncoder, rules: HeaderRules) -> None:
+        self._tokenizer = tokenizer
+        self.header = _Place()
+        self.next_message = _Place()
+        self._add(
+            self.next_message, [special.START, *tokenizer.encode(Role.ASSISTANT)], self.header
+        )
+        bodies: dict[tuple[int, ...], _Place] = {}
+        for form in header_forms(rules):
+            body = bodies.setdefault(form.ends, _Place(ends=form.ends))
+            self._add(self.header, self._ids(form), body)
+        for body in bodies.values():
+            body.branches = dict.fromkeys(body.ends, self.next_message)
+
+    def _ids(self, form: HeaderForm) -> list[int]:
+        ids: list[int] = []
+        for piece in form.pieces:
+            ids += [piece] if isinstance(piece, int) else self._tokenizer.encode(piece)
+        return ids
+
+    @staticmethod
+    def _add(place: _Place, ids: list[int], end: _Place) -> None:
+        *path, last = ids
+        for token in path:
+            place = place.branches.setdefault(token, _Place())
+        place.branches[last] = end
+
+
+class HeaderMask:
+    """Follows one continuation behind `<|start|>assistant`; a `TokenMask` for the engine.
+
+    Should a token come that was not allowed (the engine was told not to stop yet, or another mask
+    had its way), anything may come until the next stop token, where it finds its feet again.
+
+    Args:
+        grammar: What may be written.
+    """
+
+    def __init__(self, grammar: HeaderGrammar) -> None:
+        self._grammar = grammar
+        self._place: _Place | None = grammar.header
+
+    @property
+    def in_content(self) -> bool:
+        """Whether a message's content is being written."""
+        return self._place is not None and bool(self._place.ends)
+
+    def allowed(self) -> bytes | None:
+        """The set of tokens that may come next; None allows all."""
+        return None if self._place is None else self._place.allowed()
+
+    def accept(self, token_id: int) -> None:
+        """Move on behind the token that was drawn."""
+        place = self._place
+        if place is not None:
+            if place.ends and 0 <= token_id < special.FIRST_SPECIAL:
+                return
+            self._place = place.branches.get(token_id)
+        if self._place is None and token_id in special.STOP_TOKENS:
+            self._place = self._grammar.next_message
+
+
+def _with_bits(start: bytes, token_ids: Iterable[int]) -> bytes:
+    ids = list(token_ids)
+    bits = bytearray(start.ljust(max(ids, default=0) // 8 + 1, b"\0"))
+    for token in ids:
+        bits[token // 8] |= 1 << token % 8
+    return bytes(bits)
+
+
+def _ordinary_bits() -> bytes:
+    whole, rest = divmod(special.FIRST_SPECIAL, 8)
+    return b"\xff" * whole + bytes([(1 << rest) - 1])
+
+
+_ORDINARY: Final = _ordinary_bits()
