@@ -10,6 +10,7 @@ from ossia.harmony.contents import DeveloperContent
 from ossia.harmony.differences import NONE, Difference
 from ossia.harmony.layout import Piece, RenderOptions, message_pieces
 from ossia.harmony.messages import Channel, Conversation, Message, Role
+from ossia.harmony.token_cache import TokenCache, message_key
 from ossia.tokenizer import special
 
 _FUNCTIONS: Final = "functions"
@@ -38,7 +39,9 @@ _DEFAULT: Final = RenderConversationConfig()
 
 
 class Renderer:
-    """Renders messages and conversations.
+    """Renders messages and conversations; what was rendered before costs next to nothing.
+
+    Safe to share between threads if the tokenizer is.
 
     Args:
         tokenizer: Encodes the plain texts.
@@ -48,6 +51,7 @@ class Renderer:
     def __init__(self, tokenizer: TextEncoder, *, as_library: frozenset[Difference] = NONE) -> None:
         self._tokenizer = tokenizer
         self._as_library = as_library
+        self._cache = TokenCache()
 
     def render(self, message: Message, render_options: RenderOptions | None = None) -> list[int]:
         """Ids of one message, from `<|start|>` to its end token.
@@ -55,8 +59,7 @@ class Renderer:
         Raises:
             HarmonyError: the message cannot be written in the format.
         """
-        options = render_options or RenderOptions()
-        return self._encode(message_pieces(message, options, self._as_library))
+        return list(self._message_ids(message, render_options or RenderOptions()))
 
     def render_conversation(
         self, conversation: Conversation, config: RenderConversationConfig | None = None
@@ -66,7 +69,8 @@ class Renderer:
         Raises:
             HarmonyError: a message cannot be written in the format.
         """
-        return self._encode(conversation_pieces(conversation.messages, config, self._as_library))
+        messages = conversation.messages
+        return self._ids(messages, _kept(messages, messages, config, self._as_library))
 
     def render_conversation_for_completion(
         self,
@@ -79,8 +83,8 @@ class Renderer:
         Raises:
             HarmonyError: a message cannot be written in the format.
         """
-        pieces = completion_pieces(conversation.messages, next_turn_role, config, self._as_library)
-        return self._encode(pieces)
+        next_start = [special.START, *self._tokenizer.encode(next_turn_role.value)]
+        return self.render_conversation(conversation, config) + next_start
 
     def render_conversation_for_training(
         self, conversation: Conversation, config: RenderConversationConfig | None = None
@@ -92,15 +96,30 @@ class Renderer:
         Raises:
             HarmonyError: a message cannot be written in the format.
         """
-        return self._encode(training_pieces(conversation.messages, config, self._as_library))
+        messages = conversation.messages
+        finished = _finished_for_training(messages, self._as_library)
+        ids = self._ids(messages, _kept(messages, finished, config, self._as_library))
+        if _is_closed(messages):
+            ids[-1] = special.RETURN
+        return ids
 
-    def _encode(self, pieces: Iterable[Piece]) -> list[int]:
+    def _ids(self, messages: Sequence[Message], kept: Iterable[Message]) -> list[int]:
+        options = _options(messages)
         ids: list[int] = []
-        for piece in pieces:
-            if isinstance(piece, int):
-                ids.append(piece)
-            else:
-                ids += self._tokenizer.encode(piece)
+        for message in kept:
+            ids.extend(self._message_ids(message, options))
+        return ids
+
+    def _message_ids(self, message: Message, options: RenderOptions) -> Sequence[int]:
+        key = message_key(message, options)
+        known = None if key is None else self._cache.get(key)
+        if known is not None:
+            return known
+        ids: list[int] = []
+        for piece in message_pieces(message, options, self._as_library):
+            ids += [piece] if isinstance(piece, int) else self._tokenizer.encode(piece)
+        if key is not None:
+            self._cache.put(key, ids)
         return ids
 
 
@@ -110,7 +129,7 @@ def conversation_pieces(
     as_library: frozenset[Difference] = NONE,
 ) -> Iterator[Piece]:
     """The pieces of the messages that are to be kept."""
-    return _kept_pieces(messages, messages, config or _DEFAULT, as_library)
+    return _pieces(messages, _kept(messages, messages, config, as_library), as_library)
 
 
 def completion_pieces(
@@ -131,29 +150,51 @@ def training_pieces(
     as_library: frozenset[Difference] = NONE,
 ) -> Iterator[Piece]:
     """The pieces to learn from; see `Renderer.render_conversation_for_training`."""
-    closed = bool(messages) and _is_final(messages[-1])
-    keeps_last_turn = Difference.OLD_REASONING not in as_library
-    finished = messages[:-1] if closed and keeps_last_turn else messages
-    pieces = list(_kept_pieces(messages, finished, config or _DEFAULT, as_library))
-    if closed:
+    finished = _finished_for_training(messages, as_library)
+    kept = _kept(messages, finished, config, as_library)
+    pieces = list(_pieces(messages, kept, as_library))
+    if _is_closed(messages):
         pieces[-1] = special.RETURN
     return iter(pieces)
 
 
-def _kept_pieces(
+def _pieces(
+    messages: Sequence[Message], kept: Iterable[Message], as_library: frozenset[Difference]
+) -> Iterator[Piece]:
+    options = _options(messages)
+    for message in kept:
+        yield from message_pieces(message, options, as_library)
+
+
+def _kept(
     messages: Sequence[Message],
     finished: Sequence[Message],
-    config: RenderConversationConfig,
+    config: RenderConversationConfig | None,
     as_library: frozenset[Difference],
-) -> Iterator[Piece]:
-    """The pieces of `messages`; reasoning goes as far as `finished` calls for."""
-    options = RenderOptions(any(map(_offers_functions, messages)))
+) -> list[Message]:
+    """The messages that are written; reasoning goes as far as `finished` calls for."""
     end = 0
-    if config.auto_drop_analysis:
+    if (config or _DEFAULT).auto_drop_analysis:
         end = _end_of_old_reasoning(finished, as_library)
-    for position, message in enumerate(messages):
-        if position >= end or not _is_reasoning(message, as_library):
-            yield from message_pieces(message, options, as_library)
+    old = [each for each in messages[:end] if not _is_reasoning(each, as_library)]
+    return [*old, *messages[end:]]
+
+
+def _options(messages: Sequence[Message]) -> RenderOptions:
+    return RenderOptions(any(map(_offers_functions, messages)))
+
+
+def _is_closed(messages: Sequence[Message]) -> bool:
+    """Whether the conversation ends in an answer."""
+    return bool(messages) and _is_final(messages[-1])
+
+
+def _finished_for_training(
+    messages: Sequence[Message], as_library: frozenset[Difference]
+) -> Sequence[Message]:
+    """The messages whose reasoning may be old: the last turn's is what is to be learnt."""
+    keeps_last_turn = Difference.OLD_REASONING not in as_library
+    return messages[:-1] if _is_closed(messages) and keeps_last_turn else messages
 
 
 def _end_of_old_reasoning(messages: Sequence[Message], as_library: frozenset[Difference]) -> int:
