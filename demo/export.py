@@ -11,7 +11,7 @@ from demo.network import Network
 from demo.own_tokens import own_tokens
 from demo.rounding import row_scales
 from ossia.demo.packing import Array, PackedModel, pack_model
-from ossia.kernels.mxfp4 import pack
+from ossia.kernels.mxfp4 import pack, unpack
 
 _FP4_NAMES = ("gate_up", "down")
 _INTEGER_NAMES = ("q", "k", "v", "o", "embed_features", "embed_own", "head_features", "head_own")
@@ -33,6 +33,20 @@ def packed_model(network: Network) -> PackedModel:
         else:
             arrays[f"{name}.bfloat16"] = values.bfloat16().view(torch.uint16).numpy()
     return PackedModel(network.config.to_hf(), arrays)
+
+
+def restore(network: Network, model: PackedModel) -> None:
+    """Set a network's weights to what a packed file holds, to train on from there."""
+    arrays = {name: torch.tensor(array) for name, array in model.arrays.items()}
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name in _FP4_NAMES:
+                values = unpack(arrays[f"{name}.blocks"], arrays[f"{name}.scales"], torch.float32)
+            elif name in _INTEGER_NAMES:
+                values = arrays[f"{name}.integers"] * arrays[f"{name}.steps"][..., None]
+            else:
+                values = arrays[f"{name}.bfloat16"].view(torch.bfloat16)
+            parameter.copy_(values)
 
 
 def export(network: Network, file: Path) -> None:

@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 
 from demo.decoding import all_rows, greedy
-from demo.export import export
+from demo.export import export, restore
 from demo.muon import Muon
 from demo.network import CONFIG, Network, Rows, hidden_states, rope_of, visibility, vocabulary_rows
 from demo.own_tokens import NUM_OWN
 from demo.scoring import measure
 from demo.stream import Batch, BatchShape, stream
 from ossia.config import ModelConfig
+from ossia.demo.packing import unpack_model
 
 _MATRICES = ("q", "k", "v", "o", "gate_up", "down")
 _ROW_LRS = {"embed_features": 0.001, "embed_own": 0.002, "head_features": 0.0004, "head_own": 0.0015}
@@ -51,6 +52,7 @@ class Settings:
         vector_lr: Peak learning rate of AdamW for norms, biases, sinks and routers.
         warmup: Share of the schedule in which rates rise.
         decay_from: Share from which they fall, linearly to zero.
+        peak: Factor on all rates.
         round_from: Share from which weights are rounded as they will be shipped.
     """
 
@@ -65,6 +67,7 @@ class Settings:
     warmup: float = 0.02
     decay_from: float = 0.1
     round_from: float = 0.25
+    peak: float = 1.0
     device: str = "cuda"
     compiled: bool = True
     evaluate_every: float = 240.0
@@ -119,8 +122,14 @@ def packed_loss(
     return entropy + _BALANCE_WEIGHT * balance, entropy.detach(), hits
 
 
-def train(settings: Settings, out: Path) -> Network:
-    """Train from scratch; writes the packed model, a log and evaluations to `out` as it goes."""
+def train(settings: Settings, out: Path, resume: Path | None = None) -> Network:
+    """Train; writes the packed model, a log and evaluations to `out` as it goes.
+
+    Args:
+        settings: How.
+        out: Where results go.
+        resume: A packed model to start from instead of random weights.
+    """
     out.mkdir(parents=True, exist_ok=True)
     batches = stream(settings.seed, settings.shape, settings.workers)
     first = next(batches)  # the workers are forked before anything touches the GPU
@@ -129,6 +138,8 @@ def train(settings: Settings, out: Path) -> Network:
     device = torch.device(settings.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     network = Network(CONFIG, NUM_OWN).to(device)
+    if resume is not None:
+        restore(network, unpack_model(resume.read_bytes(), file=resume))
     table = all_rows(device, dtype)
     optimizers = _optimizers(network, settings)
     core: Core = torch.compile(packed_loss) if settings.compiled else packed_loss
@@ -144,7 +155,7 @@ def train(settings: Settings, out: Path) -> Network:
             break
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate_at(settings, progress)
+                group["lr"] = group["peak"] * settings.peak * rate_at(settings, progress)
         loss, entropy, hits = loss_of(network, table, next(loaded), progress >= settings.round_from, core, dtype)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -216,15 +227,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--evaluate-every", type=float, default=240.0)
+    parser.add_argument("--resume", type=Path, help="a packed model to train on from")
+    parser.add_argument("--peak", type=float, default=1.0, help="factor on all learning rates")
+    parser.add_argument("--round-from", type=float, default=0.25)
     parser.add_argument("--tiny", action="store_true", help="small batches on the CPU, to try things")
     chosen = parser.parse_args()
-    common = {"steps": chosen.steps, "seconds": chosen.seconds, "seed": chosen.seed, "evaluate_every": chosen.evaluate_every}
+    common = {"steps": chosen.steps, "seconds": chosen.seconds, "seed": chosen.seed, "evaluate_every": chosen.evaluate_every, "peak": chosen.peak, "round_from": chosen.round_from}
     if chosen.tiny:
         shape = BatchShape(batch=4, seq=640, targets=1024, rows=4096)
         settings = Settings(shape=shape, workers=1, device="cpu", compiled=False, evaluate_count=6, **common)
     else:
         settings = Settings(shape=BatchShape(), workers=chosen.workers, **common)
-    train(settings, chosen.out)
+    train(settings, chosen.out, chosen.resume)
 
 
 if __name__ == "__main__":
