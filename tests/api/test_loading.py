@@ -11,8 +11,8 @@ import torch
 from ossia.api import room
 from ossia.api.loading import load_module, open_tensors
 from ossia.api.model_source import find_model
-from ossia.checkpoint.machine import Memory
 from ossia.errors import CapacityError
+from ossia.machine import Memory
 from ossia.model.heads import CausalLM
 from support.folders import write_tiny_folder
 

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from ossia.checkpoint.machine import Memory
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.checkpoint.spec import TensorKind
 from ossia.checkpoint.summary import summarize
 from ossia.config import PRESETS
+from ossia.machine import Memory
 from support.checkpoints import tensor_bytes, tiny_config, write_tiny
 
 GIB = 1 << 30

@@ -44,7 +44,7 @@ def test_inspect_for_programs(ossia):
 )
 def test_inspect_says_what_fits(ossia, monkeypatch, free, verdict):
     from ossia.checkpoint import summary
-    from ossia.checkpoint.machine import Memory
+    from ossia.machine import Memory
 
     memory = Memory("RAM", "cpu", int(2e10), int(float(free)))
     monkeypatch.setattr(summary, "machine_memory", lambda: (memory,))

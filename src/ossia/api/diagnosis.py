@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ossia.checkpoint.machine import Memory, machine_memory
 from ossia.kernels.backend import Choice, choose_all
+from ossia.machine import Memory, machine_memory
 
 _PACKAGES = ("torch", "triton", "numpy", "safetensors", "tokenizers", "huggingface_hub")
 

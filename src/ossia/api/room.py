@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ossia.checkpoint.machine import machine_memory
 from ossia.errors import CapacityError
+from ossia.machine import machine_memory
 
 
 def check_room(name: str, module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ossia.checkpoint.machine import Memory, machine_memory
 from ossia.checkpoint.names import Layout
 from ossia.checkpoint.reader import Checkpoint
 from ossia.checkpoint.spec import TensorKind, TensorSpec, tensor_specs
 from ossia.config import ModelConfig
+from ossia.machine import Memory, machine_memory
 
 # Kept free for activations and the runtime itself: a part of the memory, but at least so much.
 _RESERVED_PART = 0.05

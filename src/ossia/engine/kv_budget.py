@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from ossia.cache.layout import KVLayout
 from ossia.engine.config import EngineConfig
 from ossia.errors import ConfigError
+from ossia.machine import machine_memory
 
 _CPU_SHARE = 0.25  # of all memory; weights, activations and other programs need the rest
 _CUDA_SHARE = 0.9  # of what is free once the weights are there
@@ -49,4 +48,4 @@ def _memory_share(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * _CUDA_SHARE)
-    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _CPU_SHARE)
+    return int(machine_memory()[0].total_bytes * _CPU_SHARE)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ossia.checkpoint.machine import _ram, machine_memory
+from ossia.machine import _ram, machine_memory
 
 MEMINFO = "MemTotal:       24684084 kB\nMemFree:  1 kB\nMemAvailable:   20000000 kB\nHugePages_Total:   0\n"
 
