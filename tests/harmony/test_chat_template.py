@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
-import datetime
+import dataclasses
 import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
-from ossia.errors import CheckpointError, HarmonyError
+from ossia.errors import CheckpointError, HarmonyError, RequestError
 from ossia.harmony import Conversation
 from ossia.harmony.chat_messages import conversation_from_chat
 from ossia.harmony.chat_template import ChatTemplate
 from ossia.harmony.layout import as_text
 from ossia.harmony.render import Renderer, completion_pieces, training_pieces
 from ossia.tokenizer import Tokenizer, special
-from support.harmony_strategies import any_schemas, identifiers, plain_lines, texts
+from support.harmony_chats import TODAY, Chat, chats, fixed_date, transformers_render
 
-TODAY = datetime.datetime(2025, 6, 28, tzinfo=datetime.UTC)
 SOURCE = files("ossia.demo").joinpath("chat_template.jinja").read_text(encoding="utf-8")
 OURS = ChatTemplate(SOURCE, now=lambda: TODAY)
-
-Chat = dict[str, Any]
-
-
-def _transformers_render(source: str, chat: Chat) -> str:
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    arguments = {name: value for name, value in chat.items() if name != "messages"}
-    rendered, _ = render_jinja_template([chat["messages"]], chat_template=source, **arguments)
-    return rendered[0]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _fixed_date() -> Iterator[None]:
-    """transformers asks the clock itself."""
-    from transformers.utils import chat_template_utils
-
-    class FixedDatetime(datetime.datetime):
-        @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
-            return TODAY
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chat_template_utils, "datetime", FixedDatetime)
+    with fixed_date():
         yield
 
 
@@ -68,110 +47,20 @@ def _renderer_text(chat: Chat) -> str:
     return as_text(training_pieces(conversation.messages))
 
 
-contents = st.one_of(
-    texts,
-    st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": texts}), max_size=2),
-)
-
-
-@st.composite
-def _exchanges(draw: st.DrawFn) -> list[Chat]:
-    """A user's message, perhaps tool calls with their results in any order, and an answer."""
-    names = draw(st.lists(identifiers, max_size=3))
-    calls = [
-        {
-            "id": f"call_{position}",
-            "type": "function",
-            "function": {
-                "name": name,
-                "arguments": draw(
-                    st.one_of(texts, st.dictionaries(identifiers, st.integers(), max_size=2))
-                ),
-            },
-        }
-        for position, name in enumerate(names)
-    ]
-    reasoning = st.fixed_dictionaries(
-        {},
-        optional={
-            draw(st.sampled_from(["thinking", "reasoning", "reasoning_content"])): st.one_of(
-                st.none(), texts
-            )
-        },
-    )
-    messages: list[Chat] = [{"role": "user", "content": draw(contents)}]
-    if draw(st.booleans()):
-        messages[0]["name"] = draw(identifiers)
-    if calls:
-        content = draw(st.one_of(st.none(), contents))
-        messages.append(
-            {"role": "assistant", "content": content, "tool_calls": calls, **draw(reasoning)}
-        )
-        answered = draw(st.permutations(calls))
-        messages += [
-            {"role": "tool", "tool_call_id": call["id"], "content": draw(contents)}
-            for call in answered
-        ]
-    if draw(st.booleans()):
-        messages.append({"role": "assistant", "content": draw(contents), **draw(reasoning)})
-    if draw(st.integers(0, 3)) == 0:
-        messages.append({"role": draw(st.sampled_from(["system", "developer"])), "content": "x"})
-    return messages
-
-
-@st.composite
-def _tools(draw: st.DrawFn) -> Chat:
-    strings = st.one_of(plain_lines, texts, st.text("ab \n\r\x0b\x85\u2028\u2029\\\"'", max_size=8))
-    schemas = any_schemas(strings, st.integers(-99, 99))
-    function = {
-        "name": draw(identifiers),
-        "description": draw(texts),
-        "parameters": draw(schemas.filter(lambda schema: isinstance(schema, dict))),
-    }
-    if draw(st.booleans()):
-        return {"type": "function", **function}
-    return {"type": "function", "function": function}
-
-
-@st.composite
-def _chats(draw: st.DrawFn) -> Chat:
-    opening = draw(
-        st.lists(
-            st.fixed_dictionaries(
-                {"role": st.sampled_from(["system", "developer"]), "content": contents}
-            ),
-            max_size=1,
-        )
-    )
-    exchanges = draw(st.lists(_exchanges(), max_size=3))
-    settings_ = draw(
-        st.fixed_dictionaries(
-            {"add_generation_prompt": st.booleans()},
-            optional={
-                "tools": st.lists(_tools(), max_size=2),
-                "builtin_tools": st.lists(st.sampled_from(["browser", "python"]), unique=True),
-                "model_identity": texts,
-                "reasoning_effort": st.sampled_from(["low", "medium", "high"]),
-            },
-        )
-    )
-    return {"messages": [*opening, *(each for turn in exchanges for each in turn)], **settings_}
-
-
 @settings(max_examples=150)
-@given(_chats())
+@given(chats())
 def test_our_template_writes_what_the_renderer_writes(chat: Chat) -> None:
     assert OURS.render(**chat) == _renderer_text(chat)
 
 
 @settings(max_examples=50)
-@given(_chats())
+@given(chats())
 def test_transformers_renders_our_template_alike(chat: Chat) -> None:
-    assert _transformers_render(SOURCE, chat) == OURS.render(**chat)
+    assert transformers_render(SOURCE, chat) == OURS.render(**chat)
 
 
 @settings(max_examples=50)
-@given(_chats())
+@given(chats())
 def test_both_give_the_same_tokens(tokenizer: Tokenizer, chat: Chat) -> None:
     """Unless text imitates special tokens, which only the renderer can tell from real ones."""
     ids = Renderer(tokenizer).render_conversation_for_completion(_conversation(chat))
@@ -193,7 +82,7 @@ def test_the_end_of_a_message_can_be_left_open(field: str) -> None:
         "continue_final_message": field,
     }
     end = "half a thou" if field == "thinking" else "half an answ"
-    assert _transformers_render(SOURCE, chat).endswith(f"<|message|>{end}")
+    assert transformers_render(SOURCE, chat).endswith(f"<|message|>{end}")
 
 
 def test_a_tokenizer_of_transformers_takes_our_template() -> None:
@@ -254,6 +143,116 @@ def test_templates_that_misbehave_are_errors(case: str) -> None:
         ChatTemplate(HOSTILE[case]).render([{"role": "user", "content": "x"}])
 
 
+MARKED = (
+    "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}"
+    "{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}\n{% endfor %}"
+)
+
+
+def test_what_an_assistant_wrote_is_found() -> None:
+    chat = [
+        {"role": "user", "content": "a<begin>"},
+        {"role": "assistant", "content": "naïve 🫠"},
+        {"role": "assistant", "content": ""},
+    ]
+    template = ChatTemplate(MARKED)
+    text, spans = template.render_with_spans(chat)
+    assert text == template.render(chat) == transformers_render(MARKED, {"messages": chat})
+    assert [text[begin:end] for begin, end in spans] == ["naïve 🫠", ""]
+    assert ChatTemplate("{{ messages }}").render_with_spans([])[1] == []
+
+
+CONTINUED = {
+    "content": ("content", {"content": "half "}),
+    "by name": ("content", {"content": "half"}),
+    "reasoning by another name": ("reasoning", {"reasoning": "half", "content": "x"}),
+    "parts": (
+        "content",
+        {"content": [{"type": "text", "text": "ha"}, {"type": "text", "text": "lf"}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTINUED)
+def test_a_message_is_continued_as_transformers_does(case: str) -> None:
+    field, message = CONTINUED[case]
+    chat: Chat = {
+        "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", **message}],
+        "continue_final_message": True if case == "content" else field,
+    }
+    text = OURS.render(**chat, add_generation_prompt=False)
+    assert text == transformers_render(SOURCE, chat)
+    assert text.rstrip().endswith("half")
+
+
+def test_a_template_that_strips_text_is_continued_too() -> None:
+    source = "{% for m in messages %}[{{ m.content | trim }}]{% endfor %}"
+    messages = [{"role": "assistant", "content": " half  "}]
+    chat: Chat = {"messages": messages, "continue_final_message": True}
+    assert ChatTemplate(source).render(**chat) == transformers_render(source, chat) == "[half"
+
+
+NOT_CONTINUED: dict[str, tuple[str, list[Chat], bool | str]] = {
+    "no message": (SOURCE, [], True),
+    "no such text": (SOURCE, [{"role": "assistant", "content": "x"}], "thinking"),
+    "a field that is not read": (SOURCE, [{"role": "assistant", "diary": "x"}], "diary"),
+    "no text among the parts": (
+        SOURCE,
+        [{"role": "assistant", "content": [{"type": "image"}]}],
+        True,
+    ),
+    "text that is left out": ("{{ messages | length }} content", [{"content": "x"}], True),
+}
+
+
+@pytest.mark.parametrize("case", NOT_CONTINUED)
+def test_what_cannot_be_continued_is_refused(case: str) -> None:
+    source, messages, continued = NOT_CONTINUED[case]
+    with pytest.raises(RequestError, match="continue_final_message"):
+        ChatTemplate(source).render(messages, continue_final_message=continued)
+    with pytest.raises(ValueError, match="continue_final_message"):
+        transformers_render(source, {"messages": messages, "continue_final_message": continued})
+
+
+def test_arguments_of_the_wrong_kind_are_refused() -> None:
+    template = ChatTemplate("{{ messages }}")
+    with pytest.raises(RequestError, match="tools"):
+        template.render([], tools=[len])
+    with pytest.raises(RequestError, match="documents"):
+        template.render([], documents=["text"])
+    with pytest.raises(RequestError, match="messages"):
+        template.render(["text"])
+
+
+def test_functions_stand_for_their_schemas() -> None:
+    def look_up(word: str) -> str:
+        """Look up a word.
+
+        Args:
+            word: Which one.
+        """
+        return word
+
+    chat: Chat = {"messages": [{"role": "user", "content": "x"}], "tools": [look_up]}
+    text = OURS.render(**chat, add_generation_prompt=True)
+    assert text == transformers_render(SOURCE, {**chat, "add_generation_prompt": True})
+    assert "// Which one.\nword: string," in text
+
+
+@dataclasses.dataclass
+class Said:
+    role: str
+    content: str
+
+
+def test_dataclasses_are_data() -> None:
+    seen = ChatTemplate("{{ messages[0].content }}{{ number }}").render(
+        [Said("user", "x")],
+        number=np.float32(0.5),
+    )
+    assert seen == "x0.5"
+
+
 def test_format_strings_reach_no_further() -> None:
     source = "{{ '{0.__class__}'.format(messages) }}"
     assert ChatTemplate(source).render([]) == ""
@@ -274,7 +273,7 @@ def test_what_templates_of_other_models_use() -> None:
     )
     template = ChatTemplate(source, now=lambda: TODAY)
     messages = [{"role": "user", "content": "é<"}, {"role": "user", "content": "b"}]
-    assert template.render(messages) == _transformers_render(source, {"messages": messages})
+    assert template.render(messages) == transformers_render(source, {"messages": messages})
 
 
 def test_a_folder_gives_its_template(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_stop_token_out_of_order_ends_a_message_too(grammar: HeaderGrammar) ->
 )
 def test_choices_that_cannot_be_met_are_refused(rules: dict[str, object], complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint):
-        HeaderRules(**rules)  # pyright: ignore[reportArgumentType]
+        HeaderRules(**rules)
 
 
 def test_tools_are_found_in_the_conversation() -> None:

@@ -1,30 +1,31 @@
 """ChatTemplate: a checkpoint's own Jinja template, rendered as transformers renders it.
 
-Templates come with downloads and are not trusted: they run in Jinja's immutable sandbox and see
-plain data only. Their result is text in which special tokens stand by name, so text from users
-can imitate them; a conversation that must be safe goes through the renderer instead.
+The result is text in which special tokens stand by name, so text from users can imitate them; a
+conversation that must be safe goes through the renderer instead.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import TemplateError, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2 import Template, TemplateError
 
-from ossia.errors import CheckpointError, HarmonyError
+from ossia.errors import CheckpointError, HarmonyError, RequestError
+from ossia.harmony.function_schema import function_schema
+from ossia.harmony.open_message import OpenMessage
+from ossia.harmony.template_sandbox import plain_data, sandbox
 
-_Names = dict[str, Callable[..., object]]
 _REASONING_NAMES = ("reasoning_content", "thinking", "reasoning")
+
+Tool = Mapping[str, Any] | Callable[..., Any]
+Spans = list[tuple[int, int]]
 
 
 def _local_now() -> datetime:
@@ -43,17 +44,10 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, *, now: Callable[[], datetime] = _local_now) -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-        )
-        filters = cast("_Names", environment.filters)  # pyright: ignore[reportUnknownMemberType]
-        names = cast("_Names", environment.globals)  # pyright: ignore[reportUnknownMemberType]
-        filters["tojson"] = _tojson
-        names["raise_exception"] = _raise_exception
-        names["strftime_now"] = partial(_strftime, now)
-        names["namespace"] = _PublicNamespace
+        self._source = source
+        self._now = now
         try:
-            self._template = environment.from_string(source)
+            self._template = sandbox(now).from_string(source)
         except TemplateError as error:
             raise HarmonyError(f"the chat template is not valid: {error}") from error
 
@@ -81,9 +75,10 @@ class ChatTemplate:
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
         documents: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
         **variables: object,
     ) -> str:
         """The chat as text.
@@ -91,23 +86,79 @@ class ChatTemplate:
         Args:
             messages: Objects with a `role` and whatever else the template looks for. Reasoning is
                 found under any of `thinking`, `reasoning` and `reasoning_content`.
-            tools: Tools as JSON objects.
+            tools: Tools as JSON objects, or functions (see `function_schema`).
             documents: Documents as JSON objects.
             add_generation_prompt: End with the start of the assistant's next message.
+            continue_final_message: End inside the last message, behind its `content` or the field
+                of this name, so that the model goes on with it.
             variables: What else the template takes, such as `reasoning_effort`.
 
         Raises:
             HarmonyError: the template refuses the chat, or fails.
+            RequestError: an argument is not as described, or there is nothing to continue.
         """
-        chat = [_with_reasoning(cast("dict[str, object]", _plain(each))) for each in messages]
+        chat = _as_chat(messages)
+        last = None
+        if continue_final_message:
+            field = continue_final_message if isinstance(continue_final_message, str) else "content"
+            last = OpenMessage(chat, field, self._source, _REASONING_NAMES)
+        text = self._run(self._template, chat, tools, documents, add_generation_prompt, variables)
+        return text if last is None else last.cut(text)
+
+    def render_with_spans(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Tool] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+        **variables: object,
+    ) -> tuple[str, Spans]:
+        """The same, with the parts that an assistant wrote.
+
+        Returns:
+            The text, and begin and end in it of what stands in `{% generation %}` blocks; no spans
+            if the template has none. Arguments and errors are those of `render`.
+        """
+        template, begin, end = self._marked
+        chat = _as_chat(messages)
+        text = self._run(template, chat, tools, documents, add_generation_prompt, variables)
+        before, *marked = text.split(begin)
+        spans: Spans = []
+        for part in marked:
+            inside, _, behind = part.partition(end)
+            spans.append((len(before), len(before) + len(inside)))
+            before += inside + behind
+        return before, spans
+
+    @cached_property
+    def _marked(self) -> tuple[Template, str, str]:
+        """The template with marks around generated parts that no chat can guess, and the marks."""
+        key = secrets.token_hex(16)
+        begin, end = f"<begin {key}>", f"<end {key}>"
+        return sandbox(self._now, (begin, end)).from_string(self._source), begin, end
+
+    @staticmethod
+    def _run(
+        template: Template,
+        chat: list[dict[str, object]],
+        tools: Sequence[Tool] | None,
+        documents: Sequence[Mapping[str, Any]] | None,
+        add_generation_prompt: bool,
+        variables: Mapping[str, object],
+    ) -> str:
+        if any(not isinstance(each, Mapping) for each in cast("Sequence[object]", documents or ())):
+            raise RequestError("each must be an object with a title and a text", field="documents")
         try:
-            return self._template.render(
+            return template.render(
                 messages=chat,
-                tools=_plain(tools),
-                documents=_plain(documents),
+                tools=None if tools is None else plain_data([_as_schema(tool) for tool in tools]),
+                documents=plain_data(documents),
                 add_generation_prompt=add_generation_prompt,
-                **{name: _plain(value) for name, value in variables.items()},
+                **{name: plain_data(value) for name, value in variables.items()},
             )
+        except RequestError:
+            raise
         except (
             TemplateError,
             TypeError,
@@ -119,78 +170,28 @@ class ChatTemplate:
             raise HarmonyError(f"the chat template refuses this chat: {error}") from error
 
 
-class _Generation(Extension):
-    """`{% generation %}` marks what an assistant wrote; the text passes through."""
-
-    tags = {"generation"}  # noqa: RUF012  (declared so by Jinja)
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _PublicNamespace(Namespace):
-    """A namespace without private names, which could reach into the interpreter."""
-
-    def __init__(self, /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (as dict takes)
-        initial = dict[str, Any](*args, **kwargs)
-        for name in initial:
-            _check_public(name)
-        super().__init__(initial)
-
-    def __setitem__(self, name: str, value: object) -> None:
-        _check_public(name)
-        super().__setitem__(name, value)
-
-
-def _check_public(name: str) -> None:
-    if name.startswith("_"):
-        raise SecurityError(f"a chat template may not set {name!r} on a namespace")
-
-
-def _tojson(
-    value: object,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+def _as_schema(tool: Tool) -> Mapping[str, Any]:
+    if isinstance(tool, Mapping):
+        return cast("Mapping[str, Any]", tool)
+    if inspect.isfunction(tool) or inspect.ismethod(tool):
+        return function_schema(tool)
+    raise RequestError(
+        "each must be a JSON object, or a function with type hints and a docstring", field="tools"
     )
 
 
-def _strftime(now: Callable[[], datetime], pattern: str) -> str:
-    return now().strftime(pattern)
-
-
-def _raise_exception(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _plain(value: object) -> object:
-    """A copy made of JSON types alone; an object of another type becomes a word for it."""
-    match value:
-        case None | bool():
-            return value
-        case str():
-            return str.__str__(value)
-        case int():
-            return int(value)
-        case float():
-            return float(value)
-        case Mapping():
-            items = cast("Mapping[object, object]", value).items()
-            return {_plain(key): _plain(item) for key, item in items}
-        case list() | tuple():
-            plain = map(_plain, cast("Sequence[object]", value))
-            return tuple(plain) if isinstance(value, tuple) else list(plain)
-        case _:
-            return f"<{type(value).__name__}>"
+def _as_chat(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """A copy in plain data, with reasoning under the names that templates look for."""
+    chat: list[dict[str, object]] = []
+    for each in messages:
+        message = plain_data(each)
+        if not isinstance(message, dict):
+            raise RequestError(f"a message must be an object, not {message!r}", field="messages")
+        chat.append(_with_reasoning(cast("dict[str, object]", message)))
+    return chat
 
 
 def _with_reasoning(message: dict[str, object]) -> dict[str, object]:
-    """Offer reasoning under the names that templates look for."""
     found = (message[name] for name in _REASONING_NAMES if message.get(name) is not None)
     reasoning = next(found, None)
     if reasoning is None:

@@ -1,0 +1,268 @@
+"""apply_chat_template against transformers': the published tokenizer.json, several templates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ossia.api.chat_tokenizer import ChatInputs, ChatTokenizer
+from ossia.errors import CheckpointError, OssiaError, RequestError
+from ossia.harmony.chat_template import ChatTemplate
+from ossia.tokenizer import Tokenizer, special, vocabulary
+from support.harmony_chats import TODAY, Chat, chats, fixed_date
+
+OWN = files("ossia.demo").joinpath("chat_template.jinja").read_text(encoding="utf-8")
+PUBLISHED = os.environ.get("OSSIA_TEST_CHAT_TEMPLATE")
+MARKED = (
+    "{% for m in messages %}<|start|>{{ m.role }}<|message|>{% if m.role == 'assistant' %}"
+    "{% generation %}{{ m.content }}<|end|>{% endgeneration %}{% else %}{{ m.content }}<|end|>"
+    "{% endif %}{% endfor %}{{ documents }}{{ tools }}{{ eos_token }}{{ pad_token }}"
+)
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from transformers import PreTrainedTokenizerFast
+
+    file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    file.write_bytes(vocabulary.tokenizer_json())
+    with fixed_date():
+        yield PreTrainedTokenizerFast(
+            tokenizer_file=str(file),
+            bos_token="<|startoftext|>",
+            eos_token="<|return|>",
+            pad_token="<|endoftext|>",
+            chat_template=OWN,
+        )
+
+
+@pytest.fixture(scope="module")
+def ours() -> ChatTokenizer:
+    template = ChatTemplate(OWN, now=lambda: TODAY)
+    return ChatTokenizer(Tokenizer.o200k_harmony(), template)
+
+
+def _listed(value: Any) -> Any:
+    """What a tokenizer gave as plain data, with the kind of its tensors."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return (type(value).__name__, str(value.dtype), value.tolist())
+    if hasattr(value, "items"):
+        return {name: _listed(item) for name, item in value.items()}
+    return value
+
+
+HELLO: list[Chat] = [{"role": "user", "content": "Hello"}]
+DIALOGUE: list[Chat] = [
+    {"role": "user", "content": "Hello <|end|>"},
+    {"role": "assistant", "content": "naïve answer", "tool_calls": None},
+    {"role": "user", "content": "And?"},
+    {"role": "assistant", "content": "Done."},
+]
+
+
+def _tool(city: str) -> str:
+    """Say the weather.
+
+    Args:
+        city: Where.
+    """
+    return city
+
+
+ARGUMENTS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "nothing": (HELLO, {}),
+    "text": (HELLO, {"tokenize": False, "add_generation_prompt": True}),
+    "ids": (HELLO, {"return_dict": False}),
+    "torch": (HELLO, {"return_tensors": "pt"}),
+    "torch ids": (HELLO, {"return_tensors": "pt", "return_dict": False}),
+    "numpy": (HELLO, {"return_tensors": "np"}),
+    "two chats": ([HELLO, DIALOGUE], {}),
+    "texts of two chats": ([HELLO, DIALOGUE], {"tokenize": False}),
+    "one chat in a batch": ([HELLO], {"return_tensors": "pt"}),
+    "padding": ([HELLO, DIALOGUE], {"padding": True, "return_tensors": "pt"}),
+    "padding to the longest": ([HELLO, DIALOGUE], {"padding": "longest"}),
+    "padding to a length": (HELLO, {"padding": "max_length", "max_length": 150}),
+    "no padding": (HELLO, {"padding": "do_not_pad"}),
+    "truncation": (DIALOGUE, {"truncation": True, "max_length": 20}),
+    "both": ([HELLO, DIALOGUE], {"truncation": True, "padding": True, "max_length": 90}),
+    "functions": (HELLO, {"tools": [_tool]}),
+    "settings": (
+        HELLO,
+        {
+            "reasoning_effort": "high",
+            "model_identity": "You are Ossia.",
+            "builtin_tools": ["browser", "python"],
+            "add_generation_prompt": True,
+        },
+    ),
+    "continued": (DIALOGUE, {"continue_final_message": True}),
+    "another template": (DIALOGUE, {"chat_template": MARKED, "documents": [{"title": "t"}]}),
+    "assistant's tokens": (
+        DIALOGUE,
+        {"chat_template": MARKED, "return_assistant_tokens_mask": True},
+    ),
+    "assistant's tokens, padded": (
+        [DIALOGUE, HELLO],
+        {
+            "chat_template": MARKED,
+            "return_assistant_tokens_mask": True,
+            "padding": True,
+            "return_tensors": "pt",
+        },
+    ),
+    "assistant's tokens, cut": (
+        DIALOGUE,
+        {
+            "chat_template": MARKED,
+            "return_assistant_tokens_mask": True,
+            "truncation": True,
+            "max_length": 12,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_every_argument_does_what_transformers_does(
+    ours: ChatTokenizer, theirs: Any, case: str
+) -> None:
+    conversation, arguments = ARGUMENTS[case]
+    found = ours.apply_chat_template(conversation, **arguments)
+    assert _listed(found) == _listed(theirs.apply_chat_template(conversation, **arguments))
+    if arguments.get("return_dict", True) and arguments.get("tokenize", True):
+        assert isinstance(found, ChatInputs)
+
+
+REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "no message": ([], {}),
+    "a mask of text": (
+        HELLO,
+        {"tokenize": False, "return_assistant_tokens_mask": True},
+    ),
+    "a mask without names": (
+        HELLO,
+        {"return_dict": False, "return_assistant_tokens_mask": True},
+    ),
+    "an end that is open and closed": (
+        DIALOGUE,
+        {"continue_final_message": True, "add_generation_prompt": True},
+    ),
+    "a mask of an open end": (
+        DIALOGUE,
+        {"continue_final_message": True, "return_assistant_tokens_mask": True},
+    ),
+    "tensors of ragged chats": ([HELLO, DIALOGUE], {"return_tensors": "pt"}),
+    "tensors of another library": (HELLO, {"return_tensors": "cupy"}),
+    "padding of another kind": (HELLO, {"padding": "much"}),
+    "a tool that is neither": (HELLO, {"tools": [len]}),
+    "documents of text": (HELLO, {"documents": ["text"]}),
+    "a role that the template refuses": ([{"role": "narrator", "content": "x"}], {}),
+    "a template that is none": (HELLO, {"chat_template": "{% if %}"}),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_both_refuse(ours: ChatTokenizer, theirs: Any, case: str) -> None:
+    conversation, arguments = REFUSED[case]
+    with pytest.raises(OssiaError):
+        ours.apply_chat_template(conversation, **arguments)
+    with pytest.raises(Exception):  # noqa: B017, PT011  (of many kinds)
+        theirs.apply_chat_template(conversation, **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"padding": "max_length"}, {"truncation": True}])
+def test_a_length_that_is_missing_is_not_ignored(
+    ours: ChatTokenizer, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(RequestError, match="max_length"):
+        ours.apply_chat_template(HELLO, **arguments)
+
+
+def _compare(ours: ChatTokenizer, theirs: Any, source: str, chat: Chat, tokenize: bool) -> None:
+    arguments = {name: value for name, value in chat.items() if name != "messages"}
+    arguments |= {"tokenize": tokenize}
+    try:
+        expected = theirs.apply_chat_template(chat["messages"], chat_template=source, **arguments)
+    except Exception:  # of many kinds
+        with pytest.raises(OssiaError):
+            ours.apply_chat_template(chat["messages"], **arguments)
+        return
+    assert _listed(ours.apply_chat_template(chat["messages"], **arguments)) == _listed(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(chats(), st.booleans())
+def test_generated_chats_come_out_alike(
+    ours: ChatTokenizer, theirs: Any, chat: Chat, tokenize: bool
+) -> None:
+    _compare(ours, theirs, OWN, chat, tokenize)
+
+
+def _text_only(chat: Chat) -> Chat:
+    """What the published template can take: texts, one call a message, tools in the older form."""
+    messages: list[Chat] = []
+    for message in chat["messages"] or HELLO:
+        content = message.get("content")
+        if not isinstance(content, str):
+            content = "".join(part["text"] for part in content or [])
+        changed = {**message, "content": content}
+        if "tool_calls" in message:
+            reasoning = ("thinking", "reasoning", "reasoning_content")
+            changed = {name: value for name, value in changed.items() if name not in reasoning}
+        messages.append(changed)
+    tools = [
+        tool if "function" in tool else {"type": "function", "function": tool}
+        for tool in chat.get("tools", [])
+    ]
+    return {**chat, "messages": messages, "tools": tools}
+
+
+@pytest.mark.skipif(
+    PUBLISHED is None, reason="set OSSIA_TEST_CHAT_TEMPLATE to gpt-oss's chat_template.jinja"
+)
+@settings(
+    max_examples=int(os.environ.get("OSSIA_TEST_CHATS", "100")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.one_of(chats(), *[chats().map(_text_only)] * 3), st.booleans())
+def test_the_published_template_comes_out_alike(theirs: Any, chat: Chat, tokenize: bool) -> None:
+    source = Path(PUBLISHED or "").read_text(encoding="utf-8")
+    template = ChatTemplate(source, now=lambda: TODAY)
+    _compare(ChatTokenizer(Tokenizer.o200k_harmony(), template), theirs, source, chat, tokenize)
+
+
+def test_a_character_in_several_tokens_is_an_assistant_s_whole(ours: ChatTokenizer) -> None:
+    """transformers leaves out the tokens that end the last character."""
+    chat = [{"role": "assistant", "content": "🫠"}]
+    source = "x{% generation %}{{ messages[0].content }}{% endgeneration %}y"
+    found = ours.apply_chat_template(chat, chat_template=source, return_assistant_tokens_mask=True)
+    tokens = len(ours.tokenizer.encode("🫠"))
+    assert tokens > 1
+    assert found.assistant_masks == [0, *[1] * tokens, 0]
+
+
+def test_inputs_are_names_and_move_together(ours: ChatTokenizer) -> None:
+    inputs = ours.apply_chat_template(HELLO, return_tensors="pt").to("meta")
+    assert inputs.input_ids is inputs["input_ids"]
+    assert {value.device.type for value in inputs.values()} == {"meta"}
+    with pytest.raises(AttributeError, match="pixel_values"):
+        _ = inputs.pixel_values
+
+
+def test_a_folder_gives_both(ours: ChatTokenizer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        ChatTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes(vocabulary.tokenizer_json())
+    (tmp_path / "chat_template.jinja").write_text("{{ messages[0].content }}<|return|>")
+    ids = ChatTokenizer.from_pretrained(tmp_path).apply_chat_template(HELLO, return_dict=False)
+    assert ids == [*ours.tokenizer.encode("Hello"), special.RETURN]
