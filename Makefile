@@ -11,7 +11,7 @@ STAMPS := $(VENV)/.installed
 .PHONY: demo test test-slow check format clean
 
 demo: $(STAMPS)-run
-	$(VENV)/bin/ossia run demo "How many rs are in the word 'strawberry'?" --show-reasoning
+	$(VENV)/bin/ossia run demo "How many rs are in the word 'strawberry'?" --show-reasoning --temperature 0
 
 test: $(STAMPS)-test
 	$(VENV)/bin/python -m pytest -n 2 -m "not gpu and not slow and not network"
