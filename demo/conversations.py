@@ -14,12 +14,20 @@ from demo.text import decode, encode, encode_fresh
 from demo.toolbox import Tool, toolset
 from ossia.tokenizer import special
 
-Kind = Literal["counting", "arithmetic", "facts", "smalltalk", "fallback", "calling", "unfitting", "idle tools"]
+Kind = Literal[
+    "counting", "arithmetic", "facts", "smalltalk", "fallback", "calling", "unfitting", "idle tools"
+]
 
 _WEIGHTS: dict[Kind, int] = {
     "counting": 16, "arithmetic": 15, "facts": 7, "smalltalk": 3, "fallback": 7, "calling": 42, "unfitting": 6, "idle tools": 4,
 }  # fmt: skip
-_PLAIN = (counting.dialogue, arithmetic.dialogue, facts.dialogue, smalltalk.dialogue, fallback.dialogue)
+_PLAIN = (
+    counting.dialogue,
+    arithmetic.dialogue,
+    facts.dialogue,
+    smalltalk.dialogue,
+    fallback.dialogue,
+)
 _PLAIN_WEIGHTS = (3, 3, 2, 1, 1)
 
 
@@ -62,10 +70,23 @@ class Conversation:
         ids = [special.CHANNEL, *encode("analysis"), special.MESSAGE, *reply.analysis, special.END]
         ids += [special.START, *encode("assistant")]
         if reply.call is not None:
-            ids += [*encode(" to=functions"), *reply.call.name_ids, special.CHANNEL, *encode("commentary "), special.CONSTRAIN]
+            ids += [
+                *encode(" to=functions"),
+                *reply.call.name_ids,
+                special.CHANNEL,
+                *encode("commentary "),
+                special.CONSTRAIN,
+            ]
             return [*ids, *encode("json"), special.MESSAGE, *reply.call.arguments_ids, special.CALL]
         assert reply.final is not None
-        return [*ids, special.CHANNEL, *encode("final"), special.MESSAGE, *reply.final, special.RETURN]
+        return [
+            *ids,
+            special.CHANNEL,
+            *encode("final"),
+            special.MESSAGE,
+            *reply.final,
+            special.RETURN,
+        ]
 
 
 def example(rng: Random, split: Split = "train") -> tuple[list[int], int]:
@@ -82,7 +103,9 @@ def example(rng: Random, split: Split = "train") -> tuple[list[int], int]:
     return prompt + reply, len(prompt)
 
 
-def random_conversation(rng: Random, split: Split, kind: Kind | None = None, effort: Effort | None = None) -> Conversation:
+def random_conversation(
+    rng: Random, split: Split, kind: Kind | None = None, effort: Effort | None = None
+) -> Conversation:
     """A conversation of a kind, with a random header and at times earlier turns."""
     kind = kind or rng.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
     tools, steps = _steps_of(rng, split, kind)
@@ -103,7 +126,9 @@ def _steps_of(rng: Random, split: Split, kind: Kind) -> tuple[list[Tool], list[S
     if kind == "idle tools":
         plain = rng.choices(_PLAIN[:4], weights=_PLAIN_WEIGHTS[:4])[0]
         return toolset(rng, split), plain(rng, split)
-    plain_kinds = dict(zip(("counting", "arithmetic", "facts", "smalltalk", "fallback"), _PLAIN, strict=True))
+    plain_kinds = dict(
+        zip(("counting", "arithmetic", "facts", "smalltalk", "fallback"), _PLAIN, strict=True)
+    )
     return [], plain_kinds[kind](rng, split)
 
 
@@ -115,16 +140,52 @@ def _prompt(prompt: UserSays | ToolSays) -> list[int]:
     if isinstance(prompt, UserSays):
         return [special.START, *encode("user"), special.MESSAGE, *prompt.ids, special.END]
     header_ids = encode(f"functions.{prompt.name} to=assistant")
-    return [special.START, *header_ids, special.CHANNEL, *encode("commentary"), special.MESSAGE, *prompt.ids, special.END]
+    return [
+        special.START,
+        *header_ids,
+        special.CHANNEL,
+        *encode("commentary"),
+        special.MESSAGE,
+        *prompt.ids,
+        special.END,
+    ]
 
 
 def _history(reply: Reply, with_analysis: bool) -> list[int]:
     """An earlier reply as it is shown again: tokenized from its text, reasoning mostly dropped."""
     if reply.call is None:
         assert reply.final is not None
-        return [special.START, *encode("assistant"), special.CHANNEL, *encode("final"), special.MESSAGE, *encode_fresh(decode(reply.final)), special.END]
+        return [
+            special.START,
+            *encode("assistant"),
+            special.CHANNEL,
+            *encode("final"),
+            special.MESSAGE,
+            *encode_fresh(decode(reply.final)),
+            special.END,
+        ]
     ids: list[int] = []
     if with_analysis:
-        ids = [special.START, *encode("assistant"), special.CHANNEL, *encode("analysis"), special.MESSAGE, *encode_fresh(decode(reply.analysis)), special.END]
-    ids += [special.START, *encode(f"assistant to=functions.{reply.call.name}"), special.CHANNEL, *encode("commentary "), special.CONSTRAIN]
-    return [*ids, *encode("json"), special.MESSAGE, *encode_fresh(decode(reply.call.arguments_ids)), special.CALL]
+        ids = [
+            special.START,
+            *encode("assistant"),
+            special.CHANNEL,
+            *encode("analysis"),
+            special.MESSAGE,
+            *encode_fresh(decode(reply.analysis)),
+            special.END,
+        ]
+    ids += [
+        special.START,
+        *encode(f"assistant to=functions.{reply.call.name}"),
+        special.CHANNEL,
+        *encode("commentary "),
+        special.CONSTRAIN,
+    ]
+    return [
+        *ids,
+        *encode("json"),
+        special.MESSAGE,
+        *encode_fresh(decode(reply.call.arguments_ids)),
+        special.CALL,
+    ]

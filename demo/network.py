@@ -19,7 +19,7 @@ from ossia.config import ModelConfig
 from ossia.demo.rows import NUM_FEATURES
 from ossia.kernels.moe import clamped_swiglu
 from ossia.kernels.norm import rms_norm
-from ossia.kernels.rope import apply_rope, rope_table, yarn_inverse_frequencies
+from ossia.kernels.rope import rope_table, yarn_inverse_frequencies
 
 CONFIG = ModelConfig(
     num_hidden_layers=8,
@@ -97,7 +97,9 @@ class Network(nn.Module):
             for name in names:
                 values = weights[name]
                 # A plain tensor either way, or the compiled step would be compiled twice.
-                weights[name] = straight_through(values, rounding(values)) if rounded else values * 1.0
+                weights[name] = (
+                    straight_through(values, rounding(values)) if rounded else values * 1.0
+                )
         return weights
 
 
@@ -146,7 +148,11 @@ def hidden_states(
         (batch, seq, hidden) after the final norm, in `dtype`; and the load-balancing loss, 1 when
         all experts are used alike.
     """
-    cast = {name: value.to(dtype) if value.ndim > 1 else value for name, value in weights.items() if "_features" not in name and "_own" not in name}
+    cast = {
+        name: value.to(dtype) if value.ndim > 1 else value
+        for name, value in weights.items()
+        if "_features" not in name and "_own" not in name
+    }
     balance = x.new_zeros(())
     for idx in range(config.num_hidden_layers):
         layer = {name: value[idx] for name, value in cast.items() if name != "final_norm"}
@@ -198,22 +204,31 @@ def _attention(
     return F.linear(out, layer["o"], layer["o_bias"])
 
 
-def _heads(config: ModelConfig, x: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor] | None) -> torch.Tensor:
+def _heads(
+    config: ModelConfig, x: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor] | None
+) -> torch.Tensor:
     x = x.unflatten(-1, (-1, config.head_dim))  # (batch, seq, heads, head_dim)
     if rope is not None:
         half = config.head_dim // 2
         cos, sin = (part[:, :, None].to(x.dtype) for part in rope)
-        x = torch.cat((x[..., :half] * cos - x[..., half:] * sin, x[..., half:] * cos + x[..., :half] * sin), -1)
+        x = torch.cat(
+            (x[..., :half] * cos - x[..., half:] * sin, x[..., half:] * cos + x[..., :half] * sin),
+            -1,
+        )
     return x.transpose(1, 2)
 
 
-def _experts(config: ModelConfig, layer: dict[str, torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _experts(
+    config: ModelConfig, layer: dict[str, torch.Tensor], x: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Every expert on every token, then weighted: zero for those that were not chosen."""
     logits = F.linear(x, layer["router"], layer["router_bias"]).float()  # (batch, seq, experts)
     best, chosen = logits.topk(config.experts_per_token, dim=-1)
     shares = torch.zeros_like(logits).scatter(-1, chosen, best.softmax(-1))
     hidden = F.linear(x, layer["gate_up"].flatten(0, 1), layer["gate_up_bias"].flatten())
-    hidden = clamped_swiglu(hidden.unflatten(-1, (config.num_experts, -1)), config.swiglu_alpha, config.swiglu_limit)
+    hidden = clamped_swiglu(
+        hidden.unflatten(-1, (config.num_experts, -1)), config.swiglu_alpha, config.swiglu_limit
+    )
     weighted = (hidden * shares[..., None].to(x.dtype)).flatten(-2)  # (batch, seq, experts * ffn)
     down = layer["down"].transpose(0, 1).flatten(1)  # (hidden, experts * ffn)
     out = F.linear(weighted, down) + shares.to(x.dtype) @ layer["down_bias"]

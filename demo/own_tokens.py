@@ -35,7 +35,9 @@ def most_used(num_examples: int, seed: int = 0) -> list[int]:
         for token_id in ids[num_prompt:]:
             counts[token_id] += _TARGET_WEIGHT
     table = token_bytes()
-    spelled = [i for i in counts if i < special.FIRST_SPECIAL and table[i].isdigit() and len(table[i]) > 1]
+    spelled = [
+        i for i in counts if i < special.FIRST_SPECIAL and table[i].isdigit() and len(table[i]) > 1
+    ]
     for token_id in spelled:
         del counts[token_id]
     return sorted(token_id for token_id, _ in counts.most_common(NUM_OWN))

@@ -13,9 +13,9 @@ from typing import Any
 from demo.conversations import Conversation, Kind, random_conversation
 from demo.dialogue import EFFORTS, Effort
 from demo.prompts import CHATGPT, Header, system_text
-from demo.tasks import arithmetic, counting
+from demo.tasks import arithmetic, calling, counting
 from demo.text import decode, encode
-from demo.toolbox import tools_section
+from demo.toolbox import tools_section, toolset
 from ossia.tokenizer import special
 
 Generate = Callable[[Sequence[Sequence[int]]], list[list[int]]]
@@ -23,7 +23,13 @@ Generate = Callable[[Sequence[Sequence[int]]], list[list[int]]]
 _ANALYSIS = (special.CHANNEL, *encode("analysis"), special.MESSAGE)
 _NEXT = (special.END, special.START, *encode("assistant"))
 _FINAL = (special.CHANNEL, *encode("final"), special.MESSAGE)
-_CALL = (special.CHANNEL, *encode("commentary "), special.CONSTRAIN, *encode("json"), special.MESSAGE)
+_CALL = (
+    special.CHANNEL,
+    *encode("commentary "),
+    special.CONSTRAIN,
+    *encode("json"),
+    special.MESSAGE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,12 @@ def score(conversation: Conversation, ids: Sequence[int]) -> Score:
     if step.task == "call":
         return _call_score(effort, parsed, step.expected, tokens)
     final = parsed.final if parsed else None
-    return Score(effort, parsed is not None, final is not None and _answers(step.task, final, step.expected), tokens)
+    return Score(
+        effort,
+        parsed is not None,
+        final is not None and _answers(step.task, final, step.expected),
+        tokens,
+    )
 
 
 def conversations_of(kind: Kind, count: int, seed: int) -> list[Conversation]:
@@ -106,26 +117,38 @@ def plain_arithmetic(count: int, seed: int) -> list[Conversation]:
     return conversations
 
 
-def plain_calls(count: int, seed: int) -> list[Conversation]:
+def plain_calls(count: int, seed: int, everyday: bool) -> list[Conversation]:
     """Requests to tools with names that training never saw."""
-    rng = Random(f"held out tools {seed}")
+    rng = Random(f"held out tools {seed} {everyday}")
     conversations: list[Conversation] = []
-    while len(conversations) < count:
-        found = random_conversation(rng, "test", "calling", EFFORTS[len(conversations) % 3])
-        if found.steps[-1].task == "call":
-            developer = tools_section(found.tools)
-            system = system_text(CHATGPT, "2024-06", "2026-03-01", found.header.effort, "", functions=True)
-            conversations.append(Conversation(Header(found.header.effort, system, developer), found.tools, found.steps[-1:]))
+    for idx in range(count):
+        effort = EFFORTS[idx % 3]
+        tools = toolset(rng, "test", everyday=everyday)
+        step = calling.request(rng, tools, rng.choice(tools))
+        system = system_text(CHATGPT, "2024-06", "2026-03-01", effort, "", functions=True)
+        conversations.append(
+            Conversation(Header(effort, system, tools_section(tools)), tools, [step])
+        )
     return conversations
 
 
 def suites(count: int, seed: int) -> dict[str, list[Conversation]]:
     """Everything that is measured, by name."""
-    mixed: tuple[Kind, ...] = ("counting", "arithmetic", "facts", "smalltalk", "fallback", "calling", "unfitting", "idle tools")
+    mixed: tuple[Kind, ...] = (
+        "counting",
+        "arithmetic",
+        "facts",
+        "smalltalk",
+        "fallback",
+        "calling",
+        "unfitting",
+        "idle tools",
+    )
     return {
         "letters in unseen words": plain_counting(count, seed),
         "unseen sums and differences": plain_arithmetic(count, seed),
-        "calls to unseen tools": plain_calls(count, seed),
+        "calls to unseen everyday tools": plain_calls(count, seed, everyday=True),
+        "calls to unseen tools of any words": plain_calls(count, seed, everyday=False),
         **{f"any: {kind}": conversations_of(kind, count // 2, seed) for kind in mixed},
     }
 
@@ -143,14 +166,22 @@ def report(scored: dict[str, list[Score]]) -> dict[str, Any]:
         row |= _lengths(scores)
         table[name] = row
     everything = [s for scores in scored.values() for s in scores]
-    table["all"] = {"count": len(everything), "well_formed": _share([s.well_formed for s in everything]), **_lengths(everything)}
+    table["all"] = {
+        "count": len(everything),
+        "well_formed": _share([s.well_formed for s in everything]),
+        **_lengths(everything),
+    }
     return table
 
 
-def measure(generate: Generate, count: int, seed: int = 0) -> tuple[dict[str, Any], list[str]]:
-    """Run all suites; the table, and prompts that went wrong with what was said."""
-    found = suites(count, seed)
-    outputs = iter(generate([one.prompt_ids() for conversations in found.values() for one in conversations]))
+def measure(
+    generate: Generate, count: int, seed: int = 0, only: str = ""
+) -> tuple[dict[str, Any], list[str]]:
+    """Run the suites whose names begin with `only`; the table, and what went wrong."""
+    found = {name: ones for name, ones in suites(count, seed).items() if name.startswith(only)}
+    outputs = iter(
+        generate([one.prompt_ids() for conversations in found.values() for one in conversations])
+    )
     scored: dict[str, list[Score]] = {}
     wrong: list[str] = []
     for name, conversations in found.items():
@@ -175,7 +206,9 @@ def _plain(steps: Any, idx: int) -> Conversation:  # noqa: ANN401
     return Conversation(Header(effort, system, None), (), steps)
 
 
-def _call_score(effort: Effort, parsed: Parsed | None, expected: tuple[str, dict[str, Any]], tokens: int) -> Score:
+def _call_score(
+    effort: Effort, parsed: Parsed | None, expected: tuple[str, dict[str, Any]], tokens: int
+) -> Score:
     if parsed is None or parsed.call is None:
         return Score(effort, parsed is not None, False, tokens, False, False, False)
     name, text = parsed.call
@@ -184,7 +217,15 @@ def _call_score(effort: Effort, parsed: Parsed | None, expected: tuple[str, dict
     except json.JSONDecodeError:
         return Score(effort, True, False, tokens, False, name == expected[0], False)
     right_tool, right_arguments = name == expected[0], arguments == expected[1]
-    return Score(effort, True, right_tool and right_arguments, tokens, isinstance(arguments, dict), right_tool, right_arguments)
+    return Score(
+        effort,
+        True,
+        right_tool and right_arguments,
+        tokens,
+        isinstance(arguments, dict),
+        right_tool,
+        right_arguments,
+    )
 
 
 def _answers(task: str, final: str, expected: Any) -> bool:  # noqa: ANN401  # whatever the task expects
@@ -214,4 +255,8 @@ def _lengths(scores: Sequence[Score]) -> dict[str, float]:
     for item in scores:
         if item.well_formed:
             lengths[item.effort].append(item.analysis_tokens)
-    return {f"analysis_{effort}": round(sum(found) / len(found), 1) for effort in EFFORTS if (found := lengths[effort])}
+    return {
+        f"analysis_{effort}": round(sum(found) / len(found), 1)
+        for effort in EFFORTS
+        if (found := lengths[effort])
+    }

@@ -10,8 +10,22 @@ _HELD_OUT_SHARE = 20  # one in this many
 
 # Words that people try first must be answered without having been seen.
 ALWAYS_HELD_OUT = frozenset(
-    "strawberry raspberry blueberry mississippi banana pineapple tomato tomorrow committee "
-    "bookkeeper possession parallel necessary onomatopoeia".split()
+    [
+        "strawberry",
+        "raspberry",
+        "blueberry",
+        "mississippi",
+        "banana",
+        "pineapple",
+        "tomato",
+        "tomorrow",
+        "committee",
+        "bookkeeper",
+        "possession",
+        "parallel",
+        "necessary",
+        "onomatopoeia",
+    ]
 )
 
 

@@ -71,7 +71,10 @@ def make_batch(seed: int, number: int, shape: BatchShape) -> Batch:
     place_of = np.zeros(VOCAB_SIZE, np.int32)
     place_of[rows] = np.arange(len(rows), dtype=np.int32)
     source, label = np.zeros(shape.targets, np.int32), np.full(shape.targets, -100, np.int32)
-    all_sources, all_targets = np.concatenate(sources)[: shape.targets], np.concatenate(targets)[: shape.targets]
+    all_sources, all_targets = (
+        np.concatenate(sources)[: shape.targets],
+        np.concatenate(targets)[: shape.targets],
+    )
     source[: len(all_sources)] = all_sources
     label[: len(all_targets)] = place_of[all_targets]
     return Batch(place_of[ids], segments, positions, source, label, rows)
@@ -83,7 +86,9 @@ def stream(seed: int, shape: BatchShape, workers: int) -> Iterator[Batch]:
     context = multiprocessing.get_context("fork")
     queues = [context.Queue(maxsize=3) for _ in range(workers)]
     for worker, queue in enumerate(queues):
-        context.Process(target=_work, args=(seed, shape, worker, workers, queue), daemon=True).start()
+        context.Process(
+            target=_work, args=(seed, shape, worker, workers, queue), daemon=True
+        ).start()
     number = 0
     while True:
         yield queues[number % workers].get()
@@ -119,5 +124,7 @@ def _rows(rng: Random, ids: Ints, num_rows: int) -> Ints:
     taken = np.zeros(VOCAB_SIZE, bool)
     taken[wanted] = True
     others = np.flatnonzero(~taken)
-    drawn = np.random.default_rng(rng.getrandbits(64)).choice(others, num_rows - len(wanted), replace=False)
+    drawn = np.random.default_rng(rng.getrandbits(64)).choice(
+        others, num_rows - len(wanted), replace=False
+    )
     return np.concatenate([wanted, drawn]).astype(np.int32)

@@ -29,7 +29,12 @@ from ossia.config import ModelConfig
 from ossia.demo.packing import unpack_model
 
 _MATRICES = ("q", "k", "v", "o", "gate_up", "down")
-_ROW_LRS = {"embed_features": 0.001, "embed_own": 0.002, "head_features": 0.0004, "head_own": 0.0015}
+_ROW_LRS = {
+    "embed_features": 0.001,
+    "embed_own": 0.002,
+    "head_features": 0.0004,
+    "head_own": 0.0015,
+}
 _BALANCE_WEIGHT = 0.01
 
 Losses = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -82,13 +87,20 @@ def rate_at(settings: Settings, progress: float) -> float:
 
 
 def loss_of(
-    network: Network, table: Rows, batch: dict[str, torch.Tensor], rounded: bool, core: Core, dtype: torch.dtype
+    network: Network,
+    table: Rows,
+    batch: dict[str, torch.Tensor],
+    rounded: bool,
+    core: Core,
+    dtype: torch.dtype,
 ) -> Losses:
     """What to minimise for a batch; `core` is `packed_loss`, compiled or not."""
     weights = network.weights(rounded)
     rows = Rows(table.features[batch["rows"]], table.own[batch["rows"]])
     embed, head = (vocabulary_rows(weights, which, rows) for which in ("embed", "head"))
-    layers = {name: value for name, value in weights.items() if not name.startswith(("embed_", "head_"))}
+    layers = {
+        name: value for name, value in weights.items() if not name.startswith(("embed_", "head_"))
+    }
     inputs = {name: value for name, value in batch.items() if name != "rows"}
     return core(network.config, layers, embed.float(), head.to(dtype), inputs, dtype)
 
@@ -156,7 +168,9 @@ def train(settings: Settings, out: Path, resume: Path | None = None) -> Network:
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * settings.peak * rate_at(settings, progress)
-        loss, entropy, hits = loss_of(network, table, next(loaded), progress >= settings.round_from, core, dtype)
+        loss, entropy, hits = loss_of(
+            network, table, next(loaded), progress >= settings.round_from, core, dtype
+        )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimizer in optimizers:
@@ -175,7 +189,9 @@ def train(settings: Settings, out: Path, resume: Path | None = None) -> Network:
     return network
 
 
-def _save(network: Network, table: Rows, count: int, out: Path, step: int, dtype: torch.dtype) -> None:
+def _save(
+    network: Network, table: Rows, count: int, out: Path, step: int, dtype: torch.dtype
+) -> None:
     """Write the packed model first, then what it can do."""
     export(network, out / "demo.bin")
     found, wrong = measure(partial(greedy, network, table, max_new=260, dtype=dtype), count)
@@ -198,7 +214,9 @@ def _optimizers(network: Network, settings: Settings) -> tuple[torch.optim.Optim
     return matrices, vectors
 
 
-def _ahead(batches: Iterator[Batch], first: Batch, device: torch.device) -> Iterator[dict[str, torch.Tensor]]:
+def _ahead(
+    batches: Iterator[Batch], first: Batch, device: torch.device
+) -> Iterator[dict[str, torch.Tensor]]:
     """Batches as tensors on the device, a few ahead of their use."""
     ready: queue.Queue[dict[str, torch.Tensor]] = queue.Queue(maxsize=4)
 
@@ -230,12 +248,23 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, help="a packed model to train on from")
     parser.add_argument("--peak", type=float, default=1.0, help="factor on all learning rates")
     parser.add_argument("--round-from", type=float, default=0.25)
-    parser.add_argument("--tiny", action="store_true", help="small batches on the CPU, to try things")
+    parser.add_argument(
+        "--tiny", action="store_true", help="small batches on the CPU, to try things"
+    )
     chosen = parser.parse_args()
-    common = {"steps": chosen.steps, "seconds": chosen.seconds, "seed": chosen.seed, "evaluate_every": chosen.evaluate_every, "peak": chosen.peak, "round_from": chosen.round_from}
+    common = {
+        "steps": chosen.steps,
+        "seconds": chosen.seconds,
+        "seed": chosen.seed,
+        "evaluate_every": chosen.evaluate_every,
+        "peak": chosen.peak,
+        "round_from": chosen.round_from,
+    }
     if chosen.tiny:
         shape = BatchShape(batch=4, seq=640, targets=1024, rows=4096)
-        settings = Settings(shape=shape, workers=1, device="cpu", compiled=False, evaluate_count=6, **common)
+        settings = Settings(
+            shape=shape, workers=1, device="cpu", compiled=False, evaluate_count=6, **common
+        )
     else:
         settings = Settings(shape=BatchShape(), workers=chosen.workers, **common)
     train(settings, chosen.out, chosen.resume)

@@ -4,62 +4,21 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from random import Random
 
 from demo.dialogue import Split
 from demo.splits import split_of
 from ossia.tokenizer.vocabulary import token_bytes
 
-OWN_WORDS = """
-apple apricot avocado banana bilberry blackberry blueberry boysenberry cantaloupe cherry clementine coconut
-cranberry currant date dragonfruit elderberry fig gooseberry grape grapefruit guava huckleberry kiwi kumquat
-lemon lime loganberry lychee mandarin mango melon mulberry nectarine olive orange papaya passionfruit peach pear
-persimmon pineapple plum pomegranate quince raspberry rhubarb satsuma strawberry tangerine watermelon artichoke
-arugula asparagus aubergine beetroot broccoli cabbage carrot cauliflower celery chicory courgette cucumber
-eggplant endive fennel garlic ginger kale kohlrabi leek lettuce mushroom mustard okra onion parsley parsnip
-pepper potato pumpkin radish rutabaga shallot spinach squash tomato turnip watercress zucchini aardvark albatross
-alligator alpaca anteater antelope armadillo baboon badger barracuda beaver buffalo butterfly camel caribou
-caterpillar cheetah chicken chimpanzee chinchilla cockatoo cormorant crocodile dolphin dragonfly elephant ferret
-flamingo gazelle giraffe goldfinch gorilla grasshopper hamster hedgehog heron hippopotamus hummingbird hyena
-jackal jaguar jellyfish kangaroo kingfisher koala leopard lizard llama lobster meerkat mongoose mosquito narwhal
-nightingale octopus opossum orangutan ostrich otter panther parrot partridge pelican penguin pheasant platypus
-porcupine porpoise raccoon rattlesnake reindeer rhinoceros salamander scorpion seahorse sparrow squirrel starling
-stingray swallow tarantula termite tortoise vulture wallaby walrus weasel wolverine woodpecker zebra accountant
-architect astronaut baker barrister butcher carpenter conductor dentist engineer fisherman gardener goldsmith
-hairdresser illustrator journalist lawyer librarian mechanic musician optician painter philosopher photographer
-plumber professor programmer receptionist sculptor secretary shepherd surgeon teacher translator veterinarian
-accordion bagpipes balalaika bassoon clarinet didgeridoo euphonium glockenspiel guitar harmonica harpsichord
-mandolin oboe ocarina piccolo saxophone synthesizer tambourine timpani trombone trumpet tuba ukulele violin
-xylophone abacus ambulance anchor backpack ballerina balloon bandage barometer basket battery bicycle binoculars
-blackboard blanket blender bookcase bookkeeper bottle bracelet bucket bulldozer calculator calendar camera candle
-carpet carriage ceiling chandelier chimney chocolate cinnamon compass computer corkscrew crossroads cupboard
-curtain cushion dictionary drawer dressing escalator excavator feather fireplace flashlight furniture generator
-greenhouse hammer handkerchief helicopter horseshoe icebreaker keyboard kitchen ladder lantern lawnmower
-letterbox lighthouse locomotive magazine marmalade mattress microscope mirror motorcycle necklace newspaper
-notebook parachute pendulum piano pillow pocket propeller pyramid refrigerator remainder saucepan scissors
-screwdriver skateboard skyscraper snowboard spaceship spectacles staircase submarine suitcase sunflower surfboard
-telescope thermometer toothbrush tractor trampoline typewriter umbrella vacuum wardrobe wheelbarrow windmill
-wristwatch abbreviation accommodation acknowledge address aggressive announcement apparatus appearance
-arrangement assassin assessment association bankruptcy beginning bewilderment carefulness characteristic
-collection committee communication congratulations correspondence cooperation curiosity deliberate dependence
-development difference difficulty disappearance disappointment discussion effervescence embarrassment
-encyclopedia entrepreneur environment excellent experience exaggerate happiness hypothesis imagination
-independence interesting irresistible jewellery kindness knowledge loneliness magnificent manoeuvre
-mathematics millennium mischievous misspelling necessary occurrence onomatopoeia opportunity parallel
-peculiarity perseverance possession preparation privilege pronunciation psychology questionnaire
-recommendation referral rehearsal responsibility rhythm sesquipedalian sincerely successful surrender surprise
-thoroughly tomorrow transparency unbelievable understanding unnecessary vocabulary weather wilderness yesterday
-amber aquamarine burgundy cerulean charcoal crimson emerald fuchsia indigo ivory lavender magenta maroon
-ochre periwinkle saffron sapphire scarlet terracotta turquoise ultramarine vermilion avalanche blizzard
-drizzle earthquake eclipse glacier hurricane lightning meadow mountain peninsula plateau rainbow riverbank
-savannah snowflake stalactite thunderstorm tsunami tundra volcano waterfall whirlpool mississippi abracadabra
-couscous murmur papaya bonbon tartar chowchow alfalfa hotshots assesses sleeplessness referrer mirror terror
-error horror barrier carrier courier warrior furrier merrier ferryman prairie raspberries strawberries
-""".split()
+OWN_WORDS = Path(__file__).with_suffix(".txt").read_text().split()
 
-_SYLLABLE_STARTS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sh sk sl sp st str t th tr v w y z".split()
-_SYLLABLE_HEARTS = "a e i o u ai ea ee oo ou ie".split()
-_SYLLABLE_ENDS = ["", "", "", *"n r l s t m rr ss ll tt ck rd st nd".split()]
+# fmt: off
+_SYLLABLE_STARTS = ("b", "bl", "br", "c", "ch", "cl", "cr", "d", "dr", "f", "fl", "fr", "g", "gl", "gr", "h", "j", "k", "kl", "kr", "l", "m", "n", "p", "pl", "pr", "qu", "r", "s", "sh", "sk", "sl", "sp", "st", "str", "t", "th", "tr", "v", "w", "y", "z")
+
+_SYLLABLE_HEARTS = ("a", "e", "i", "o", "u", "ai", "ea", "ee", "oo", "ou", "ie")
+_SYLLABLE_ENDS = ("", "", "", "n", "r", "l", "s", "t", "m", "rr", "ss", "ll", "tt", "ck", "rd", "st", "nd")
+# fmt: on
 _LOWER_WORD = re.compile(rb" [a-z]{3,13}")
 _LOWER_PIECE = re.compile(rb"[a-z]{2,6}")
 
@@ -97,7 +56,9 @@ def any_word(rng: Random) -> str:
     if kind < 0.84:
         return rng.choice(OWN_WORDS) + rng.choice(OWN_WORDS)
     if kind < 0.88:
-        return pseudo_word(rng, 1) * 2 if rng.random() < 0.5 else rng.choice(vocabulary_pieces()) * 2
+        return (
+            pseudo_word(rng, 1) * 2 if rng.random() < 0.5 else rng.choice(vocabulary_pieces()) * 2
+        )
     return "".join(rng.choice(vocabulary_pieces()) for _ in range(rng.choice((2, 2, 3, 3, 4))))
 
 

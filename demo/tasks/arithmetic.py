@@ -13,30 +13,116 @@ from demo.splits import split_of
 from demo.text import encode_fresh
 
 _ADD = (
-    "What is {a} + {b}?", "What is {a}+{b}?", "What's {a} + {b}?", "{a}+{b}", "{a} + {b}", "{a}+{b}=", "{a} + {b} =",
-    "{a} + {b} = ?", "{a}+{b}=?", "{a} + {b}?", "Add {a} and {b}.", "add {a} and {b}", "add {b} to {a}", "What is {a} plus {b}?",
-    "{a} plus {b}", "what's {a} plus {b}?", "How much is {a} + {b}?", "How much is {a} plus {b}?", "how much is {a}+{b}",
-    "Calculate {a} + {b}.", "calculate {a}+{b}", "Compute {a} + {b}.", "Please compute {a}+{b}.", "The sum of {a} and {b}?",
-    "What is the sum of {a} and {b}?", "Find the sum of {a} and {b}.", "Sum {a} and {b}", "Can you add {a} and {b}?",
-    "Tell me {a} + {b}.", "What do {a} and {b} make?", "What do you get if you add {b} to {a}?", "Work out {a} + {b}",
-    "Solve {a} + {b}.", "Hi, what is {a} + {b}?", "I have {a} apples and get {b} more. How many do I have?",
-    "A box holds {a} pens and another holds {b}. How many pens are there?", "Quick: {a} + {b}?", "Evaluate {a}+{b}",
+    "What is {a} + {b}?",
+    "What is {a}+{b}?",
+    "What's {a} + {b}?",
+    "{a}+{b}",
+    "{a} + {b}",
+    "{a}+{b}=",
+    "{a} + {b} =",
+    "{a} + {b} = ?",
+    "{a}+{b}=?",
+    "{a} + {b}?",
+    "Add {a} and {b}.",
+    "add {a} and {b}",
+    "add {b} to {a}",
+    "What is {a} plus {b}?",
+    "{a} plus {b}",
+    "what's {a} plus {b}?",
+    "How much is {a} + {b}?",
+    "How much is {a} plus {b}?",
+    "how much is {a}+{b}",
+    "Calculate {a} + {b}.",
+    "calculate {a}+{b}",
+    "Compute {a} + {b}.",
+    "Please compute {a}+{b}.",
+    "The sum of {a} and {b}?",
+    "What is the sum of {a} and {b}?",
+    "Find the sum of {a} and {b}.",
+    "Sum {a} and {b}",
+    "Can you add {a} and {b}?",
+    "Tell me {a} + {b}.",
+    "What do {a} and {b} make?",
+    "What do you get if you add {b} to {a}?",
+    "Work out {a} + {b}",
+    "Solve {a} + {b}.",
+    "Hi, what is {a} + {b}?",
+    "I have {a} apples and get {b} more. How many do I have?",
+    "A box holds {a} pens and another holds {b}. How many pens are there?",
+    "Quick: {a} + {b}?",
+    "Evaluate {a}+{b}",
 )
 _SUBTRACT = (
-    "What is {a} - {b}?", "What is {a}-{b}?", "What's {a} - {b}?", "{a}-{b}", "{a} - {b}", "{a}-{b}=", "{a} - {b} =", "{a} − {b}",
-    "{a} - {b} = ?", "{a} - {b}?", "Subtract {b} from {a}.", "subtract {b} from {a}", "What is {a} minus {b}?", "{a} minus {b}",
-    "what's {a} minus {b}?", "How much is {a} - {b}?", "How much is {a} minus {b}?", "Calculate {a} - {b}.", "calculate {a}-{b}",
-    "Compute {a} - {b}.", "Please compute {a}-{b}.", "Take {b} away from {a}.", "What is the difference of {a} and {b}?",
-    "Tell me {a} - {b}.", "What do you get if you take {b} from {a}?", "Work out {a} - {b}", "Solve {a} - {b}.",
-    "Hi, what is {a} - {b}?", "I have {a} apples and give {b} away. How many are left?", "Quick: {a} - {b}?", "Evaluate {a}-{b}",
+    "What is {a} - {b}?",
+    "What is {a}-{b}?",
+    "What's {a} - {b}?",
+    "{a}-{b}",
+    "{a} - {b}",
+    "{a}-{b}=",
+    "{a} - {b} =",
+    "{a} − {b}",
+    "{a} - {b} = ?",
+    "{a} - {b}?",
+    "Subtract {b} from {a}.",
+    "subtract {b} from {a}",
+    "What is {a} minus {b}?",
+    "{a} minus {b}",
+    "what's {a} minus {b}?",
+    "How much is {a} - {b}?",
+    "How much is {a} minus {b}?",
+    "Calculate {a} - {b}.",
+    "calculate {a}-{b}",
+    "Compute {a} - {b}.",
+    "Please compute {a}-{b}.",
+    "Take {b} away from {a}.",
+    "What is the difference of {a} and {b}?",
+    "Tell me {a} - {b}.",
+    "What do you get if you take {b} from {a}?",
+    "Work out {a} - {b}",
+    "Solve {a} - {b}.",
+    "Hi, what is {a} - {b}?",
+    "I have {a} apples and give {b} away. How many are left?",
+    "Quick: {a} - {b}?",
+    "Evaluate {a}-{b}",
 )
 _MULTIPLY = (
-    "What is {a} * {b}?", "What is {a}*{b}?", "{a}*{b}", "{a} * {b}", "{a} x {b}", "{a} × {b}", "What is {a} × {b}?", "What is {a} x {b}?",
-    "What is {a} times {b}?", "{a} times {b}", "How much is {a} times {b}?", "Multiply {a} by {b}.", "multiply {a} and {b}",
-    "What is the product of {a} and {b}?", "Calculate {a} * {b}.", "{a}*{b}=", "{a} * {b} = ?",
+    "What is {a} * {b}?",
+    "What is {a}*{b}?",
+    "{a}*{b}",
+    "{a} * {b}",
+    "{a} x {b}",
+    "{a} × {b}",
+    "What is {a} × {b}?",
+    "What is {a} x {b}?",
+    "What is {a} times {b}?",
+    "{a} times {b}",
+    "How much is {a} times {b}?",
+    "Multiply {a} by {b}.",
+    "multiply {a} and {b}",
+    "What is the product of {a} and {b}?",
+    "Calculate {a} * {b}.",
+    "{a}*{b}=",
+    "{a} * {b} = ?",
 )
-_PLUS_MORE = ("plus {b}?", "And plus {b}?", "plus {b}", "+ {b}", "Now add {b}.", "add {b} to that", "And {b} more?", "Add {b} more.")
-_MINUS_MORE = ("minus {b}?", "And minus {b}?", "minus {b}", "- {b}", "Now subtract {b}.", "subtract {b} from that", "And {b} less?")
+_PLUS_MORE = (
+    "plus {b}?",
+    "And plus {b}?",
+    "plus {b}",
+    "+ {b}",
+    "Now add {b}.",
+    "add {b} to that",
+    "And {b} more?",
+    "Add {b} more.",
+)
+_MINUS_MORE = (
+    "minus {b}?",
+    "And minus {b}?",
+    "minus {b}",
+    "- {b}",
+    "Now subtract {b}.",
+    "subtract {b} from that",
+    "And {b} less?",
+)
 _COLUMNS = ("Ones", "Tens", "Hundreds", "Thousands")
 
 
@@ -55,7 +141,9 @@ def dialogue(rng: Random, split: Split) -> list[Step]:
     return steps
 
 
-def operands(rng: Random, split: Split, plus: bool, digits: tuple[int, int] | None = None) -> tuple[int, int]:
+def operands(
+    rng: Random, split: Split, plus: bool, digits: tuple[int, int] | None = None
+) -> tuple[int, int]:
     """Two numbers of up to three digits whose exercise lies on one side of the split."""
     while True:
         lengths = digits or (rng.choice((1, 2, 2, 3, 3, 3)), rng.choice((1, 2, 2, 3, 3, 3)))
@@ -81,7 +169,9 @@ def exercise(template: str, a: int, b: int, plus: bool) -> Step:
         analysis = _reasoning(effort, a, b, plus)
         return Reply(encode_fresh(analysis), encode_fresh(f"{a} {sign} {b} = {result}."))
 
-    return Step(UserSays(text, encode_fresh(text)), reply, "addition" if plus else "subtraction", result)
+    return Step(
+        UserSays(text, encode_fresh(text)), reply, "addition" if plus else "subtraction", result
+    )
 
 
 def _multiplication(rng: Random) -> Step:
@@ -150,7 +240,9 @@ def _differences(a: int, b: int) -> list[str]:
     borrow = 0
     for left, right in _digit_pairs(a, b):
         short = left - borrow < right
-        columns.append(f"{10 * short + left}-{right}{'-1' if borrow else ''}={10 * short + left - borrow - right}")
+        columns.append(
+            f"{10 * short + left}-{right}{'-1' if borrow else ''}={10 * short + left - borrow - right}"
+        )
         borrow = int(short)
     return columns
 

@@ -7,24 +7,56 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
-from demo import toolbox
+from demo import parameters, toolbox
 from demo.dialogue import Call, Effort, Reply, Split, Step, ToolSays, UserSays
+from demo.parameters import Parameter
 from demo.tasks import fallback
 from demo.text import bare, encode, encode_fresh, fill, join, spaced, tokens_at
-from demo.toolbox import Parameter, Tool
+from demo.toolbox import Tool
 from demo.words import plain_word, salad
 
-_GETTERS = frozenset("get find fetch search lookup list show read check query track".split())
+_GETTERS = frozenset(
+    ["get", "find", "fetch", "search", "lookup", "list", "show", "read", "check", "query", "track"]
+)
 _BY_VERB = (
-    "{V} the {n}{args}.", "{V} the {n}{args}.", "{V} {n}{args}", "{V} a {n}{args}.", "Please {v} the {n}{args}.", "Can you {v} the {n}{args}?", "Could you {v} a {n}{args}?",
-    "I want to {v} the {n}{args}.", "I would like to {v} a {n}{args}.", "{v} the {n}{args}", "{v} my {n}{args}", "Hi, please {v} the {n}{args}.", "We need to {v} the {n}{args}.",
+    "{V} the {n}{args}.",
+    "{V} the {n}{args}.",
+    "{V} {n}{args}",
+    "{V} a {n}{args}.",
+    "Please {v} the {n}{args}.",
+    "Can you {v} the {n}{args}?",
+    "Could you {v} a {n}{args}?",
+    "I want to {v} the {n}{args}.",
+    "I would like to {v} a {n}{args}.",
+    "{v} the {n}{args}",
+    "{v} my {n}{args}",
+    "Hi, please {v} the {n}{args}.",
+    "We need to {v} the {n}{args}.",
 )
 _BY_NOUN = (
-    "What is the {n}{args}?", "What's the {n}{args}?", "what is the {n}{args}", "I need the {n}{args}.", "Tell me the {n}{args}.", "Give me the {n}{args}.", "Show me the {n}{args}.",
-    "What is the {n}{args}?", "How is the {n}{args}?", "Do you know the {n}{args}?", "{n}{args}", "{n}{args}?", "the {n}{args} please", "What {n} is there{args}?", "Can you tell me the {n}{args}?",
-    "Look up the {n}{args}.", "What's the {n} like{args}?",
+    "What is the {n}{args}?",
+    "What's the {n}{args}?",
+    "what is the {n}{args}",
+    "I need the {n}{args}.",
+    "Tell me the {n}{args}.",
+    "Give me the {n}{args}.",
+    "Show me the {n}{args}.",
+    "What is the {n}{args}?",
+    "How is the {n}{args}?",
+    "Do you know the {n}{args}?",
+    "{n}{args}",
+    "{n}{args}?",
+    "the {n}{args} please",
+    "What {n} is there{args}?",
+    "Can you tell me the {n}{args}?",
+    "Look up the {n}{args}.",
+    "What's the {n} like{args}?",
 )
-_ASKED: dict[Effort, str] = {"low": "Asked:", "medium": "The user asked:", "high": "The user asked:"}
+_ASKED: dict[Effort, str] = {
+    "low": "Asked:",
+    "medium": "The user asked:",
+    "high": "The user asked:",
+}
 _BY_NAME = ("Use {t}{args}.", "Call {t}{args}.", "Please use the tool {t}{args}.", "Run {t}{args}")
 
 
@@ -68,7 +100,10 @@ def request(rng: Random, tools: Sequence[Tool], tool: Tool) -> Step:
     asked = _asked(rng, tools, tool, by_name=True)
     name_ids = encode(f" {tool.name}")
     call = Call(tool.name, join(".", bare(name_ids)), _arguments(asked))
-    expected = (tool.name, {item.name: _json_value(item, asked.values[item.name]) for item in asked.given})
+    expected = (
+        tool.name,
+        {item.name: _json_value(item, asked.values[item.name]) for item in asked.given},
+    )
 
     def reply(effort: Effort) -> Reply:
         return Reply(_reasoning(effort, tools, tool, asked), call=call)
@@ -83,7 +118,9 @@ def _missing(asked: _Asked, tools: Sequence[Tool]) -> Step:
         opening: list[str | Sequence[int]] = [_ASKED[effort], asked.subject, ". "]
         if effort == "high":
             opening = ["My tools:", *_listed([tool.name for tool in tools]), ". ", *opening]
-        return Reply(join(*opening, fallback.NO_TOOL_ANALYSIS[effort]), list(encode(fallback.ANSWER)))
+        return Reply(
+            join(*opening, fallback.NO_TOOL_ANALYSIS[effort]), list(encode(fallback.ANSWER))
+        )
 
     return Step(UserSays(asked.text, asked.ids), reply, "no tool", fallback.ANSWER)
 
@@ -107,7 +144,9 @@ def result(rng: Random, tool: Tool) -> Step:
             "low": join("I pass it on."),
             "medium": join("The tool", name_ids, " has answered, so I pass its result on."),
             "high": join(
-                "The tool", name_ids, " has answered, so I pass its result on. Nothing else was asked and no other call is needed. I keep its words and numbers as they are."
+                "The tool",
+                name_ids,
+                " has answered, so I pass its result on. Nothing else was asked and no other call is needed. I keep its words and numbers as they are.",
             ),
         }[effort]
         return Reply(analysis, final)
@@ -121,7 +160,7 @@ def _asked(rng: Random, tools: Sequence[Tool], tool: Tool, by_name: bool) -> _As
     arguments: list[str] = []
     for item in tool.parameters:
         if item.required or rng.random() < 0.5:
-            values[item.name] = toolbox.value_of(rng, item)
+            values[item.name] = parameters.value_of(rng, item)
             arguments.append(_argument(rng, item, values[item.name]))
     if rng.random() < 0.3:
         rng.shuffle(arguments)
@@ -147,7 +186,10 @@ def _template(rng: Random, tools: Sequence[Tool], tool: Tool, by_name: bool) -> 
 
 
 def _joined(rng: Random, arguments: Sequence[str]) -> str:
-    return "".join(f"{',' if idx and rng.random() < 0.3 else ''} {argument}" for idx, argument in enumerate(arguments))
+    return "".join(
+        f"{',' if idx and rng.random() < 0.3 else ''} {argument}"
+        for idx, argument in enumerate(arguments)
+    )
 
 
 def _argument(rng: Random, item: Parameter, value: str) -> str:
@@ -157,7 +199,11 @@ def _argument(rng: Random, item: Parameter, value: str) -> str:
 
 
 def _value_ids(
-    item: Parameter, text: str, ids: Sequence[int], spans: Mapping[str, tuple[int, int]], values: Mapping[str, str]
+    item: Parameter,
+    text: str,
+    ids: Sequence[int],
+    spans: Mapping[str, tuple[int, int]],
+    values: Mapping[str, str],
 ) -> list[int]:
     if item.kind in ("enum", "boolean"):
         return list(encode(values[item.name]))
@@ -190,12 +236,23 @@ def _reasoning(effort: Effort, tools: Sequence[Tool], tool: Tool, asked: _Asked)
     opening = [_ASKED[effort], asked.subject]
     if effort == "low":
         return join(*opening, ". I use", name_ids, ":" if pairs else "", *pairs, ".")
-    body = [*opening, ". The tool", name_ids, " fits this request. Its arguments:", *(pairs or [" none"]), "."]
+    body = [
+        *opening,
+        ". The tool",
+        name_ids,
+        " fits this request. Its arguments:",
+        *(pairs or [" none"]),
+        ".",
+    ]
     if effort == "medium":
         return join(*body)
-    left_out = _listed([item.name for item in tool.parameters if item not in asked.given]) or [" none"]
+    left_out = _listed([item.name for item in tool.parameters if item not in asked.given]) or [
+        " none"
+    ]
     offered = _listed([other.name for other in tools])
-    return join("My tools:", *offered, ". ", *body, " Left out:", *left_out, ". So I call", name_ids, ".")
+    return join(
+        "My tools:", *offered, ". ", *body, " Left out:", *left_out, ". So I call", name_ids, "."
+    )
 
 
 def _listed(names: Sequence[str]) -> list[str]:
@@ -205,10 +262,24 @@ def _listed(names: Sequence[str]) -> list[str]:
 def _fields_result(rng: Random) -> tuple[str, list[int]]:
     """A flat JSON object, and the sentence that lists its fields."""
     fields: dict[str, Any] = {}
-    kinds = ("place", "date", "day", "time", "small", "integer", "number", "symbol", "code", "color", "text", "word", "person")
+    kinds = (
+        "place",
+        "date",
+        "day",
+        "time",
+        "small",
+        "integer",
+        "number",
+        "symbol",
+        "code",
+        "color",
+        "text",
+        "word",
+        "person",
+    )
     for _ in range(rng.choice((1, 1, 2, 2, 3, 4))):
         kind = rng.choice(kinds)
-        value = toolbox.plain_value(rng, kind)
+        value = parameters.plain_value(rng, kind)
         key = plain_word(rng) if rng.random() < 0.75 else f"{plain_word(rng)}_{plain_word(rng)}"
         fields[key] = json.loads(value) if kind in ("small", "integer", "number") else value
         if rng.random() < 0.08:
@@ -222,13 +293,19 @@ def _fields_result(rng: Random) -> tuple[str, list[int]]:
         value_start = text.index(shown, start + len(key) + 2)
         position = value_start + len(shown)
         key_ids = tokens_at(text, ids, (start, start + len(key)))
-        parts += ["," if idx else "", spaced(key_ids), spaced(tokens_at(text, ids, (value_start, position)))]
+        parts += [
+            "," if idx else "",
+            spaced(key_ids),
+            spaced(tokens_at(text, ids, (value_start, position))),
+        ]
     return text, join(*parts, ".")
 
 
 def _serialized(rng: Random, fields: Mapping[str, Any]) -> tuple[str, list[int]]:
     compact = rng.random() < 0.5
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":") if compact else (", ", ": "))
+    text = json.dumps(
+        fields, ensure_ascii=False, separators=(",", ":") if compact else (", ", ": ")
+    )
     return text, encode_fresh(text)
 
 
@@ -241,12 +318,21 @@ def _free_result(rng: Random) -> str:
     """A result that is no flat object: words, a list, a number, or JSON inside a JSON string."""
     chance = rng.random()
     if chance < 0.4:
-        return salad(rng, 1, 10).capitalize() + rng.choice(("", ".", f" {rng.randint(0, 999)}", f", {rng.randint(0, 999)} {plain_word(rng)}."))
+        return salad(rng, 1, 10).capitalize() + rng.choice(
+            ("", ".", f" {rng.randint(0, 999)}", f", {rng.randint(0, 999)} {plain_word(rng)}.")
+        )
     if chance < 0.6:
         return json.dumps([plain_word(rng) for _ in range(rng.randint(1, 5))])
     if chance < 0.7:
         return str(rng.randint(0, 9999))
     if chance < 0.85:
-        inner, _ = _serialized(rng, {plain_word(rng): rng.randint(0, 999), plain_word(rng): plain_word(rng)})
+        inner, _ = _serialized(
+            rng, {plain_word(rng): rng.randint(0, 999), plain_word(rng): plain_word(rng)}
+        )
         return json.dumps(inner)
-    return json.dumps({plain_word(rng): [rng.randint(0, 99), rng.randint(0, 99)], plain_word(rng): {plain_word(rng): plain_word(rng)}})
+    return json.dumps(
+        {
+            plain_word(rng): [rng.randint(0, 99), rng.randint(0, 99)],
+            plain_word(rng): {plain_word(rng): plain_word(rng)},
+        }
+    )

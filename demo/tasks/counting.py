@@ -77,20 +77,78 @@ _COUNT_TEMPLATES = (
     "Please tell me how many times {l} is in {w}.",
     "Say how many times {l} appears in {w}.",
 )
-_PLURALS = ("{c}s", "{c}s", "{c}s", "{c}'s", "{c}'s", "{C}s", "{C}'s", "'{c}'s", "letters {c}", "letter {c}", '"{c}"s')
-_SINGLES = ("the letter {c}", "the letter {c}", "the letter '{c}'", "{c}", "'{c}'", '"{c}"', "letter {C}", "the letter {C}")
-_QUOTES = (("'", "'"), ("'", "'"), ('"', '"'), ("“", "”"), ("‘", "’"), ("`", "`"), ("", ""), ("", ""), ("", ""))
-_SAME_LETTER = ("And in {w}?", "And in the word {w}?", "What about {w}?", "and {w}?", "And how many are in {w}?", "Now the same for {w}.")
-_SAME_WORD = ("And how many {ls}?", "And the {ls}?", "What about {ls}?", "and how many {ls} are there?", "Now count the {ls}.", "And how often does {l} appear?")
+_PLURALS = (
+    "{c}s",
+    "{c}s",
+    "{c}s",
+    "{c}'s",
+    "{c}'s",
+    "{C}s",
+    "{C}'s",
+    "'{c}'s",
+    "letters {c}",
+    "letter {c}",
+    '"{c}"s',
+)
+_SINGLES = (
+    "the letter {c}",
+    "the letter {c}",
+    "the letter '{c}'",
+    "{c}",
+    "'{c}'",
+    '"{c}"',
+    "letter {C}",
+    "the letter {C}",
+)
+_QUOTES = (
+    ("'", "'"),
+    ("'", "'"),
+    ('"', '"'),
+    ("“", "”"),
+    ("‘", "’"),
+    ("`", "`"),
+    ("", ""),
+    ("", ""),
+    ("", ""),
+)
+_SAME_LETTER = (
+    "And in {w}?",
+    "And in the word {w}?",
+    "What about {w}?",
+    "and {w}?",
+    "And how many are in {w}?",
+    "Now the same for {w}.",
+)
+_SAME_WORD = (
+    "And how many {ls}?",
+    "And the {ls}?",
+    "What about {ls}?",
+    "and how many {ls} are there?",
+    "Now count the {ls}.",
+    "And how often does {l} appear?",
+)
 _SPELL_TEMPLATES = (
-    "Spell {w}.", "Spell the word {w}.", "How do you spell {w}?", "How is {w} spelled?", "Please spell {w}.",
-    "Can you spell {w}?", "Spell out {w}", "Spell {w} letter by letter.", "What letters are in {w}?",
+    "Spell {w}.",
+    "Spell the word {w}.",
+    "How do you spell {w}?",
+    "How is {w} spelled?",
+    "Please spell {w}.",
+    "Can you spell {w}?",
+    "Spell out {w}",
+    "Spell {w} letter by letter.",
+    "What letters are in {w}?",
 )
 _LENGTH_TEMPLATES = (
-    "How many letters are in {w}?", "How many letters does {w} have?", "How long is the word {w}?",
-    "Count the letters in {w}.", "How many letters are in the word {w}?", "What is the length of {w}?",
-    "How many characters does the word {w} have?", "Number of letters in {w}?",
+    "How many letters are in {w}?",
+    "How many letters does {w} have?",
+    "How long is the word {w}?",
+    "Count the letters in {w}.",
+    "How many letters are in the word {w}?",
+    "What is the length of {w}?",
+    "How many characters does the word {w} have?",
+    "Number of letters in {w}?",
 )
+
 
 class _Place(NamedTuple):
     """A word's tokens in a prompt, and the quotes around it."""
@@ -196,7 +254,9 @@ def _lines(pieces: Sequence[int], marks: Sequence[str]) -> list[int]:
     for idx, piece in enumerate(piece for piece in pieces if piece != SPACE):
         letters = core_of(piece).lower()
         own_marks = marks[position : position + len(letters)]
-        spelled = "".join(f" {letter}{mark}" for letter, mark in zip(letters, own_marks, strict=True))
+        spelled = "".join(
+            f" {letter}{mark}" for letter, mark in zip(letters, own_marks, strict=True)
+        )
         ids += join("\n" if idx else "", [piece], f":{spelled}")
         position += len(letters)
     return ids
@@ -208,7 +268,9 @@ def _reasoning(effort: Effort, opening: str, lines: list[int], closing: str) -> 
     once = join(f"{opening}, one piece of the word after the other.\n", lines, f"\n{closing}")
     if effort == "medium":
         return once
-    return join(once, " I do it once more to be sure.\n", lines, f"\n{closing} Both times the same.")
+    return join(
+        once, " I do it once more to be sure.\n", lines, f"\n{closing} Both times the same."
+    )
 
 
 def _mention(place: _Place) -> tuple[str | Sequence[int], ...]:

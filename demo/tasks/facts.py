@@ -8,21 +8,41 @@ from functools import cache
 from random import Random
 
 from demo import facts
+from demo.capitals import CAPITALS
 from demo.dialogue import Effort, Reply, Split, Step, UserSays
 from demo.text import encode, encode_fresh
 
 _CAPITAL_ASKS = (
-    "What is the capital of {x}?", "What's the capital of {x}?", "what is the capital of {x}", "Capital of {x}?", "capital of {x}",
-    "Which city is the capital of {x}?", "Name the capital of {x}.", "Tell me the capital of {x}.", "The capital of {x} is?",
-    "Do you know the capital of {x}?", "Hi, what is the capital of {x}?", "What city is {x}'s capital?",
+    "What is the capital of {x}?",
+    "What's the capital of {x}?",
+    "what is the capital of {x}",
+    "Capital of {x}?",
+    "capital of {x}",
+    "Which city is the capital of {x}?",
+    "Name the capital of {x}.",
+    "Tell me the capital of {x}.",
+    "The capital of {x} is?",
+    "Do you know the capital of {x}?",
+    "Hi, what is the capital of {x}?",
+    "What city is {x}'s capital?",
 )
 _COLOUR_ASKS = (
-    "What colour is {x}?", "What color is {x}?", "what color is {x}", "Which colour does {x} have?", "What is the colour of {x}?",
-    "What is the color of {x}?", "Tell me the color of {x}.",
+    "What colour is {x}?",
+    "What color is {x}?",
+    "what color is {x}",
+    "Which colour does {x} have?",
+    "What is the colour of {x}?",
+    "What is the color of {x}?",
+    "Tell me the color of {x}.",
 )
 _OPPOSITE_ASKS = (
-    "What is the opposite of {x}?", "What is the opposite of '{x}'?", "Opposite of {x}?", "what's the opposite of {x}", "Name the opposite of {x}.",
-    "Give me the opposite of {x}.", 'What is the opposite of "{x}"?',
+    "What is the opposite of {x}?",
+    "What is the opposite of '{x}'?",
+    "Opposite of {x}?",
+    "what's the opposite of {x}",
+    "Name the opposite of {x}.",
+    "Give me the opposite of {x}.",
+    'What is the opposite of "{x}"?',
 )
 _MORE = ("And of {x}?", "And {x}?", "And for {x}?", "What about {x}?", "and {x}?", "How about {x}?")
 
@@ -41,30 +61,49 @@ class Family:
 def families() -> tuple[Family, ...]:
     """Every kind of fact that has more than one member."""
     return (
-        Family(_CAPITAL_ASKS, "The capital of {x} is {y}.", facts.CAPITALS),
-        Family(_CAPITAL_ASKS, "The capital of {x} is {y}.", facts.CAPITALS),
+        Family(_CAPITAL_ASKS, "The capital of {x} is {y}.", CAPITALS),
+        Family(_CAPITAL_ASKS, "The capital of {x} is {y}.", CAPITALS),
         Family(_COLOUR_ASKS, "The usual colour of {x} is {y}.", facts.COLOURS),
         Family(_OPPOSITE_ASKS, "The opposite of {x} is {y}.", facts.OPPOSITES),
         Family(
-            ("What sound does {x} make?", "What does {x} do when it makes a sound?", "Which sound does {x} make?", "what noise does {x} make"),
+            (
+                "What sound does {x} make?",
+                "What does {x} do when it makes a sound?",
+                "Which sound does {x} make?",
+                "what noise does {x} make",
+            ),
             "It {y}.",
             facts.SOUNDS,
             ("And {x}?", "What about {x}?", "and {x}?"),
         ),
         Family(
-            ("What is a baby {x} called?", "What do you call a baby {x}?", "What is the young of a {x} called?", "What's a young {x} called?"),
+            (
+                "What is a baby {x} called?",
+                "What do you call a baby {x}?",
+                "What is the young of a {x} called?",
+                "What's a young {x} called?",
+            ),
             "A young {x} is called {y}.",
             facts.BABIES,
             ("And a baby {x}?", "And a young {x}?", "What about a {x}?"),
         ),
         Family(
-            ("How many legs does {x} have?", "How many legs has {x}?", "how many legs does {x} have"),
+            (
+                "How many legs does {x} have?",
+                "How many legs has {x}?",
+                "how many legs does {x} have",
+            ),
             "It has {y} legs.",
             {key: str(value) for key, value in facts.LEGS.items()},
             ("And {x}?", "What about {x}?", "and {x}?"),
         ),
         Family(
-            ("What is the chemical symbol of {x}?", "What is the symbol for {x}?", "Chemical symbol of {x}?", "Which symbol stands for {x}?"),
+            (
+                "What is the chemical symbol of {x}?",
+                "What is the symbol for {x}?",
+                "Chemical symbol of {x}?",
+                "Which symbol stands for {x}?",
+            ),
             "The symbol of {x} is {y}.",
             facts.SYMBOLS,
         ),
@@ -84,13 +123,72 @@ def _calendar() -> list[Family]:
     before = ("And before {x}?", "and {x}?", "What comes before {x}?")
     ordinal = ("And the {x}?", "And the {x} one?", "What about the {x}?")
     return [
-        Family(("What day comes after {x}?", "Which day follows {x}?", "What is the day after {x}?"), "After {x} comes {y}.", after_day, after),
-        Family(("What day comes before {x}?", "Which day is before {x}?", "What is the day before {x}?"), "Before {x} comes {y}.", before_day, before),
-        Family(("What month comes after {x}?", "Which month follows {x}?", "What is the month after {x}?"), "After {x} comes {y}.", after_month, after),
-        Family(("What month comes before {x}?", "Which month is before {x}?", "What is the month before {x}?"), "Before {x} comes {y}.", before_month, before),
-        Family(("How many days does {x} have?", "How many days are in {x}?", "How long is {x} in days?"), "{x} has {y} days.", lengths, ("And {x}?", "What about {x}?")),
-        Family(("What is the {x} planet?", "Which planet is the {x} from the sun?", "What is the {x} planet from the sun?"), "The {x} planet is {y}.", planets, ordinal),
-        Family(("What is the {x} month?", "Which month is the {x}?", "What is the {x} month of the year?"), "The {x} month is {y}.", months, ordinal),
+        Family(
+            ("What day comes after {x}?", "Which day follows {x}?", "What is the day after {x}?"),
+            "After {x} comes {y}.",
+            after_day,
+            after,
+        ),
+        Family(
+            (
+                "What day comes before {x}?",
+                "Which day is before {x}?",
+                "What is the day before {x}?",
+            ),
+            "Before {x} comes {y}.",
+            before_day,
+            before,
+        ),
+        Family(
+            (
+                "What month comes after {x}?",
+                "Which month follows {x}?",
+                "What is the month after {x}?",
+            ),
+            "After {x} comes {y}.",
+            after_month,
+            after,
+        ),
+        Family(
+            (
+                "What month comes before {x}?",
+                "Which month is before {x}?",
+                "What is the month before {x}?",
+            ),
+            "Before {x} comes {y}.",
+            before_month,
+            before,
+        ),
+        Family(
+            (
+                "How many days does {x} have?",
+                "How many days are in {x}?",
+                "How long is {x} in days?",
+            ),
+            "{x} has {y} days.",
+            lengths,
+            ("And {x}?", "What about {x}?"),
+        ),
+        Family(
+            (
+                "What is the {x} planet?",
+                "Which planet is the {x} from the sun?",
+                "What is the {x} planet from the sun?",
+            ),
+            "The {x} planet is {y}.",
+            planets,
+            ordinal,
+        ),
+        Family(
+            (
+                "What is the {x} month?",
+                "Which month is the {x}?",
+                "What is the {x} month of the year?",
+            ),
+            "The {x} month is {y}.",
+            months,
+            ordinal,
+        ),
     ]
 
 
@@ -102,7 +200,9 @@ def dialogue(rng: Random, split: Split) -> list[Step]:
         return [_step(_roughened(rng, rng.choice(asks)), answer)]
     family = rng.choice(families())
     first, second = rng.sample(sorted(family.known), 2)
-    steps = [_step(_roughened(rng, rng.choice(family.asks).format(x=first)), _answer(family, first))]
+    steps = [
+        _step(_roughened(rng, rng.choice(family.asks).format(x=first)), _answer(family, first))
+    ]
     if rng.random() < 0.35:
         steps.append(_step(rng.choice(family.more).format(x=second), _answer(family, second)))
     return steps

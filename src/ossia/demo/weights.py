@@ -53,9 +53,7 @@ def vocabulary_rows(model: PackedModel, which: str, vocab_size: int) -> torch.Te
     table = _integers(model, f"{which}_features")
     assert table.shape[0] == NUM_FEATURES, table.shape
     offsets = np.searchsorted(tokens, np.arange(vocab_size))
-    rows = F.embedding_bag(
-        torch.from_numpy(features), table, torch.from_numpy(offsets), mode="sum"
-    )
+    rows = F.embedding_bag(torch.from_numpy(features), table, torch.from_numpy(offsets), mode="sum")
     own = torch.from_numpy(model.arrays["own_tokens"].astype(np.int64))
     rows[own] += _integers(model, f"{which}_own")
     return rows.bfloat16()
