@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,10 @@ def demo_folder(cache_dir: Path | None = None, progress: ProgressCallback | None
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=".demo-") as working:
             template = resources.joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
-            side_files = _write_side_files(Path(working), template)
-            _write(packed, Path(working) / "model", side_files, progress)
+            # The tokenizer's file is Python's work, the weights are mostly not: they overlap.
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                side_files = beside.submit(_write_side_files, Path(working), template)
+                _write(packed, Path(working) / "model", side_files, progress)
             _move(Path(working) / "model", target)
     except OSError as error:
         raise CheckpointError(
@@ -67,7 +70,10 @@ def demo_folder(cache_dir: Path | None = None, progress: ProgressCallback | None
 
 
 def _write(
-    packed: bytes, folder: Path, side_files: list[Path], progress: ProgressCallback | None
+    packed: bytes,
+    folder: Path,
+    side_files: Future[list[Path]],
+    progress: ProgressCallback | None,
 ) -> None:
     model = unpack_model(packed, file=PACKED_FILE)
 
@@ -79,9 +85,14 @@ def _write(
         folder,
         ModelConfig.from_hf(model.config),
         checkpoint_tensors(model),
-        side_files=side_files,
+        side_files=_when_done(side_files),
         progress=report,
     )
+
+
+def _when_done(side_files: Future[list[Path]]) -> Iterator[Path]:
+    """The files, waited for when the first is asked for."""
+    yield from side_files.result()
 
 
 def _write_side_files(folder: Path, template: str) -> list[Path]:
