@@ -30,7 +30,7 @@ from support.harmony_recovery import rows
 
 KEEP_ALL = RenderConversationConfig(auto_drop_analysis=False)
 
-_WORDS = [
+WORDS = [
     *("assistant", "user", "tool", "system", "developer", "analysis", "commentary", "final"),
     *(" to=", " to=functions.f", "to=assistant", "functions.f", "browser.search", "python"),
     *("json", " json", "code", " ", "\n", ":", ":bob", "<|", "|>", "<|channel|>", "=", ".", "x"),
@@ -46,7 +46,7 @@ _TEXTS = [
     "\u2028",
 ]
 _ODD_IDS = [-1, 200_000, 200_013, 200_018, 201_087, 201_088, 2**31, 2**63]
-_CONTROLS = [
+CONTROLS = [
     *(special.START, special.CHANNEL, special.CONSTRAIN, special.MESSAGE),
     *(special.END, special.CALL, special.RETURN),
 ]
@@ -64,7 +64,7 @@ class Streams:
         self._tokenizer = tokenizer
         self._random = random
         self._renderer = Renderer(tokenizer)
-        self._words = [tokenizer.encode(word) for word in _WORDS]
+        self._words = [tokenizer.encode(word) for word in WORDS]
         self._rows = [row.tokens(tokenizer) for row in rows()]
         self._kinds: dict[str, Callable[[], list[int]]] = {
             "well-formed": self._well_formed,
@@ -106,7 +106,7 @@ class Streams:
     def _any_token(self) -> int:
         roll = self._random.random()
         if roll < 0.3:
-            return self._random.choice(_CONTROLS)
+            return self._random.choice(CONTROLS)
         if roll < 0.35:
             return self._random.choice(_ODD_IDS)
         if roll < 0.5:  # half characters are most of these
@@ -136,7 +136,7 @@ class Streams:
         tokens: list[int] = []
         for _ in range(self._random.randint(1, 12)):
             if self._random.random() < 0.6:
-                tokens.append(self._random.choice(_CONTROLS))
+                tokens.append(self._random.choice(CONTROLS))
             else:
                 tokens += self._random.choice(self._words)
         return tokens

@@ -16,7 +16,7 @@ from ossia.harmony import (
 )
 from ossia.tokenizer import Tokenizer, special
 
-_PIECE = re.compile(r"\w+|\W+")
+_PIECE = re.compile(r"\w+|\W")
 _CONTROL = special.STOP_TOKENS | {special.START, special.CHANNEL}
 
 
