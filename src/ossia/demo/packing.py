@@ -27,7 +27,9 @@ VERSION = 1
 _MAGIC = b"ossia-demo"
 _PREFIX = len(_MAGIC) + 1 + hashlib.sha256().digest_size
 # Weights are noise to a compressor: no context helps to predict the next byte.
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
+_FILTERS = [
+    {"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 20, "lc": 0, "lp": 0, "pb": 0},
+]
 _DTYPES = ("int8", "uint8", "uint16", "int32", "float32")
 
 Array = npt.NDArray[Any]
