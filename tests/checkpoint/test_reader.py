@@ -49,10 +49,9 @@ def test_fused_q_k_v_are_views_of_one_tensor(tmp_path):
 
 def test_no_tensor_is_copied(tmp_path):
     folder = write_tiny(tmp_path / "it", tiny_config(expert_format="dense"), "original")
-    size = (folder / "model.safetensors").stat().st_size
     checkpoint = open_checkpoint(folder)
-    assert {tensor.untyped_storage().nbytes() for _, tensor in checkpoint.items()} == {size}
-    assert len({tensor.untyped_storage().data_ptr() for _, tensor in checkpoint.items()}) == 1
+    twice = [(tensor, checkpoint.get(name)) for name, tensor in checkpoint.items()]
+    assert all(first.data_ptr() == second.data_ptr() for first, second in twice)
 
 
 @pytest.mark.parametrize("layout", ["hf", "original"])

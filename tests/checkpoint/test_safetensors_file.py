@@ -1,3 +1,6 @@
+import io
+import pickle
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -45,9 +48,32 @@ def test_tensors_are_views_that_outlive_the_file_object(tmp_path):
     file = SafetensorsFile(path)
     first, second = file.get("a"), file.get("a")
     assert first.data_ptr() == second.data_ptr()
-    assert first.untyped_storage().nbytes() == path.stat().st_size
+    assert first.untyped_storage().nbytes() == first.nbytes
     del file, second
     assert first.tolist() == list(range(8))
+
+
+def test_tensors_of_several_dtypes_are_pickled_and_saved_without_the_rest_of_the_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file(
+        {"a": torch.arange(9, dtype=torch.uint8), "b": torch.ones(3), "c": torch.zeros(10**6)}, path
+    )
+    file = SafetensorsFile(path)
+    state = {name: file.get(name) for name in "ab"}
+    assert len(pickle.dumps(state)) < 10**5
+    saved = io.BytesIO()
+    torch.save(state, saved)
+    saved.seek(0)
+    assert {name: value.tolist() for name, value in torch.load(saved).items()} == {
+        "a": list(range(9)),
+        "b": [1.0] * 3,
+    }
+
+
+def test_empty_tensors_are_read(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(0, 3), "b": torch.ones(2)}, path)
+    assert SafetensorsFile(path).get("a").shape == (0, 3)
 
 
 def test_writing_to_a_tensor_leaves_the_file_alone(tmp_path):

@@ -72,29 +72,33 @@ class SafetensorsFile:
                 header = _read_header(path, size, file)
                 self._data_start = _LENGTH_BYTES + len(header)
                 self.entries = _parse_entries(path, header, size - self._data_start)
-                self._bytes = _map_file(file)
+                self._map = _map_file(file)
         except OSError as error:
             raise CheckpointError(f"cannot be read: {error.strerror}", file=path) from error
 
     def get(self, name: str) -> torch.Tensor:
-        """A tensor as a view on the file: pages are read when touched, writes stay private."""
+        """A tensor as a view on the file: pages are read when touched, writes stay private.
+
+        Its storage is its own stretch of the file. If all shared one, saving or pickling a single
+        tensor would write the whole file, and torch refuses to save one storage of many dtypes.
+        """
         entry = self.entries[name]
-        begin = self._data_start + entry.begin
-        data = self._bytes[begin : begin + entry.nbytes]
+        dtype, begin = TORCH_DTYPES[entry.dtype], self._data_start + entry.begin
+        if not entry.nbytes:
+            return torch.empty(entry.shape, dtype=dtype)
+        data = torch.frombuffer(self._map, dtype=torch.uint8, offset=begin, count=entry.nbytes)
         if begin % ITEM_BYTES[entry.dtype]:
             data = data.clone()  # torch cannot view bytes at an odd address as wider numbers
-        return data.view(TORCH_DTYPES[entry.dtype]).view(entry.shape)
+        return data.view(dtype).view(entry.shape)
 
 
-def _map_file(file: BinaryIO) -> torch.Tensor:
-    """The whole file as bytes. The map lives as long as any tensor that views it."""
+def _map_file(file: BinaryIO) -> mmap.mmap:
+    """The whole file. The map lives as long as any tensor that views it."""
     if hasattr(mmap, "MAP_PRIVATE"):
         flags = mmap.MAP_PRIVATE | _NO_RESERVE
         protection = mmap.PROT_READ | mmap.PROT_WRITE
-        buffer = mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
-    else:
-        buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    return torch.frombuffer(buffer, dtype=torch.uint8)
+        return mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
 def _read_header(path: Path, size: int, file: BinaryIO) -> bytes:
