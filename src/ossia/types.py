@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, cast
 
 from ossia.errors import RequestError
 
@@ -71,13 +71,14 @@ class SamplingParams:
                 raise RequestError(f"{value!r} is not between {low} and {high}", field=name)
         for name, low, high in _INTEGER_RANGES:
             value = getattr(self, name)
-            if value is not None and not (type(value) is int and low <= value <= high):
+            if value is None and name in _OPTIONAL:
+                continue
+            if not (type(value) is int and low <= value <= high):
                 raise RequestError(f"{value!r} is not an integer from {low} to {high}", field=name)
-        for token_id, bias in self.logit_bias.items():
-            if not -100 <= bias <= 100:
-                raise RequestError(
-                    f"{bias!r} for token {token_id} is not between -100 and 100", field="logit_bias"
-                )
+        object.__setattr__(
+            self, "stop_token_ids", _token_ids(self.stop_token_ids, "stop_token_ids")
+        )
+        _check_bias(self.logit_bias)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise RequestError(
                 f"{self.min_tokens} exceeds max_tokens={self.max_tokens}", field="min_tokens"
@@ -102,6 +103,24 @@ _INTEGER_RANGES = (
     ("logprobs", 0, 100),
     ("prompt_logprobs", 0, 100),
 )
+_OPTIONAL = frozenset({"seed", "max_tokens", "logprobs", "prompt_logprobs"})
+
+
+def _check_bias(logit_bias: object) -> None:
+    if not isinstance(logit_bias, Mapping):
+        raise RequestError(f"{logit_bias!r} does not map token ids to numbers", field="logit_bias")
+    for token_id, bias in cast("Mapping[object, object]", logit_bias).items():
+        if not (isinstance(bias, int | float) and -100 <= bias <= 100):
+            raise RequestError(
+                f"{bias!r} for token {token_id} is not between -100 and 100", field="logit_bias"
+            )
+
+
+def _token_ids(values: object, field: str) -> tuple[int, ...]:
+    """A tuple of whatever can be gone through, once; admission knows which ids there are."""
+    if not isinstance(values, Iterable):
+        raise RequestError(f"{values!r} is no sequence of token ids", field=field)
+    return tuple(cast("Iterable[int]", values))
 
 
 class TokenMask(Protocol):
@@ -131,6 +150,9 @@ class Request:
         priority: Lower runs first; equal priorities are served fairly.
         make_mask: Called with the index of each continuation for what restricts its tokens; an
             exception of the mask ends that continuation with ERROR.
+
+    Raises:
+        RequestError: a field is of the wrong type; names the field.
     """
 
     request_id: str
@@ -139,6 +161,21 @@ class Request:
     deadline: float = math.inf
     priority: int = 0
     make_mask: Callable[[int], TokenMask | None] | None = None
+
+    def __post_init__(self) -> None:
+        # Checked here because the engine sorts by these: one bad value would fail all requests.
+        object.__setattr__(self, "prompt_ids", _token_ids(self.prompt_ids, "prompt_ids"))
+        for name, kind, what in _REQUEST_TYPES:
+            value = getattr(self, name)
+            if not isinstance(value, kind) or value != value:  # NaN
+                raise RequestError(f"{value!r} is no {what}", field=name)
+
+
+_REQUEST_TYPES = (
+    ("request_id", str, "string"),
+    ("deadline", int | float, "time in seconds"),
+    ("priority", int, "integer"),
+)
 
 
 @dataclass(frozen=True, slots=True)
