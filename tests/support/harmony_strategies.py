@@ -133,7 +133,9 @@ def _sensible(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     enum = st.fixed_dictionaries(
         {
             "type": st.just("string"),
-            "enum": st.lists(st.from_regex(r"[a-m]{1,5}", fullmatch=True), min_size=1, max_size=3),
+            "enum": st.lists(
+                st.from_regex(r"[a-m]{1,5}", fullmatch=True), min_size=1, max_size=3, unique=True
+            ),
         },
         optional={"default": st.from_regex(r"[a-m]{1,5}", fullmatch=True), **notes},
     )

@@ -34,7 +34,8 @@ INTENDED_DIFFERENCES: Final[Mapping[Difference, str]] = {
     Difference.UNTYPED_SCHEMAS: (
         "anyOf, allOf, $ref, const, enum without a string type, type null, and schemas whose type "
         "is only evident from their properties or items are written as the type they describe; "
-        "the library writes any, and ignores what else a schema says beside a list of types."
+        "the library writes any, and ignores what else a schema says beside a list of types. "
+        "Alternatives that a schema lists twice are written once."
     ),
     Difference.LITERALS: (
         "Quotes, backslashes and control characters inside enum values, defaults and examples are "
@@ -58,8 +59,8 @@ INTENDED_DIFFERENCES: Final[Mapping[Difference, str]] = {
     ),
     Difference.NAMES: (
         "Names of tools and authors, recipients and channels that hold white space or brackets "
-        "are refused, and odd property names are quoted; the library writes them raw, which lets "
-        "them forge headers or close a namespace."
+        "are refused, and content types that hold white space; odd property names are quoted. The "
+        "library writes them raw, which lets them forge headers or close a namespace."
     ),
 }
 

@@ -19,6 +19,7 @@ from ossia.harmony.tool_schema import tools_section
 from ossia.tokenizer import special
 
 _CONSTRAIN: Final = special.SPECIAL_TOKENS[special.CONSTRAIN]
+_SPACE: Final = re.compile(r"\s")
 _HEADER_WORD: Final = re.compile(r"[^\s<>]+")
 
 Piece = int | str
@@ -93,6 +94,8 @@ def _check_header(message: Message) -> None:
             raise HarmonyError(
                 f"the {name} {value!r} must be one word without white space, '<' or '>'"
             )
+    if message.content_type is not None and _SPACE.search(message.content_type):
+        raise HarmonyError(f"the content type {message.content_type!r} must be one word")
 
 
 def _content_text(
