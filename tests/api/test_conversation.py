@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from datetime import date
 
 import pytest
@@ -211,6 +212,27 @@ def test_max_tokens_is_for_the_whole_answer():
     assert done.messages[-1].author.role == "tool"
 
 
+def test_min_tokens_is_for_the_whole_answer():
+    cost = len(TOKENIZER.encode_with_special(CALL))
+    engine = ScriptedEngine(CALL, FINAL)
+    sampling = SamplingParams(max_tokens=cost + 20, min_tokens=cost + 3)
+    assert _ask(engine, tools=[_tool()], sampling=sampling)[-1].finish_reason is Ending.STOP
+    assert [request.sampling.min_tokens for request in engine.requests] == [cost + 3, 3]
+    engine = ScriptedEngine(CALL, FINAL)
+    sampling = SamplingParams(max_tokens=cost + 20, min_tokens=cost - 2)
+    _ask(engine, tools=[_tool()], sampling=sampling)
+    assert engine.requests[1].sampling.min_tokens == 0
+
+
+def test_a_stop_string_that_the_last_allowed_token_completes_is_a_stop():
+    script = FINAL.replace("It is 3.<|return|>", "one, two")
+    num_tokens = len(TOKENIZER.encode_with_special(script))
+    engine = ScriptedEngine(script, ends=FinishReason.LENGTH)
+    events = _ask(engine, stop=["two"], sampling=SamplingParams(max_tokens=num_tokens))
+    assert _texts(events, TextDelta) == "one, "
+    assert events[-1].finish_reason is Ending.STOP
+
+
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 30), tools=st.booleans())
 def test_a_cut_anywhere_never_raises_and_loses_no_text(cut, tools):
@@ -311,6 +333,8 @@ def test_bad_requests():
         _ask(ScriptedEngine(), sampling=SamplingParams(n=2))
     with pytest.raises(RequestError, match="stop: a stop string is empty"):
         _ask(ScriptedEngine(), stop=[""])
+    with pytest.raises(RequestError, match=r"stop: is one string; give a list: \['me'\]"):
+        _ask(ScriptedEngine(), stop="me")
 
 
 def test_closing_the_events_ends_the_request():
@@ -339,6 +363,23 @@ def test_the_asynchronous_front_gives_the_same_events():
         expected = _ask(ScriptedEngine(THOUGHT + CALL, FINAL), tools=[_tool()], stop=["3."])
         assert engine.closed_early == 1
         assert [_plain(event) for event in events] == [_plain(event) for event in expected]
+
+
+def test_a_slow_function_does_not_hold_up_the_event_loop():
+    seen = threading.Event()
+
+    def wait_for_the_loop() -> bool:
+        return seen.wait(timeout=20)
+
+    async def collect() -> list[Event]:
+        asyncio.get_running_loop().call_later(0.05, seen.set)
+        tools = [_tool(wait_for_the_loop)]
+        engine = ScriptedAsyncEngine(CALL.replace('{"a": 1, "b": 2}', "{}"), FINAL)
+        messages = [*opening_messages(today=DAY, tools=tools), user_message("Hi")]
+        return [event async for event in respond_async(engine, TOKENIZER, messages, tools=tools)]
+
+    (result,) = _of(asyncio.run(collect()), ToolResult)
+    assert result.output == "true"
 
 
 def _plain(event: Event) -> Event | str:

@@ -9,17 +9,32 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from ossia.api.events import Done, Ending, Event, ToolCall, ToolResult, Usage
 from ossia.api.tools import Tool, result_message
 from ossia.api.turn import Turn
 from ossia.errors import RequestError
-from ossia.harmony import Conversation, Message, Renderer
+from ossia.harmony import (
+    Conversation,
+    HeaderGrammar,
+    HeaderMask,
+    HeaderRules,
+    Message,
+    Renderer,
+    offered_tools,
+)
 from ossia.tokenizer import Tokenizer, special
 from ossia.types import FinishReason, Request, SamplingParams, TokenOutput
 
 _STOP_TOKENS = (*special.ACTION_STOP_TOKENS, special.ENDOFTEXT)
 _MAX_TURNS = 64  # a model that calls tools for ever is stopped here
+
+
+@lru_cache(maxsize=4)
+def _renderer(tokenizer: Tokenizer) -> Renderer:
+    """One for all answers, since it remembers what it has encoded."""
+    return Renderer(tokenizer)
 
 
 class Answer:
@@ -28,12 +43,16 @@ class Answer:
     Args:
         tokenizer: Of the model.
         messages: The conversation so far, its last message being what is to be answered.
-        sampling: For each turn; `max_tokens` is for the whole answer.
+        sampling: For each turn; `max_tokens` and `min_tokens` are for the whole answer.
         stop: Strings that end the text for the user.
         tools: Those that have a function are run, and the model goes on with the result.
+        tool_choice: "auto", "none", "required", or the recipient that must be called, such as
+            `functions.f`. Once a call was made, the model may go on as it likes.
+        reasoning: Whether the model may think before it answers.
 
     Raises:
-        RequestError: more than one continuation is asked for, or a stop string is empty.
+        RequestError: more than one continuation is asked for, a stop string is empty, or a tool
+            is to be called that the messages do not offer.
     """
 
     def __init__(
@@ -43,12 +62,22 @@ class Answer:
         sampling: SamplingParams,
         stop: Sequence[str],
         tools: Sequence[Tool],
+        *,
+        tool_choice: str = "auto",
+        reasoning: bool = True,
     ) -> None:
         if sampling.n != 1:
             raise RequestError("a conversation goes on in one way only; ask n times", field="n")
         self._id = f"answer-{uuid.uuid4().hex}"
         self._tokenizer = tokenizer
-        self._renderer = Renderer(tokenizer)
+        self._renderer = _renderer(tokenizer)
+        functions, builtin_tools = offered_tools(messages)
+        self._rules = HeaderRules(
+            functions=functions,
+            builtin_tools=builtin_tools,
+            tool_choice=tool_choice,
+            reasoning=reasoning,
+        )
         self._history = list(messages)
         self._num_given = len(messages)
         self._sampling = replace(
@@ -72,12 +101,20 @@ class Answer:
             return None
         conversation = Conversation(self._history)
         prompt = self._renderer.render_conversation_for_completion(conversation)
+        if self._num_turns and self._rules.must_call:
+            self._rules = replace(self._rules, tool_choice="auto")
+        grammar = HeaderGrammar(self._tokenizer, self._rules)
         self._num_turns += 1
         self._turn = self._new_turn(len(prompt))
         return Request(
             request_id=f"{self._id}-{self._num_turns}",
             prompt_ids=tuple(prompt),
-            sampling=replace(self._sampling, max_tokens=self._tokens_left()),
+            sampling=replace(
+                self._sampling,
+                max_tokens=self._tokens_left(),
+                min_tokens=max(0, self._sampling.min_tokens - self._usage.output_tokens),
+            ),
+            make_mask=lambda _: HeaderMask(grammar),
         )
 
     @property
@@ -137,5 +174,7 @@ class Answer:
     def _why_ended(self) -> Ending:
         if self._turn.call is not None:
             return Ending.TOOL_CALLS
-        reason = self._turn.finish_reason or FinishReason.STOP
+        reason = self._turn.finish_reason
+        if reason is None or self._turn.stopped:
+            reason = FinishReason.STOP
         return Ending(reason.value)

@@ -23,6 +23,8 @@ def respond(
     sampling: SamplingParams | None = None,
     stop: Sequence[str] = (),
     tools: Sequence[Tool] = (),
+    tool_choice: str = "auto",
+    reasoning: bool = True,
 ) -> Generator[Event, None, None]:
     """Answer a conversation, running tools that have a function until the model is done.
 
@@ -31,9 +33,12 @@ def respond(
         tokenizer: Of the model.
         messages: From the system message to what is to be answered; `opening_messages` makes the
             first ones. They must offer the tools.
-        sampling: How to draw; `max_tokens` is for the whole answer.
+        sampling: How to draw; `max_tokens` and `min_tokens` are for the whole answer.
         stop: Strings that end the text for the user; they are cut off.
         tools: What the functions named in the messages do.
+        tool_choice: "auto", "none", "required", or the recipient that must be called first, such
+            as `functions.f`.
+        reasoning: Whether the model may think before it answers.
 
     Yields:
         What happens, as it happens; `Done` comes last. Closing the iterator ends the request.
@@ -43,7 +48,15 @@ def respond(
         HarmonyError: a message cannot be written in the format.
         EngineClosedError: the engine failed.
     """
-    answer = Answer(tokenizer, messages, sampling or SamplingParams(), stop, tools)
+    answer = Answer(
+        tokenizer,
+        messages,
+        sampling or SamplingParams(),
+        stop,
+        tools,
+        tool_choice=tool_choice,
+        reasoning=reasoning,
+    )
     while (request := answer.next_request()) is not None:
         with closing(engine.stream(request)) as outputs:
             for output in outputs:
@@ -67,9 +80,22 @@ async def respond_async(
     sampling: SamplingParams | None = None,
     stop: Sequence[str] = (),
     tools: Sequence[Tool] = (),
+    tool_choice: str = "auto",
+    reasoning: bool = True,
 ) -> AsyncGenerator[Event, None]:
-    """`respond` without blocking the event loop; tools' functions may be coroutine functions."""
-    answer = Answer(tokenizer, messages, sampling or SamplingParams(), stop, tools)
+    """`respond` without blocking the event loop.
+
+    Tools' functions may be coroutine functions; others run on a thread.
+    """
+    answer = Answer(
+        tokenizer,
+        messages,
+        sampling or SamplingParams(),
+        stop,
+        tools,
+        tool_choice=tool_choice,
+        reasoning=reasoning,
+    )
     while (request := answer.next_request()) is not None:
         async with aclosing(engine.stream(request)) as outputs:
             async for output in outputs:

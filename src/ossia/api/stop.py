@@ -16,10 +16,12 @@ class StopStrings:
         strings: What ends the text; none of them is ever passed on.
 
     Raises:
-        RequestError: one is empty.
+        RequestError: one is empty, or they are one string, which would stand for its characters.
     """
 
     def __init__(self, strings: Sequence[str]) -> None:
+        if isinstance(strings, str):
+            raise RequestError(f"is one string; give a list: [{strings!r}]", field="stop")
         if not all(strings):
             raise RequestError("a stop string is empty", field="stop")
         self._strings = tuple(strings)

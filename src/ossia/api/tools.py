@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import Callable
@@ -58,9 +59,15 @@ def run_tool(tool: Tool | None, call: ToolCall) -> ToolResult:
 
 
 async def run_tool_async(tool: Tool | None, call: ToolCall) -> ToolResult:
-    """The same, awaiting what the function gives if it can be awaited."""
+    """The same, awaiting what the function gives if it can be awaited.
+
+    A function that is no coroutine function runs on a thread: it may take its time.
+    """
     try:
-        value = _begin(tool, call)
+        if tool is not None and inspect.iscoroutinefunction(tool.function):
+            value = _begin(tool, call)
+        else:
+            value = await asyncio.to_thread(_begin, tool, call)
         return _result(call, await value if inspect.isawaitable(value) else value)
     except Exception as error:
         return _failure(call, error)
