@@ -110,12 +110,59 @@ def test_a_reader_that_goes_away_is_no_error():
 
 
 @pytest.mark.parametrize(
+    ("redirection", "words", "expected"),
+    [
+        ("<&-", "run -", (2, "", "error: prompt: is empty\n")),
+        ("<&-", "inspect ./nowhere", (4, "", "error: ./nowhere: no such folder\n")),
+        (">&-", "--version", (0, "", "")),
+        ("2>&-", "inspect ./nowhere", (4, "", "")),
+        ("<&- >&- 2>&-", "--version", (0, "", "")),
+    ],
+)
+def test_closed_streams_are_no_error(redirection, words, expected):
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m ossia {words} {redirection}', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == expected
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+def test_a_full_disk_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ossia", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=_environment(),
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("error", "exit_code", "line"),
     [
         (ConfigError("bad\nconfig"), 3, "error: bad config"),
         (ModelNotFoundError("no"), 4, "error: no"),
         (MissingDependencyError("install x"), 5, "error: install x"),
         (MemoryError(), 1, "error: out of memory: use a smaller model or context"),
+        (
+            OSError(28, "No space left on device", "a\nb"),
+            1,
+            "error: a b: No space left on device; OSSIA_DEBUG=1 shows where",
+        ),
+        (
+            OSError(5, "Input/output error"),
+            1,
+            "error: Input/output error; OSSIA_DEBUG=1 shows where",
+        ),
         (KeyError("x"), 70, "error: unexpected KeyError: 'x'; OSSIA_DEBUG=1 shows where"),
         (typer.BadParameter("no"), 2, "error: Invalid value: no; see `ossia --help`"),
     ],

@@ -25,7 +25,7 @@ _UsageError = typer.BadParameter.__mro__[1]
 def exit_code_of(command: Callable[[], object]) -> int:
     """Run a command to its exit code; nothing but SystemExit passes this function.
 
-    Exit codes: 0 done, 1 refused, 2 wrong usage, 3 bad checkpoint, 4 no such model, 5 missing
+    Exit codes: 0 done, 1 refused by Ossia or the system, 2 wrong usage, 3 bad checkpoint, 4 no such model, 5 missing
     package, 70 a defect of Ossia, 130 interrupted, 141 nobody reads the output any more.
     """
     try:
@@ -61,8 +61,11 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"{_one_line(message).rstrip('.')}; see `{command} --help`", USAGE_EXIT
     if isinstance(error, MemoryError):
         return f"out of memory: {_one_line(str(error)) or 'use a smaller model or context'}", 1
-    kind = type(error).__name__
     hint = "" if debug() else "; OSSIA_DEBUG=1 shows where"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{_one_line(where + error.strerror)}{hint}", 1
+    kind = type(error).__name__
     return f"unexpected {kind}: {_one_line(str(error))}{hint}", UNEXPECTED_EXIT
 
 

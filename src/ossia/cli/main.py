@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -59,6 +61,15 @@ def _ossia(
         show_log(level)
 
 
+def _open_closed_streams() -> None:
+    """A process may start with closed streams: then reading finds the end, writing goes nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115  (for the whole process)
+            atexit.register(stream.close)
+            setattr(sys, name, stream)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line.
 
@@ -69,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code; see `ossia.cli.errors.exit_code_of`.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
