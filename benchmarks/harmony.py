@@ -18,7 +18,10 @@ from pathlib import Path
 from random import Random
 
 import openai_harmony
+import torch
 
+from ossia.api.runtime import Runtime
+from ossia.engine.config import EngineConfig
 from ossia.harmony import (
     Conversation,
     DeveloperContent,
@@ -35,6 +38,7 @@ from ossia.harmony import (
     ToolDescription,
 )
 from ossia.tokenizer import Tokenizer
+from ossia.types import Request, SamplingParams, TokenMask
 from support.harmony_oracle import to_library
 from support.vocabulary import write_tiktoken_files
 
@@ -179,6 +183,28 @@ def measure_mask(tokenizer: Tokenizer, rounds: int) -> None:
     print(f"header mask: {best(follow, rounds) / (len(header) + len(body)) * 1e6:.2f} us/token")
 
 
+def measure_masked_generation(tokenizer: Tokenizer, rounds: int) -> None:
+    """What the mask adds to a token of a very small model with the whole vocabulary, on the CPU."""
+    torch.set_num_threads(1)
+    config = EngineConfig(max_sequences=1, prefix_reuse=False, kv_cache_bytes=1 << 26)
+    engine = Runtime.load("random:tiny", device="cpu", config=config).engine
+    grammar = HeaderGrammar(tokenizer, HeaderRules())
+    num_tokens = 100
+
+    def generate(make_mask: Callable[[int], TokenMask | None] | None) -> None:
+        sampling = SamplingParams(temperature=0, max_tokens=num_tokens)
+        engine.generate(
+            [Request(request_id="it", prompt_ids=(1, 2, 3), sampling=sampling, make_mask=make_mask)]
+        )
+
+    plain = best(lambda: generate(None), rounds) / num_tokens
+    masked = best(lambda: generate(lambda _: HeaderMask(grammar)), rounds) / num_tokens
+    print(
+        f"greedy generation: {plain * 1e3:.2f} ms/token, with the mask {masked * 1e3:.2f}: "
+        f"{(masked - plain) * 1e6:.0f} us more"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -188,6 +214,7 @@ def main() -> None:
     measure_parsing(tokenizer, library, rounds)
     measure_rendering(tokenizer, library, rounds)
     measure_mask(tokenizer, rounds)
+    measure_masked_generation(tokenizer, rounds)
 
 
 if __name__ == "__main__":

@@ -358,6 +358,34 @@ def test_a_mask_decides_what_may_come_next_for_each_continuation():
         assert len(tokens_of(outputs, "it", index)) == 6
 
 
+class Alternating:
+    """A mask that gives the same two sets again and again, in bytes or in what can change."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self.turn = 0
+        self.shared = bytearray(13)
+
+    def allowed(self):
+        bits = bytes([1, 0, 1]) if self.turn % 2 else bytes([2])
+        if self.kind is bytes:
+            return bits
+        self.shared[:] = bits.ljust(13, b"\0")
+        return self.kind(self.shared)
+
+    def accept(self, token_id: int) -> None:
+        assert token_id in ((0, 16) if self.turn % 2 else (1,))
+        self.turn += 1
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_sets_that_come_again_are_told_apart(kind):
+    outputs = run(SamplingParams(max_tokens=8, seed=1), make_mask=lambda _: Alternating(kind))
+    tokens = tokens_of(outputs, "it")
+    assert tokens[::2] == [1, 1, 1, 1]
+    assert set(tokens[1::2]) <= {0, 16}
+
+
 def test_a_mask_outlives_preemption():
     wanted = list(range(20, 34))
     outputs = run_preempted(SamplingParams(max_tokens=14), lambda _: Countdown(list(wanted)))

@@ -19,6 +19,8 @@ from ossia.kernels.sampling import (
 )
 from ossia.types import SamplingParams, TokenLogprob
 
+_MAX_KEPT_SETS = 64  # a byte for each id of the vocabulary, 13 MB in all
+
 
 @dataclass(slots=True)
 class _Seen:
@@ -38,6 +40,7 @@ class Sampler:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._seen: dict[Sequence, _Seen] = {}
+        self._forbidden: dict[bytes, torch.Tensor] = {}
 
     def sample(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[Drawn]:
         """One token for each continuation.
@@ -129,10 +132,26 @@ class Sampler:
             failed[row] = f"the token mask failed: {error!r}"
             return
         if allowed is not None:
-            size = -(-len(row_logits) // 8)
-            padded = bytearray(bytes(allowed[:size]).ljust(size, b"\0"))
-            bits = torch.frombuffer(padded, dtype=torch.uint8).to(self._device)
-            row_logits.copy_(allow_only(row_logits[None], bits[None])[0])
+            row_logits.masked_fill_(self._unpack(allowed, len(row_logits)), -torch.inf)
+
+    def _unpack(self, allowed: bytes | bytearray | memoryview, vocab: int) -> torch.Tensor:
+        """What a set of ids rules out, as bool (vocab,).
+
+        A mask gives the same set for most of a text, so those that cannot change are kept.
+        """
+        kept = self._forbidden.get(allowed) if isinstance(allowed, bytes) else None
+        if kept is not None:
+            return kept
+        size = -(-vocab // 8)
+        padded = bytearray(bytes(allowed[:size]).ljust(size, b"\0"))
+        bits = torch.frombuffer(padded, dtype=torch.uint8).to(self._device)
+        zeros = torch.zeros(1, vocab, device=self._device)
+        forbidden = allow_only(zeros, bits[None])[0] < 0
+        if isinstance(allowed, bytes):
+            if len(self._forbidden) >= _MAX_KEPT_SETS:
+                del self._forbidden[next(iter(self._forbidden))]
+            self._forbidden[allowed] = forbidden
+        return forbidden
 
     def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> torch.Tensor:
         """int64 (rows,): greedy rows by argmax, the others by chance."""
