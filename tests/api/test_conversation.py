@@ -365,6 +365,33 @@ def test_the_asynchronous_front_gives_the_same_events():
         assert [_plain(event) for event in events] == [_plain(event) for event in expected]
 
 
+class _Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("broken")
+
+
+@pytest.mark.parametrize(
+    ("error", "output"),
+    [
+        (StopIteration("empty"), "Error: StopIteration: empty"),
+        (_Unprintable(), "Error: _Unprintable: (its message cannot be shown: ValueError)"),
+    ],
+)
+def test_odd_exceptions_of_tools_are_results_on_both_fronts(error, output):
+    def fail(**_: object) -> None:
+        raise error
+
+    async def collect() -> list[Event]:
+        tools = [_tool(fail)]
+        engine = ScriptedAsyncEngine(CALL, FINAL)
+        messages = [*opening_messages(today=DAY, tools=tools), user_message("Hi")]
+        return [event async for event in respond_async(engine, TOKENIZER, messages, tools=tools)]
+
+    for events in (_ask(ScriptedEngine(CALL, FINAL), tools=[_tool(fail)]), asyncio.run(collect())):
+        (result,) = _of(events, ToolResult)
+        assert (result.output, result.failed) == (output, True)
+
+
 def test_a_slow_function_does_not_hold_up_the_event_loop():
     seen = threading.Event()
 

@@ -67,7 +67,9 @@ async def run_tool_async(tool: Tool | None, call: ToolCall) -> ToolResult:
         if tool is not None and inspect.iscoroutinefunction(tool.function):
             value = _begin(tool, call)
         else:
-            value = await asyncio.to_thread(_begin, tool, call)
+            value = await asyncio.to_thread(_attempt, tool, call)
+            if isinstance(value, ToolResult):
+                return value
         return _result(call, await value if inspect.isawaitable(value) else value)
     except Exception as error:
         return _failure(call, error)
@@ -92,11 +94,23 @@ def _begin(tool: Tool | None, call: ToolCall) -> object:
     return tool.function(**arguments)
 
 
+def _attempt(tool: Tool | None, call: ToolCall) -> object:
+    """`_begin` for a thread, with failures as results: a StopIteration passes through no future."""
+    try:
+        return _begin(tool, call)
+    except Exception as error:
+        return _failure(call, error)
+
+
 def _result(call: ToolCall, value: object) -> ToolResult:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return ToolResult(call.call_id, call.name, text)
 
 
 def _failure(call: ToolCall, error: Exception) -> ToolResult:
-    text = f"Error: {type(error).__name__}: {error}"
+    try:
+        message = str(error)
+    except Exception as broken:  # from the exception's own __str__
+        message = f"(its message cannot be shown: {type(broken).__name__})"
+    text = f"Error: {type(error).__name__}: {message}"
     return ToolResult(call.call_id, call.name, text, failed=True)
