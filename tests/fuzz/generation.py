@@ -143,7 +143,7 @@ def generate(
             grammar = HeaderGrammar(tokenizer, rules[-1])
 
             def make_mask(_: int, grammar: HeaderGrammar = grammar) -> TokenMask | None:
-                return ShortContents(HeaderMask(grammar), ends, 4) if masked else None
+                return ShortContents(HeaderMask(grammar), ends, 2) if masked else None
 
             prompt = renderer.render_conversation_for_completion(conversation)
             requests.append(
