@@ -365,7 +365,7 @@ def test_the_asynchronous_front_gives_the_same_events():
         assert [_plain(event) for event in events] == [_plain(event) for event in expected]
 
 
-class _Unprintable(Exception):
+class _UnprintableError(Exception):
     def __str__(self) -> str:
         raise ValueError("broken")
 
@@ -374,7 +374,10 @@ class _Unprintable(Exception):
     ("error", "output"),
     [
         (StopIteration("empty"), "Error: StopIteration: empty"),
-        (_Unprintable(), "Error: _Unprintable: (its message cannot be shown: ValueError)"),
+        (
+            _UnprintableError(),
+            "Error: _UnprintableError: (its message cannot be shown: ValueError)",
+        ),
     ],
 )
 def test_odd_exceptions_of_tools_are_results_on_both_fronts(error, output):
