@@ -401,6 +401,8 @@ class Broken:
     def allowed(self) -> bytes:
         if self.where == "allowed":
             raise ValueError("no grammar")
+        if self.where == "words":
+            return "all of them"  # type: ignore[return-value]
         return b"" if self.where == "nothing" else b"\xff" * 13
 
     def accept(self, token_id: int) -> None:
@@ -413,6 +415,11 @@ class Broken:
         ("allowed", "the token mask failed: ValueError('no grammar')"),
         ("accept", "the token mask failed: ValueError('no grammar')"),
         ("nothing", "no token is allowed to come next"),
+        (
+            "words",
+            "the token mask failed: "
+            "TypeError(\"memoryview: a bytes-like object is required, not 'str'\")",
+        ),
     ],
 )
 def test_a_failing_mask_ends_its_own_request_only(where, message):

@@ -128,6 +128,8 @@ class Sampler:
             if sequence.num_outputs == 0 and sequence.request.make_mask is not None:
                 sequence.mask = sequence.request.make_mask(sequence.index)
             allowed = None if sequence.mask is None else sequence.mask.allowed()
+            if allowed is not None:
+                memoryview(allowed)  # refuses what is not made of bytes
         except Exception as error:  # whatever the caller's mask raises ends this one only
             failed[row] = f"the token mask failed: {error!r}"
             return
