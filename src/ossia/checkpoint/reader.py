@@ -40,8 +40,9 @@ class _Place:
 class Checkpoint:
     """An open checkpoint, wholly checked from its headers. Made by `open_checkpoint`.
 
-    `get` copies nothing: tensors are views on private memory maps, which outlive the checkpoint
-    for as long as a tensor uses them. A context manager.
+    `get` copies nothing that torch can view: tensors are views on private memory maps, which
+    outlive the checkpoint for as long as a tensor uses them; those at odd addresses, which no usual
+    writer produces, are copied. A context manager.
 
     Attributes:
         folder: Where config.json and the weights lie.
