@@ -44,6 +44,10 @@ CASES: dict[str, tuple[Difference, list[Message]]] = {
         Difference.OLD_REASONING,
         [USER, _say("analysis"), _say("final"), USER, _say("commentary").with_recipient("f")],
     ),
+    "a value listed twice": (
+        Difference.UNTYPED_SCHEMAS,
+        _tool({"type": "string", "enum": ["a", "a"]}),
+    ),
     "anyOf": (
         Difference.UNTYPED_SCHEMAS,
         _tool({"anyOf": [{"type": "string"}, {"type": "null"}]}),

@@ -17,6 +17,7 @@ from ossia.harmony import (
 from ossia.tokenizer import Tokenizer, special
 
 _PIECE = re.compile(r"\w+|\W")
+_MARKERS = {special.START, special.CHANNEL, special.CONSTRAIN, special.MESSAGE}
 _CONTROL = special.STOP_TOKENS | {special.START, special.CHANNEL}
 
 
@@ -56,9 +57,9 @@ def follow(tokenizer: Tokenizer, tokens: list[int], role: Role | None) -> Accoun
             account.headers += 1
             known_repairs = len(parser.repairs)
             header = []
-        if token is None or not 0 <= token < special.FIRST_SPECIAL:
-            header.append(special.START)  # parts words, whatever special token it was
-        else:
+        if token in _MARKERS:
+            header.append(special.START)  # parts words, whichever it was
+        elif token is not None and 0 <= token < special.FIRST_SPECIAL:
             (content if in_content else header).append(token)
     check_order(account.events)
     ended = [event.message for event in account.events if isinstance(event, MessageEnd)]
