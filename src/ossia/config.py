@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ossia.config_values import check_config_values
 from ossia.errors import ConfigError
 
 LayerType = Literal["sliding_attention", "full_attention"]
@@ -93,6 +94,7 @@ class ModelConfig:
     @classmethod
     def from_hf(cls, raw: Mapping[str, Any]) -> ModelConfig:
         """Read the Hugging Face kind, with old (`rope_theta`) or new (`rope_parameters`) rope keys."""
+        check_config_values(raw, allow_null=True)
         _require_gpt_oss(raw)
         known: dict[str, Any] = {
             name: raw[name]
@@ -111,13 +113,14 @@ class ModelConfig:
             known["layer_types"] = tuple(raw["layer_types"])
         known |= _rope_from_hf(raw)
         known["expert_format"] = _expert_format(raw.get("quantization_config"))
-        return _build(cls, known)
+        return cls(**known)
 
     @classmethod
     def from_original(
         cls, raw: Mapping[str, Any], expert_format: WeightFormat = "mxfp4"
     ) -> ModelConfig:
         """Read the kind that lies beside the `original/` weights; it omits the experts' format."""
+        check_config_values(raw, allow_null=False)
         missing = [name for name in ("num_hidden_layers", "num_experts") if name not in raw]
         if missing:
             raise ConfigError(f"{missing[0]} is missing; is this a gpt-oss config.json?")
@@ -130,11 +133,10 @@ class ModelConfig:
         )
         context = int(rope.original_max_position_embeddings * max(rope.factor, 1.0))
         known |= {"rope_scaling": rope, "max_position_embeddings": context}
-        vocab_size = known.get("vocab_size")
-        if type(vocab_size) is int and vocab_size <= _RELEASED_EOS:
+        if known.get("vocab_size", _RELEASED_EOS + 1) <= _RELEASED_EOS:
             # Token ids go unsaid there, and the released ones lie outside this vocabulary.
             known |= {"eos_token_id": None, "pad_token_id": None}
-        return _build(cls, known | {"expert_format": expert_format})
+        return cls(**known, expert_format=expert_format)
 
     def to_hf(self) -> dict[str, Any]:
         """The Hugging Face config.json, with the keys that every transformers version reads."""
@@ -313,24 +315,6 @@ def _expert_format(quantization: Mapping[str, Any] | None) -> WeightFormat:
     if method != "mxfp4":
         raise ConfigError(f"quant_method is {method!r}; Ossia reads 'mxfp4' and plain floats")
     return "dense" if quantization.get("dequantize") else "mxfp4"
-
-
-def _build(cls: type[ModelConfig], known: Mapping[str, Any]) -> ModelConfig:
-    """Construct with a ConfigError, not a TypeError, for values of the wrong type."""
-    integers = {item.name for item in fields(cls) if item.type in ("int", "int | None")}
-    for name, value in known.items():
-        if name in integers and value is not None and type(value) is not int:
-            raise ConfigError(f"{name} is {value!r}; expected an integer")
-        if name in _FLOAT_FIELDS and (
-            isinstance(value, bool) or not isinstance(value, int | float)
-        ):
-            raise ConfigError(f"{name} is {value!r}; expected a number")
-    return cls(**known)
-
-
-_FLOAT_FIELDS = frozenset(
-    {"rope_theta", "rms_norm_eps", "swiglu_alpha", "swiglu_limit", "router_aux_loss_coef"}
-)
 
 
 def _check_positive(config: ModelConfig) -> None:
