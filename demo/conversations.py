@@ -19,8 +19,9 @@ Kind = Literal[
 ]
 
 _WEIGHTS: dict[Kind, int] = {
-    "counting": 16, "arithmetic": 15, "facts": 7, "smalltalk": 3, "fallback": 7, "calling": 42, "unfitting": 6, "idle tools": 4,
+    "counting": 12, "arithmetic": 12, "facts": 6, "smalltalk": 3, "fallback": 6, "calling": 52, "unfitting": 6, "idle tools": 3,
 }  # fmt: skip
+_CALLS_TO_RESULTS = 3  # choosing a tool and its arguments is far harder than passing on a result
 _PLAIN = (
     counting.dialogue,
     arithmetic.dialogue,
@@ -109,13 +110,20 @@ def random_conversation(
     """A conversation of a kind, with a random header and at times earlier turns."""
     kind = kind or rng.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()))[0]
     tools, steps = _steps_of(rng, split, kind)
-    # Any step may be the one that is replied to; later ones are where follow-ups are learned.
-    cut = len(steps) if rng.random() < 0.5 else rng.randint(1, len(steps))
-    steps = steps[:cut]
+    steps = steps[: _replied_to(rng, steps)]
     while rng.random() < 0.16 and len(steps) < 5:
         earlier = rng.choices(_PLAIN, weights=_PLAIN_WEIGHTS)[0](rng, split)
         steps = [*earlier[: rng.randint(1, len(earlier))], *steps]
     return Conversation(header(rng, tools, effort or rng.choice(EFFORTS)), tools, steps)
+
+
+def _replied_to(rng: Random, steps: Sequence[Step]) -> int:
+    """Number of the step that is replied to, counted from 1; it is the last that is shown."""
+    if any(step.task == "call" for step in steps):
+        weights = [_CALLS_TO_RESULTS if step.task == "call" else 1 for step in steps]
+        return rng.choices(range(1, len(steps) + 1), weights=weights)[0]
+    # Later steps are where follow-ups are learned.
+    return len(steps) if rng.random() < 0.5 else rng.randint(1, len(steps))
 
 
 def _steps_of(rng: Random, split: Split, kind: Kind) -> tuple[list[Tool], list[Step]]:

@@ -24,7 +24,7 @@ class BatchShape:
 
     batch: int = 80
     seq: int = 768
-    targets: int = 22_528
+    targets: int = 16_384
     rows: int = 16_384
 
 

@@ -244,7 +244,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40_000)
     parser.add_argument("--workers", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--evaluate-every", type=float, default=240.0)
+    parser.add_argument("--evaluate-every", type=float, default=240.0, help="seconds of training")
+    parser.add_argument("--evaluate-count", type=int, default=200, help="prompts of a suite at last")
     parser.add_argument("--resume", type=Path, help="a packed model to train on from")
     parser.add_argument("--peak", type=float, default=1.0, help="factor on all learning rates")
     parser.add_argument("--round-from", type=float, default=0.25)
@@ -257,14 +258,13 @@ def main() -> None:
         "seconds": chosen.seconds,
         "seed": chosen.seed,
         "evaluate_every": chosen.evaluate_every,
+        "evaluate_count": 6 if chosen.tiny else chosen.evaluate_count,
         "peak": chosen.peak,
         "round_from": chosen.round_from,
     }
     if chosen.tiny:
         shape = BatchShape(batch=4, seq=640, targets=1024, rows=4096)
-        settings = Settings(
-            shape=shape, workers=1, device="cpu", compiled=False, evaluate_count=6, **common
-        )
+        settings = Settings(shape=shape, workers=1, device="cpu", compiled=False, **common)
     else:
         settings = Settings(shape=BatchShape(), workers=chosen.workers, **common)
     train(settings, chosen.out, chosen.resume)
