@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ossia.api.auto_tokenizer import AutoTokenizer as AutoTokenizer
+    from ossia.api.batch_encoding import BatchEncoding as BatchEncoding
     from ossia.api.models.cache import DynamicCache as DynamicCache
     from ossia.api.models.causal_lm import GptOssForCausalLM as GptOssForCausalLM
     from ossia.api.models.config import GptOssConfig as GptOssConfig
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AutoTokenizer": "ossia.api.auto_tokenizer",
+    "BatchEncoding": "ossia.api.batch_encoding",
     "DynamicCache": "ossia.api.models.cache",
     "GptOssConfig": "ossia.api.models.config",
     "GptOssForCausalLM": "ossia.api.models.causal_lm",
@@ -27,6 +31,8 @@ _HOMES = {
     "SamplingParams": "ossia.types",
 }
 __all__ = [
+    "AutoTokenizer",
+    "BatchEncoding",
     "DynamicCache",
     "GptOssConfig",
     "GptOssForCausalLM",
