@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ossia import AutoTokenizer, BatchEncoding
 from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
 from ossia.errors import CheckpointError, ModelNotFoundError, RequestError
-from ossia.tokenizer import special
+from ossia.tokenizer import special, vocabulary
 from support.fake_hub import fake_hub
 from support.tokenizer_folder import write_tokenizer_folder
 
@@ -414,12 +414,13 @@ def test_an_encoding_is_many_things(ours: PreTrainedTokenizer, theirs: Any) -> N
 
 def test_it_travels_and_copies(ours: PreTrainedTokenizer) -> None:
     packaged = AutoTokenizer.from_pretrained("random:tiny")
-    assert len(pickle.dumps(packaged)) < 100_000
-    for tokenizer in (packaged, ours):
-        twin = pickle.loads(pickle.dumps(tokenizer))
+    packed = pickle.dumps(packaged)
+    assert len(packed) < 100_000
+    for twin in (pickle.loads(packed), pickle.loads(pickle.dumps(ours))):
         assert twin("naïve <|end|>") == ours("naïve <|end|>")
-        assert twin.chat_template == tokenizer.chat_template
-        assert repr(twin) == repr(tokenizer)
+        assert twin.chat_template == ours.chat_template
+    assert repr(pickle.loads(packed)) == repr(packaged)
+    assert packaged.tokenizer.to_json() == vocabulary.tokenizer_json()
     other = copy.deepcopy(ours)
     other.padding_side = "left"
     assert ours.padding_side == "right"
@@ -448,11 +449,6 @@ def test_saved_files_give_it_back_to_both(
         assert (tokenizer.model_max_length, tokenizer.chat_template) == (77, changed.chat_template)
         text = "naïve <|start|> 🫠"
         assert tokenizer(text)["input_ids"] == theirs(text)["input_ids"]
-    packaged = AutoTokenizer.from_pretrained("random:tiny")
-    packaged.save_pretrained(tmp_path / "packaged")
-    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "packaged")("a <|end|>")[
-        "input_ids"
-    ] == [64, 220, special.END]
     theirs.save_pretrained(tmp_path / "by_them")
     assert AutoTokenizer.from_pretrained(tmp_path / "by_them")("é") == ours("é")
     with pytest.raises(RequestError, match="push_to_hub"):
