@@ -11,6 +11,80 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ossia.api.auto_tokenizer import AutoTokenizer as AutoTokenizer
     from ossia.api.batch_encoding import BatchEncoding as BatchEncoding
+    from ossia.api.generation.config import GenerationConfig as GenerationConfig
+    from ossia.api.generation.continuous_config import (
+        ContinuousBatchingConfig as ContinuousBatchingConfig,
+    )
+    from ossia.api.generation.continuous_config import GenerationOutput as GenerationOutput
+    from ossia.api.generation.continuous_config import RequestStatus as RequestStatus
+    from ossia.api.generation.generate import GenerationMixin as GenerationMixin
+    from ossia.api.generation.logits_processors import (
+        ExponentialDecayLengthPenalty as ExponentialDecayLengthPenalty,
+    )
+    from ossia.api.generation.logits_processors import (
+        ForcedBOSTokenLogitsProcessor as ForcedBOSTokenLogitsProcessor,
+    )
+    from ossia.api.generation.logits_processors import (
+        ForcedEOSTokenLogitsProcessor as ForcedEOSTokenLogitsProcessor,
+    )
+    from ossia.api.generation.logits_processors import (
+        InfNanRemoveLogitsProcessor as InfNanRemoveLogitsProcessor,
+    )
+    from ossia.api.generation.logits_processors import LogitNormalization as LogitNormalization
+    from ossia.api.generation.logits_processors import LogitsProcessor as LogitsProcessor
+    from ossia.api.generation.logits_processors import LogitsProcessorList as LogitsProcessorList
+    from ossia.api.generation.logits_processors import (
+        MinLengthLogitsProcessor as MinLengthLogitsProcessor,
+    )
+    from ossia.api.generation.logits_processors import (
+        MinNewTokensLengthLogitsProcessor as MinNewTokensLengthLogitsProcessor,
+    )
+    from ossia.api.generation.logits_processors import (
+        PrefixConstrainedLogitsProcessor as PrefixConstrainedLogitsProcessor,
+    )
+    from ossia.api.generation.logits_processors import (
+        SuppressTokensAtBeginLogitsProcessor as SuppressTokensAtBeginLogitsProcessor,
+    )
+    from ossia.api.generation.logits_processors import (
+        SuppressTokensLogitsProcessor as SuppressTokensLogitsProcessor,
+    )
+    from ossia.api.generation.manager import ContinuousBatchingManager as ContinuousBatchingManager
+    from ossia.api.generation.outputs import (
+        GenerateBeamDecoderOnlyOutput as GenerateBeamDecoderOnlyOutput,
+    )
+    from ossia.api.generation.outputs import GenerateDecoderOnlyOutput as GenerateDecoderOnlyOutput
+    from ossia.api.generation.repetition import (
+        NoRepeatNGramLogitsProcessor as NoRepeatNGramLogitsProcessor,
+    )
+    from ossia.api.generation.repetition import (
+        RepetitionPenaltyLogitsProcessor as RepetitionPenaltyLogitsProcessor,
+    )
+    from ossia.api.generation.stopping_criteria import EosTokenCriteria as EosTokenCriteria
+    from ossia.api.generation.stopping_criteria import MaxLengthCriteria as MaxLengthCriteria
+    from ossia.api.generation.stopping_criteria import MaxTimeCriteria as MaxTimeCriteria
+    from ossia.api.generation.stopping_criteria import StopStringCriteria as StopStringCriteria
+    from ossia.api.generation.stopping_criteria import StoppingCriteria as StoppingCriteria
+    from ossia.api.generation.stopping_criteria import StoppingCriteriaList as StoppingCriteriaList
+    from ossia.api.generation.streamers import (
+        AsyncTextIteratorStreamer as AsyncTextIteratorStreamer,
+    )
+    from ossia.api.generation.streamers import BaseStreamer as BaseStreamer
+    from ossia.api.generation.streamers import TextIteratorStreamer as TextIteratorStreamer
+    from ossia.api.generation.streamers import TextStreamer as TextStreamer
+    from ossia.api.generation.token_bias import (
+        NoBadWordsLogitsProcessor as NoBadWordsLogitsProcessor,
+    )
+    from ossia.api.generation.token_bias import (
+        SequenceBiasLogitsProcessor as SequenceBiasLogitsProcessor,
+    )
+    from ossia.api.generation.warpers import EpsilonLogitsWarper as EpsilonLogitsWarper
+    from ossia.api.generation.warpers import EtaLogitsWarper as EtaLogitsWarper
+    from ossia.api.generation.warpers import MinPLogitsWarper as MinPLogitsWarper
+    from ossia.api.generation.warpers import TemperatureLogitsWarper as TemperatureLogitsWarper
+    from ossia.api.generation.warpers import TopHLogitsWarper as TopHLogitsWarper
+    from ossia.api.generation.warpers import TopKLogitsWarper as TopKLogitsWarper
+    from ossia.api.generation.warpers import TopPLogitsWarper as TopPLogitsWarper
+    from ossia.api.generation.warpers import TypicalLogitsWarper as TypicalLogitsWarper
     from ossia.api.models.cache import DynamicCache as DynamicCache
     from ossia.api.models.causal_lm import GptOssForCausalLM as GptOssForCausalLM
     from ossia.api.models.config import GptOssConfig as GptOssConfig
@@ -21,24 +95,108 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncTextIteratorStreamer": "ossia.api.generation.streamers",
     "AutoTokenizer": "ossia.api.auto_tokenizer",
+    "BaseStreamer": "ossia.api.generation.streamers",
     "BatchEncoding": "ossia.api.batch_encoding",
+    "ContinuousBatchingConfig": "ossia.api.generation.continuous_config",
+    "ContinuousBatchingManager": "ossia.api.generation.manager",
     "DynamicCache": "ossia.api.models.cache",
+    "EosTokenCriteria": "ossia.api.generation.stopping_criteria",
+    "EpsilonLogitsWarper": "ossia.api.generation.warpers",
+    "EtaLogitsWarper": "ossia.api.generation.warpers",
+    "ExponentialDecayLengthPenalty": "ossia.api.generation.logits_processors",
+    "ForcedBOSTokenLogitsProcessor": "ossia.api.generation.logits_processors",
+    "ForcedEOSTokenLogitsProcessor": "ossia.api.generation.logits_processors",
+    "GenerateBeamDecoderOnlyOutput": "ossia.api.generation.outputs",
+    "GenerateDecoderOnlyOutput": "ossia.api.generation.outputs",
+    "GenerationConfig": "ossia.api.generation.config",
+    "GenerationMixin": "ossia.api.generation.generate",
+    "GenerationOutput": "ossia.api.generation.continuous_config",
     "GptOssConfig": "ossia.api.models.config",
     "GptOssForCausalLM": "ossia.api.models.causal_lm",
     "GptOssModel": "ossia.api.models.gpt_oss_model",
+    "InfNanRemoveLogitsProcessor": "ossia.api.generation.logits_processors",
+    "LogitNormalization": "ossia.api.generation.logits_processors",
+    "LogitsProcessor": "ossia.api.generation.logits_processors",
+    "LogitsProcessorList": "ossia.api.generation.logits_processors",
+    "MaxLengthCriteria": "ossia.api.generation.stopping_criteria",
+    "MaxTimeCriteria": "ossia.api.generation.stopping_criteria",
+    "MinLengthLogitsProcessor": "ossia.api.generation.logits_processors",
+    "MinNewTokensLengthLogitsProcessor": "ossia.api.generation.logits_processors",
+    "MinPLogitsWarper": "ossia.api.generation.warpers",
     "ModelConfig": "ossia.config",
+    "NoBadWordsLogitsProcessor": "ossia.api.generation.token_bias",
+    "NoRepeatNGramLogitsProcessor": "ossia.api.generation.repetition",
+    "PrefixConstrainedLogitsProcessor": "ossia.api.generation.logits_processors",
+    "RepetitionPenaltyLogitsProcessor": "ossia.api.generation.repetition",
+    "RequestStatus": "ossia.api.generation.continuous_config",
     "SamplingParams": "ossia.types",
+    "SequenceBiasLogitsProcessor": "ossia.api.generation.token_bias",
+    "StopStringCriteria": "ossia.api.generation.stopping_criteria",
+    "StoppingCriteria": "ossia.api.generation.stopping_criteria",
+    "StoppingCriteriaList": "ossia.api.generation.stopping_criteria",
+    "SuppressTokensAtBeginLogitsProcessor": "ossia.api.generation.logits_processors",
+    "SuppressTokensLogitsProcessor": "ossia.api.generation.logits_processors",
+    "TemperatureLogitsWarper": "ossia.api.generation.warpers",
+    "TextIteratorStreamer": "ossia.api.generation.streamers",
+    "TextStreamer": "ossia.api.generation.streamers",
+    "TopHLogitsWarper": "ossia.api.generation.warpers",
+    "TopKLogitsWarper": "ossia.api.generation.warpers",
+    "TopPLogitsWarper": "ossia.api.generation.warpers",
+    "TypicalLogitsWarper": "ossia.api.generation.warpers",
 }
 __all__ = [
+    "AsyncTextIteratorStreamer",
     "AutoTokenizer",
+    "BaseStreamer",
     "BatchEncoding",
+    "ContinuousBatchingConfig",
+    "ContinuousBatchingManager",
     "DynamicCache",
+    "EosTokenCriteria",
+    "EpsilonLogitsWarper",
+    "EtaLogitsWarper",
+    "ExponentialDecayLengthPenalty",
+    "ForcedBOSTokenLogitsProcessor",
+    "ForcedEOSTokenLogitsProcessor",
+    "GenerateBeamDecoderOnlyOutput",
+    "GenerateDecoderOnlyOutput",
+    "GenerationConfig",
+    "GenerationMixin",
+    "GenerationOutput",
     "GptOssConfig",
     "GptOssForCausalLM",
     "GptOssModel",
+    "InfNanRemoveLogitsProcessor",
+    "LogitNormalization",
+    "LogitsProcessor",
+    "LogitsProcessorList",
+    "MaxLengthCriteria",
+    "MaxTimeCriteria",
+    "MinLengthLogitsProcessor",
+    "MinNewTokensLengthLogitsProcessor",
+    "MinPLogitsWarper",
     "ModelConfig",
+    "NoBadWordsLogitsProcessor",
+    "NoRepeatNGramLogitsProcessor",
+    "PrefixConstrainedLogitsProcessor",
+    "RepetitionPenaltyLogitsProcessor",
+    "RequestStatus",
     "SamplingParams",
+    "SequenceBiasLogitsProcessor",
+    "StopStringCriteria",
+    "StoppingCriteria",
+    "StoppingCriteriaList",
+    "SuppressTokensAtBeginLogitsProcessor",
+    "SuppressTokensLogitsProcessor",
+    "TemperatureLogitsWarper",
+    "TextIteratorStreamer",
+    "TextStreamer",
+    "TopHLogitsWarper",
+    "TopKLogitsWarper",
+    "TopPLogitsWarper",
+    "TypicalLogitsWarper",
     "__version__",
 ]
 
