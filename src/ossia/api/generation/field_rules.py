@@ -129,14 +129,16 @@ def _equal(value: object, neutral: object) -> bool:
     return isinstance(value, numbers.Real) and value == neutral and neutral is not None
 
 
-def _check_range(name: str, value: object, kind: type, least: float, most: float) -> None:
+def _check_range(name: str, value: Any, kind: type, least: float, most: float) -> None:
     if value is None:
         return
     accepted = numbers.Integral if kind is int else numbers.Real
+    is_number = isinstance(value, accepted) and not isinstance(value, bool)
+    if is_number and least <= float(value) <= most:
+        return
     what = "an integer" if kind is int else "a number"
-    if not isinstance(value, accepted) or isinstance(value, bool) or not least <= value <= most:
-        bounds = f"of at least {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
-        raise RequestError(f"{value!r} is not {what} {bounds}", field=name)
+    bounds = f"of at least {least:g}" if most == float("inf") else f"from {least:g} to {most:g}"
+    raise RequestError(f"{value!r} is not {what} {bounds}", field=name)
 
 
 def _check_choices(config: Any) -> None:

@@ -207,6 +207,7 @@ def _run(
         return call.run().to(prompt.device)
     _log.debug("runs on the module: %s", reason or "cache_implementation='dynamic'")
     output = _run_on_module(model, config, prompt, ends, arguments)
+    assert output.sequences is not None, "every loop gives ids"
     output.sequences = output.sequences.to(prompt.device)
     return output if config.return_dict_in_generate else output.sequences
 

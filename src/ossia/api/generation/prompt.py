@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ossia.api.models.cache import checked_cache
 from ossia.errors import RequestError
 from ossia.log import logger, warn_once
 
@@ -104,8 +105,8 @@ def read_prompt(
             field="attention_mask",
         )
     embeds = None if embeds is None else embeds.to(device)
-    cache = options.get("past_key_values")
-    past = 0 if cache is None else int(cache.get_seq_length())
+    cache = checked_cache(options.get("past_key_values"))
+    past = 0 if cache is None else cache.get_seq_length()
     mask = _mask(mask if made_mask is None else made_mask, rows, embeds, past, pad_id, eos_ids)
     new_len = mask.shape[1] - past
     _check(rows, mask, embeds, new_len, past)
@@ -140,6 +141,8 @@ def _rows(
         if bos_id is None:
             raise RequestError("there is no prompt; pass ids, or set bos_token_id", field="inputs")
         ids = [[bos_id]]
+    if isinstance(ids, str):
+        ids = [ids]
     if isinstance(ids, list | tuple):
         return _from_lists([_as_list(row) for row in ids], pad_id, device)
     rows = torch.as_tensor(ids)

@@ -158,7 +158,7 @@ class TextIteratorStreamer(TextStreamer):
             BaseException: what `generate` raised.
         """
         value = self.text_queue.get(timeout=self.timeout)
-        if value is self.stop_signal:
+        if value is None:
             raise StopIteration
         if isinstance(value, BaseException):
             raise value
@@ -219,7 +219,7 @@ class AsyncTextIteratorStreamer(TextStreamer):
         """
         async with asyncio.timeout(self.timeout):
             value = await self.text_queue.get()
-        if value is self.stop_signal:
+        if value is None:
             raise StopAsyncIteration
         if isinstance(value, BaseException):
             raise value
