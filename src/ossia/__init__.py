@@ -14,6 +14,68 @@ if TYPE_CHECKING:
     from ossia.api.generation.config import GenerationConfig as GenerationConfig
     from ossia.api.generation.continuous_config import (
         ContinuousBatchingConfig as ContinuousBatchingConfig,
+        GenerationOutput as GenerationOutput,
+        RequestStatus as RequestStatus,
+    )
+    from ossia.api.generation.generate import GenerationMixin as GenerationMixin
+    from ossia.api.generation.logits_processors import (
+        ExponentialDecayLengthPenalty as ExponentialDecayLengthPenalty,
+        ForcedBOSTokenLogitsProcessor as ForcedBOSTokenLogitsProcessor,
+        ForcedEOSTokenLogitsProcessor as ForcedEOSTokenLogitsProcessor,
+        InfNanRemoveLogitsProcessor as InfNanRemoveLogitsProcessor,
+        LogitNormalization as LogitNormalization,
+        LogitsProcessor as LogitsProcessor,
+        LogitsProcessorList as LogitsProcessorList,
+        MinLengthLogitsProcessor as MinLengthLogitsProcessor,
+        MinNewTokensLengthLogitsProcessor as MinNewTokensLengthLogitsProcessor,
+        PrefixConstrainedLogitsProcessor as PrefixConstrainedLogitsProcessor,
+        SuppressTokensAtBeginLogitsProcessor as SuppressTokensAtBeginLogitsProcessor,
+        SuppressTokensLogitsProcessor as SuppressTokensLogitsProcessor,
+    )
+    from ossia.api.generation.manager import ContinuousBatchingManager as ContinuousBatchingManager
+    from ossia.api.generation.outputs import (
+        GenerateBeamDecoderOnlyOutput as GenerateBeamDecoderOnlyOutput,
+        GenerateDecoderOnlyOutput as GenerateDecoderOnlyOutput,
+    )
+    from ossia.api.generation.repetition import (
+        NoRepeatNGramLogitsProcessor as NoRepeatNGramLogitsProcessor,
+        RepetitionPenaltyLogitsProcessor as RepetitionPenaltyLogitsProcessor,
+    )
+    from ossia.api.generation.stopping_criteria import (
+        EosTokenCriteria as EosTokenCriteria,
+        MaxLengthCriteria as MaxLengthCriteria,
+        MaxTimeCriteria as MaxTimeCriteria,
+        StopStringCriteria as StopStringCriteria,
+        StoppingCriteria as StoppingCriteria,
+        StoppingCriteriaList as StoppingCriteriaList,
+    )
+    from ossia.api.generation.streamers import (
+        AsyncTextIteratorStreamer as AsyncTextIteratorStreamer,
+        BaseStreamer as BaseStreamer,
+        TextIteratorStreamer as TextIteratorStreamer,
+        TextStreamer as TextStreamer,
+    )
+    from ossia.api.generation.token_bias import (
+        NoBadWordsLogitsProcessor as NoBadWordsLogitsProcessor,
+        SequenceBiasLogitsProcessor as SequenceBiasLogitsProcessor,
+    )
+    from ossia.api.generation.warpers import (
+        EpsilonLogitsWarper as EpsilonLogitsWarper,
+        EtaLogitsWarper as EtaLogitsWarper,
+        MinPLogitsWarper as MinPLogitsWarper,
+        TemperatureLogitsWarper as TemperatureLogitsWarper,
+        TopHLogitsWarper as TopHLogitsWarper,
+        TopKLogitsWarper as TopKLogitsWarper,
+        TopPLogitsWarper as TopPLogitsWarper,
+        TypicalLogitsWarper as TypicalLogitsWarper,
+    )
+    from ossia.api.models.cache import DynamicCache as DynamicCache
+    from ossia.api.models.causal_lm import GptOssForCausalLM as GptOssForCausalLM
+    from ossia.api.models.config import GptOssConfig as GptOssConfig
+    from ossia.api.models.gpt_oss_model import GptOssModel as GptOssModel
+    from ossia.config import ModelConfig as ModelConfig
+    from ossia.types import SamplingParams as SamplingParams
+        ContinuousBatchingConfig as ContinuousBatchingConfig,
     )
     from ossia.api.generation.continuous_config import GenerationOutput as GenerationOutput
     from ossia.api.generation.continuous_config import RequestStatus as RequestStatus
