@@ -69,12 +69,21 @@ if TYPE_CHECKING:
         TopPLogitsWarper as TopPLogitsWarper,
         TypicalLogitsWarper as TypicalLogitsWarper,
     )
+    from ossia.api.llm import LLM as LLM
+    from ossia.api.llm_prompts import (
+        TextPrompt as TextPrompt,
+        TokensPrompt as TokensPrompt,
+    )
     from ossia.api.models.cache import DynamicCache as DynamicCache
     from ossia.api.models.causal_lm import GptOssForCausalLM as GptOssForCausalLM
     from ossia.api.models.config import GptOssConfig as GptOssConfig
     from ossia.api.models.gpt_oss_model import GptOssModel as GptOssModel
+    from ossia.api.request_output import (
+        CompletionOutput as CompletionOutput,
+        RequestOutput as RequestOutput,
+    )
+    from ossia.api.sampling_params import SamplingParams as SamplingParams
     from ossia.config import ModelConfig as ModelConfig
-    from ossia.types import SamplingParams as SamplingParams
 
 __version__ = "0.1.0"
 
@@ -83,6 +92,7 @@ _HOMES = {
     "AutoTokenizer": "ossia.api.auto_tokenizer",
     "BaseStreamer": "ossia.api.generation.streamers",
     "BatchEncoding": "ossia.api.batch_encoding",
+    "CompletionOutput": "ossia.api.request_output",
     "ContinuousBatchingConfig": "ossia.api.generation.continuous_config",
     "ContinuousBatchingManager": "ossia.api.generation.manager",
     "DynamicCache": "ossia.api.models.cache",
@@ -101,6 +111,7 @@ _HOMES = {
     "GptOssForCausalLM": "ossia.api.models.causal_lm",
     "GptOssModel": "ossia.api.models.gpt_oss_model",
     "InfNanRemoveLogitsProcessor": "ossia.api.generation.logits_processors",
+    "LLM": "ossia.api.llm",
     "LogitNormalization": "ossia.api.generation.logits_processors",
     "LogitsProcessor": "ossia.api.generation.logits_processors",
     "LogitsProcessorList": "ossia.api.generation.logits_processors",
@@ -114,8 +125,9 @@ _HOMES = {
     "NoRepeatNGramLogitsProcessor": "ossia.api.generation.repetition",
     "PrefixConstrainedLogitsProcessor": "ossia.api.generation.logits_processors",
     "RepetitionPenaltyLogitsProcessor": "ossia.api.generation.repetition",
+    "RequestOutput": "ossia.api.request_output",
     "RequestStatus": "ossia.api.generation.continuous_config",
-    "SamplingParams": "ossia.types",
+    "SamplingParams": "ossia.api.sampling_params",
     "SequenceBiasLogitsProcessor": "ossia.api.generation.token_bias",
     "StopStringCriteria": "ossia.api.generation.stopping_criteria",
     "StoppingCriteria": "ossia.api.generation.stopping_criteria",
@@ -124,17 +136,21 @@ _HOMES = {
     "SuppressTokensLogitsProcessor": "ossia.api.generation.logits_processors",
     "TemperatureLogitsWarper": "ossia.api.generation.warpers",
     "TextIteratorStreamer": "ossia.api.generation.streamers",
+    "TextPrompt": "ossia.api.llm_prompts",
     "TextStreamer": "ossia.api.generation.streamers",
+    "TokensPrompt": "ossia.api.llm_prompts",
     "TopHLogitsWarper": "ossia.api.generation.warpers",
     "TopKLogitsWarper": "ossia.api.generation.warpers",
     "TopPLogitsWarper": "ossia.api.generation.warpers",
     "TypicalLogitsWarper": "ossia.api.generation.warpers",
 }
 __all__ = [
+    "LLM",
     "AsyncTextIteratorStreamer",
     "AutoTokenizer",
     "BaseStreamer",
     "BatchEncoding",
+    "CompletionOutput",
     "ContinuousBatchingConfig",
     "ContinuousBatchingManager",
     "DynamicCache",
@@ -166,6 +182,7 @@ __all__ = [
     "NoRepeatNGramLogitsProcessor",
     "PrefixConstrainedLogitsProcessor",
     "RepetitionPenaltyLogitsProcessor",
+    "RequestOutput",
     "RequestStatus",
     "SamplingParams",
     "SequenceBiasLogitsProcessor",
@@ -176,7 +193,9 @@ __all__ = [
     "SuppressTokensLogitsProcessor",
     "TemperatureLogitsWarper",
     "TextIteratorStreamer",
+    "TextPrompt",
     "TextStreamer",
+    "TokensPrompt",
     "TopHLogitsWarper",
     "TopKLogitsWarper",
     "TopPLogitsWarper",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 
 from ossia.tokenizer import Tokenizer
 from ossia.types import FinishReason, Request, TokenLogprob, TokenOutput
@@ -33,6 +33,22 @@ class ScriptedEngine:
                 yield output
         finally:
             self.closed_early += not finished
+
+    def stream_all(self, requests: Iterable[Request]) -> Generator[TokenOutput, None, None]:
+        """In turns, as a real engine would; an aborted one has no further outputs."""
+        self.aborted: set[str] = set()
+        streams = {request.request_id: self.stream(request) for request in requests}
+        while streams:
+            for request_id, stream in list(streams.items()):
+                output = None if request_id in self.aborted else next(stream, None)
+                if output is None:
+                    stream.close()
+                    del streams[request_id]
+                else:
+                    yield output
+
+    def abort(self, request_id: str) -> None:
+        self.aborted.add(request_id)
 
     def _outputs(self, request: Request) -> Generator[TokenOutput, None, None]:
         script = self._scripts.pop(0)

@@ -43,7 +43,7 @@ class TokenizerFiles:
 
     @classmethod
     def of_folder(cls, folder: Path) -> TokenizerFiles:
-        """Read a folder; a vocabulary that is missing is the package's.
+        """Read a folder; without a vocabulary, that and the chat template are the package's.
 
         Raises:
             CheckpointError: a file is damaged, or the vocabulary is not gpt-oss's.
@@ -58,6 +58,8 @@ class TokenizerFiles:
         source = settings.pop("chat_template", None)
         if template is not None:
             source = template.read_text(encoding="utf-8")
+        elif source is None and file is None:
+            source = _packaged_template()
         if source is not None and not isinstance(source, str):
             raise CheckpointError(
                 "holds several chat templates; keep one, as chat_template.jinja", file=folder
@@ -67,8 +69,7 @@ class TokenizerFiles:
     @classmethod
     def of_random_model(cls) -> TokenizerFiles:
         """The package's own, for models without files."""
-        template = files("ossia.demo").joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
-        return cls(Tokenizer.o200k_harmony(), dict(DEFAULTS), template)
+        return cls(Tokenizer.o200k_harmony(), dict(DEFAULTS), _packaged_template())
 
     @classmethod
     def of_source(cls, source: ModelSource) -> TokenizerFiles:
@@ -143,6 +144,10 @@ def write_tokenizer(
     for path, content in written.items():
         path.write_bytes(content)
     return tuple(map(str, written))
+
+
+def _packaged_template() -> str:
+    return files("ossia.demo").joinpath(TEMPLATE_FILE).read_text(encoding="utf-8")
 
 
 def _read_json(file: Path | None) -> dict[str, Any]:

@@ -88,6 +88,10 @@ class EngineCore:
         """Ids of requests that have not ended."""
         return tuple(self._live)
 
+    def is_live(self, request_id: str) -> bool:
+        """Whether a request was submitted and has not ended."""
+        return request_id in self._live
+
     def stats(self) -> EngineStats:
         """A copy of the counters as they are now."""
         return replaced(

@@ -57,6 +57,36 @@ class SyncEngine:
         self.core.validate(request)
         return self._stream(request)
 
+    def stream_all(self, requests: Iterable[Request]) -> Generator[TokenOutput, None, None]:
+        """Run requests side by side, each output of any of them as it comes.
+
+        Between two outputs `abort` may end one of them. Closing the iterator aborts all.
+
+        Raises:
+            RequestError: one of them cannot be served; then none is. Raised at the first output.
+        """
+        submitted: list[str] = []
+        try:
+            for request in requests:
+                self._submit(request)
+                submitted.append(request.request_id)
+            live = list(submitted)
+            while live:
+                self._step()
+                for request_id in live:
+                    outputs = self._outputs[request_id]
+                    while outputs:
+                        yield outputs.popleft()
+                live = [request_id for request_id in live if self.core.is_live(request_id)]
+        finally:
+            for request_id in submitted:
+                self._leave(request_id)
+
+    def abort(self, request_id: str) -> None:
+        """End a request of `stream_all` now; it has no further outputs."""
+        self.core.abort(request_id)
+        self._outputs[request_id].clear()
+
     def _stream(self, request: Request) -> Generator[TokenOutput, None, None]:
         self._submit(request)
         try:
