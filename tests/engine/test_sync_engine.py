@@ -145,3 +145,49 @@ def test_a_result_puts_interleaved_outputs_together():
     assert (zero.token_ids, zero.finish_reason, zero.error) == ([6], FinishReason.STOP, None)
     assert (one.token_ids, one.logprobs, one.error) == ([5], [scored], "why")
     assert result.cached_tokens == 3
+
+
+def test_all_streams_come_as_one_with_the_same_tokens():
+    engine = SyncEngine(EngineCore(double_model(), EngineConfig(num_pages=200)))
+    asked = [greedy("c", (1, 2, 3), 9), greedy("a", (4, 5), 2), greedy("b", (6,), 5, n=2)]
+    seen: dict[tuple[str, int], list[int | None]] = {}
+    order = []
+    for output in engine.stream_all(asked):
+        seen.setdefault((output.request_id, output.index), []).append(output.token_id)
+        order.append(output.request_id)
+    assert seen == {
+        (request.request_id, index): naive_greedy(
+            double_model(), request.prompt_ids, request.sampling.max_tokens or 0
+        )
+        for request in asked
+        for index in range(request.sampling.n)
+    }
+    assert order[:4] == ["c", "a", "b", "b"], "they run side by side"
+    engine.core.check()
+    assert list(engine.stream_all([])) == []
+
+
+def test_one_of_all_streams_can_be_ended():
+    core, _, _ = fake_core(num_pages=40)
+    engine = SyncEngine(core)
+    counts = {"a": 0, "b": 0}
+    for output in engine.stream_all([greedy("a", (1,), 9), greedy("b", (2,), 9, n=2)]):
+        counts[output.request_id] += 1
+        if counts["b"] == 3:
+            engine.abort("b")
+    assert counts == {"a": 9, "b": 3}
+    assert not core.has_work
+    core.check()
+
+
+def test_closing_all_streams_ends_all_and_a_refused_one_lets_none_begin():
+    core, _, _ = fake_core(num_pages=40)
+    engine = SyncEngine(core)
+    outputs = engine.stream_all([greedy("a", (1,), 9), greedy("b", (2,), 9)])
+    next(outputs)
+    outputs.close()
+    assert not core.has_work
+    with pytest.raises(RequestError):
+        next(engine.stream_all([greedy("a", (1,), 5), greedy("bad", (), 5)]))
+    assert not core.has_work
+    core.check()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ossia.api.generation.config import GenerationConfig
 from ossia.api.model_source import ModelSource
-from ossia.checkpoint.folder import find_side_file
-from ossia.errors import CheckpointError
+from ossia.errors import ModelNotFoundError
 from ossia.tokenizer import special
 
-_FILE = "generation_config.json"
 _FIELDS = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
 _END_TOKENS = (special.RETURN, special.ENDOFTEXT, special.CALL)  # of the published checkpoints
 
@@ -34,21 +32,18 @@ class CheckpointSampling:
         """Read a model's file; without one, what the published checkpoints say.
 
         Raises:
-            CheckpointError: the file is no JSON object, or its ids are none.
+            OssiaError: the file is damaged.
         """
-        file = None if source.folder is None else find_side_file(source.folder, _FILE)
-        raw: Any = {}
-        if file is not None:
-            try:
-                raw = json.loads(file.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise CheckpointError(f"not JSON: {error}", file=file) from error
-            if not isinstance(raw, dict):
-                raise CheckpointError("not a JSON object", file=file)
-        found = raw.get("eos_token_id", list(_END_TOKENS))
-        ids = found if isinstance(found, list) else [found]
-        if not all(type(token_id) is int for token_id in ids if token_id is not None):
-            raise CheckpointError(f"eos_token_id is {found!r}, no id or list of ids", file=file)
-        eos_ids = tuple(one for one in ids if one is not None and 0 <= one < vocab_size)
-        defaults = {name: raw[name] for name in _FIELDS if raw.get(name) is not None}
-        return cls(eos_ids, defaults)
+        try:
+            config = GenerationConfig.from_pretrained(source.folder or source.name)
+        except ModelNotFoundError:
+            return cls(_within(_END_TOKENS, vocab_size))
+        found = config.eos_token_id
+        ids = [] if found is None else [found] if isinstance(found, int) else list(found)
+        values = {name: getattr(config, name) for name in _FIELDS}
+        defaults = {name: value for name, value in values.items() if value is not None}
+        return cls(_within(ids, vocab_size), defaults)
+
+
+def _within(ids: Iterable[int], vocab_size: int) -> tuple[int, ...]:
+    return tuple(token_id for token_id in ids if 0 <= token_id < vocab_size)
