@@ -89,13 +89,14 @@ def test_fewer_passes_than_tokens_when_the_proposals_are_right():
 
 def test_the_streamer_gets_all_tokens():
     class Notes:
-        ids: list[int] = []
+        def __init__(self):
+            self.ids = []
 
         def put(self, value):
-            self.ids = self.ids + value.flatten().tolist()
+            self.ids += value.flatten().tolist()
 
         def end(self):
-            self.ids = [*self.ids, -1]
+            self.ids.append(-1)
 
     model, _ = shared_pair()
     notes = Notes()
@@ -174,13 +175,13 @@ def test_what_cannot_be_assisted_is_refused_by_name():
         (prompts(1, 3), {"num_beams": 2}),
         (prompts(1, 3), {"do_sample": True, "num_return_sequences": 2}),
     ):
-        with pytest.raises(RequestError, match="^assistant_model: "):
+        with pytest.raises(RequestError, match=r"^assistant_model: "):
             model.generate(inputs, assistant_model=DRAFT, max_new_tokens=2, **extra)
-        with pytest.raises(RequestError, match="^prompt_lookup_num_tokens: "):
+        with pytest.raises(RequestError, match=r"^prompt_lookup_num_tokens: "):
             model.generate(inputs, prompt_lookup_num_tokens=2, max_new_tokens=2, **extra)
-    with pytest.raises(RequestError, match="^assistant_model: has 90 tokens"):
+    with pytest.raises(RequestError, match=r"^assistant_model: has 90 tokens"):
         model.generate(prompts(1, 3), assistant_model=other, max_new_tokens=2)
-    with pytest.raises(RequestError, match="^assistant_tokenizer: "):
+    with pytest.raises(RequestError, match=r"^assistant_tokenizer: "):
         model.generate(
             prompts(1, 3), assistant_model=DRAFT, assistant_tokenizer=1, max_new_tokens=2
         )

@@ -272,7 +272,7 @@ def test_stop_strings_end_sampled_continuations_on_their_own():
 def test_stop_strings_need_a_tokenizer():
     model, _ = shared_pair()
     for cache in (None, "dynamic"):
-        with pytest.raises(RequestError, match="stop_strings: .*tokenizer="):
+        with pytest.raises(RequestError, match=r"stop_strings: .*tokenizer="):
             model.generate(
                 prompts(1, 2), stop_strings="a", max_new_tokens=2, cache_implementation=cache
             )
