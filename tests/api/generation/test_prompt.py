@@ -43,8 +43,11 @@ def test_all_forms_of_one_prompt_give_the_same():
 def test_lists_of_different_lengths_are_padded_in_front(cache):
     model, twin = shared_pair()
     padded = left_padded(LISTS)
-    ours = model.generate(LISTS, max_new_tokens=9, cache_implementation=cache)
-    assert torch.equal(ours, twin.generate(**padded, max_new_tokens=9))
+    expected = twin.generate(**padded, max_new_tokens=9)
+    masks = [[1] * len(row) for row in LISTS]  # as tokenizers give them for lists
+    for extra in ({}, {"attention_mask": masks}):
+        ours = model.generate(LISTS, max_new_tokens=9, cache_implementation=cache, **extra)
+        assert torch.equal(ours, expected)
 
 
 def test_a_row_is_continued_the_same_alone_and_beside_others():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ossia.errors import RequestError
-from ossia.log import logger
+from ossia.log import logger, warn_once
 
 _log = logger(__name__)
 
@@ -225,7 +225,7 @@ def _check_effect(config: Any, strict: bool) -> None:
         message = f"has no effect without {needed}; set that, or leave it out"
         if strict:
             raise RequestError(message, field=name)
-        _log.warning("%s %s", name, message)
+        warn_once(_log, f"{name} {message}")
 
 
 def _is_id(value: object) -> bool:

@@ -100,10 +100,7 @@ def read_prompt(
     where = ids.device if isinstance(ids, torch.Tensor) else device
     rows, made_mask = _rows(ids, embeds, bos_id, pad_id, device)
     if made_mask is not None and mask is not None:
-        raise RequestError(
-            "rows of different lengths are padded for you; leave the mask out, or pad both",
-            field="attention_mask",
-        )
+        made_mask, mask = _in_front(mask, made_mask), None
     embeds = None if embeds is None else embeds.to(device)
     cache = checked_cache(options.get("past_key_values"))
     past = 0 if cache is None else cache.get_seq_length()
@@ -182,6 +179,25 @@ def _from_lists(
     padded = [[fill] * (longest - len(row)) + list(row) for row in rows]
     mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
     return torch.tensor(padded, device=device), torch.tensor(mask, device=device)
+
+
+def _in_front(given: Any, made: torch.Tensor) -> torch.Tensor:
+    """The masks of rows of different lengths, padded as the rows were.
+
+    Args:
+        given: For each row a list of its own length.
+        made: int64 (rows, seq): 1 where the rows' ids are.
+    """
+    lens = made.sum(dim=1).tolist()
+    rows = [_as_list(row) for row in given] if isinstance(given, list | tuple) else []
+    if [len(row) if isinstance(row, list | tuple) else -1 for row in rows] != lens:
+        raise RequestError(
+            "rows of different lengths are padded for you; give masks of the same lengths, or none",
+            field="attention_mask",
+        )
+    longest = made.shape[1]
+    padded = [[0] * (longest - len(row)) + list(row) for row in rows]
+    return torch.tensor(padded, device=made.device)
 
 
 def _mask(
