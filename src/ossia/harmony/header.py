@@ -185,8 +185,8 @@ def _names_tool(word: str) -> bool:
     return bool(dot and name and namespace) or word in BUILTIN_TOOLS
 
 
-def _likely_channel(recipient: str | None) -> Channel:
+def _likely_channel(recipient: str | None) -> str:
     if recipient is None:
-        return Channel.FINAL
+        return Channel.FINAL.value
     builtin = recipient.partition(".")[0] in BUILTIN_TOOLS
-    return Channel.ANALYSIS if builtin else Channel.COMMENTARY
+    return (Channel.ANALYSIS if builtin else Channel.COMMENTARY).value
