@@ -28,6 +28,7 @@ _CONSTRAIN: Final = special.SPECIAL_TOKENS[special.CONSTRAIN]
 _CHANNELS: Final = frozenset(channel.value for channel in Channel)
 _WORD_AND_RECIPIENT: Final = re.compile(r"\s*([\w-]*(?:\s+to=\S+)?)\s?")
 _ROLES: Final = frozenset(role.value for role in Role)
+_WORDS: Final = _ROLES | _CHANNELS | CONTENT_TYPES
 _ROLE_AND_RECIPIENT: Final = re.compile(
     rf"\s*((?:{'|'.join(sorted(_ROLES))})(?::\S+)?(?:\s+to=\S+)?)(?:\s|$)"
 )
@@ -119,6 +120,19 @@ def split_content(segments: list[Segment], role: Role | None) -> tuple[list[Segm
     match = _WORD_AND_RECIPIENT.match(last.text)
     assert match is not None, "the pattern matches nothing at all, too"
     return [*segments[: marked[-1]], Segment(last.marker, match[1])], last.text[match.end() :]
+
+
+def is_header_text(text: str) -> bool:
+    """Whether all words could be part of a header, the last one cut off."""
+    words = text.split()
+    last = words.pop() if words else ""
+    return all(map(_is_header_word, words)) and (
+        _is_header_word(last) or any(word.startswith(last) for word in (*_WORDS, "to="))
+    )
+
+
+def _is_header_word(word: str) -> bool:
+    return word in _WORDS or word.startswith("to=") or _names_tool(word)
 
 
 def _take_marked(segments: list[Segment], parts: _Parts, mend: Mend) -> list[str]:
