@@ -55,7 +55,7 @@ def test_loading_does_not_wake_the_compiler(tmp_path):
     folder = write_tiny_folder(tmp_path / "model")
     code = (
         "import sys\n"
-        "from ossia.api.causal_lm import GptOssForCausalLM\n"
+        "from ossia.api.models.causal_lm import GptOssForCausalLM\n"
         f"model = GptOssForCausalLM.from_pretrained({str(folder)!r})\n"
         "assert not any(param.is_meta for param in model.parameters())\n"
         "assert 'torch._dynamo' not in sys.modules\n"

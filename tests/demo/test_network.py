@@ -46,7 +46,7 @@ def test_packed_weights_compute_what_the_network_computes(network):
     rng = Random(0)
     sequences = [example(rng)[0][:180] for _ in range(3)]
     with torch.no_grad():
-        expected = model.model(ForwardBatch.from_sequences(sequences))
+        expected = model.model.run(ForwardBatch.from_sequences(sequences))
         weights = network.weights(rounded=True)
         for name, value in weights.items():
             if value.ndim > 1 and name not in ("gate_up", "down"):

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ossia.api.causal_lm import GptOssForCausalLM
 from ossia.api.conversation import respond, respond_async
 from ossia.api.dialogue import Dialogue
 from ossia.api.events import Done, TokenDrawn
 from ossia.api.loading import load_module
 from ossia.api.model_source import find_model
+from ossia.api.models.causal_lm import GptOssForCausalLM
 from ossia.api.opening import opening_messages, user_message
 from ossia.api.runtime import Runtime
 from ossia.api.text_generation import generate_text

@@ -11,10 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ossia.checkpoint.writer import write_checkpoint
 from ossia.config import ModelConfig
 from ossia.demo.packing import checksum, unpack_model
-from ossia.demo.weights import checkpoint_tensors
 from ossia.env import cache_folder
 from ossia.errors import CheckpointError
 from ossia.tokenizer.special import LAST_LISTED, SPECIAL_TOKENS
@@ -75,6 +73,10 @@ def _write(
     side_files: Future[list[Path]],
     progress: ProgressCallback | None,
 ) -> None:
+    # What needs torch is needed once: later, whoever wants the tokenizer alone does without.
+    from ossia.checkpoint.writer import write_checkpoint
+    from ossia.demo.weights import checkpoint_tensors
+
     model = unpack_model(packed, file=PACKED_FILE)
 
     def report(_: str, done: int, total: int) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ossia.config import LayerType
+from ossia.model.padded_kv import PaddedKV
+from ossia.model.recording import Recording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +42,24 @@ class ForwardBatch:
     Args:
         input_ids: int64 (tokens,).
         positions: int64 (tokens,), rising within a sequence.
-        seq_lens: New tokens of each sequence; they add up to `tokens`.
-        kv: Paged cache; None attends among the batch's own tokens only (and is differentiable).
+        seq_lens: New tokens of each sequence; they add up to `tokens`. Padded rows do without.
+        kv: Paged cache, or padded rows with or without a past; None attends among the batch's own
+            tokens only. All but the paged cache are differentiable.
         logits_rows: int64 (rows,): tokens whose logits are wanted; None means all.
         inputs_embeds: (tokens, hidden) used instead of embedding `input_ids`.
+        recording: Takes what is wanted of the inside of the pass; None keeps nothing.
+        recompute: Arguments of `torch.utils.checkpoint.checkpoint`: layers keep their input only
+            and are computed again for the gradient. None keeps all activations.
     """
 
     input_ids: torch.Tensor
     positions: torch.Tensor
     seq_lens: list[int]
-    kv: PagedKV | None = None
+    kv: PagedKV | PaddedKV | None = None
     logits_rows: torch.Tensor | None = None
     inputs_embeds: torch.Tensor | None = None
+    recording: Recording | None = None
+    recompute: Mapping[str, Any] | None = None
 
     @classmethod
     def from_sequences(

@@ -7,7 +7,7 @@ from torch import nn
 
 from ossia.config import ModelConfig
 from ossia.model.batch import ForwardBatch
-from ossia.model.transformer import GptOssModel
+from ossia.model.transformer import Decoder
 
 
 class CausalLM(nn.Module):
@@ -20,8 +20,22 @@ class CausalLM(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.model = GptOssModel(config)
+        self.model = Decoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    @classmethod
+    def sharing(cls, config: ModelConfig, model: Decoder, lm_head: nn.Linear) -> CausalLM:
+        """A model made of modules that exist already and go on belonging to somebody else.
+
+        Args:
+            config: Their shape.
+            model: The decoder.
+            lm_head: The unembedding.
+        """
+        shared = cls.__new__(cls)
+        nn.Module.__init__(shared)
+        shared.config, shared.model, shared.lm_head = config, model, lm_head
+        return shared.train(model.training)
 
     def forward(self, batch: ForwardBatch) -> torch.Tensor:
         """Logits of the rows that the batch asks for.
@@ -29,7 +43,7 @@ class CausalLM(nn.Module):
         Returns:
             (rows, vocab) of the model's dtype.
         """
-        hidden = self.model(batch)
+        hidden = self.model.run(batch)
         if batch.logits_rows is not None:
             hidden = hidden[batch.logits_rows]
         return self.lm_head(hidden)

@@ -9,6 +9,7 @@ from ossia.config import MXFP4_BLOCK, ModelConfig
 from ossia.kernels.moe import ExpertWeights, run_experts
 from ossia.kernels.mxfp4 import Mxfp4Tensor
 from ossia.kernels.routing import route
+from ossia.model.recording import Recording
 
 
 class Experts(nn.Module):
@@ -65,13 +66,17 @@ class Experts(nn.Module):
 class MoE(nn.Module):
     """Each token goes through its `experts_per_token` best experts."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer_idx: int) -> None:
         super().__init__()
+        self.layer_idx = layer_idx
         self.top_k = config.experts_per_token
         self.router = nn.Linear(config.hidden_size, config.num_experts)
         self.experts = Experts(config)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, recording: Recording | None = None) -> torch.Tensor:
         """(tokens, hidden) to the same."""
-        weights, expert_ids = route(self.router(x), self.top_k)  # (tokens, top_k) both
+        logits = self.router(x)  # (tokens, experts)
+        if recording is not None:
+            recording.keep_router_logits(self.layer_idx, logits)
+        weights, expert_ids = route(logits, self.top_k)  # (tokens, top_k) both
         return run_experts(x, expert_ids, weights, self.experts.weights())

@@ -7,7 +7,7 @@ asks for that in so many words (`encode_with_special`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,7 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
+        self._is_packaged = False
         # A memory of `_look_up`; threads may race to write the same value.
         self._bytes_of: dict[int, bytes] = {}
 
@@ -73,19 +74,56 @@ class Tokenizer:
         try:
             return self._backend.encode(text, add_special_tokens=False).ids
         except (UnicodeEncodeError, TypeError):
-            return self._backend.encode(_without_surrogates(text), add_special_tokens=False).ids
+            return self._backend.encode(_mended(text), add_special_tokens=False).ids
 
     def encode_with_special(self, text: str) -> list[int]:
         """Ids of trusted text, such as a rendered template: `<|start|>` becomes its one id."""
         ids: list[int] = []
-        done = 0
-        for match in _SPECIAL_SHAPE.finditer(text):
-            token_id = _ID_OF_SPECIAL.get(match.group())
-            if token_id is not None:
-                ids += self.encode(text[done : match.start()])
-                ids.append(token_id)
-                done = match.end()
-        return ids + self.encode(text[done:])
+        for piece in split_at_special(text):
+            ids += self.encode(piece) if isinstance(piece, str) else [piece]
+        return ids
+
+    def words(self, text: str) -> list[int]:
+        """Lengths in bytes of the words into which plain text is cut; no token spans two words."""
+        pre_tokenizer = self._backend.pre_tokenizer
+        assert pre_tokenizer is not None, "byte-level tokenizers have one"
+        # Each character of the byte-level alphabet stands for a byte.
+        return [len(word) for word, _ in pre_tokenizer.pre_tokenize_str(text)]
+
+    def id_to_name(self, token_id: int) -> str | None:
+        """How tokenizer.json writes a token, in the byte-level alphabet; None for ids without one."""
+        name = special.SPECIAL_TOKENS.get(token_id)
+        return name if name is not None else self._backend.id_to_token(token_id)
+
+    def name_to_id(self, name: str) -> int | None:
+        """The id of a token that is written so in tokenizer.json; None if there is none."""
+        token_id = _ID_OF_SPECIAL.get(name)
+        return token_id if token_id is not None else self._backend.token_to_id(name)
+
+    def names(self) -> dict[str, int]:
+        """The vocabulary that tokenizer.json lists: 199,998 ordinary and 21 special tokens."""
+        listed = {
+            name: token_id
+            for token_id, name in special.SPECIAL_TOKENS.items()
+            if token_id <= special.LAST_LISTED
+        }
+        return self._backend.get_vocab(with_added_tokens=False) | listed
+
+    def to_json(self) -> bytes:
+        """A tokenizer.json that gives this tokenizer."""
+        if self._is_packaged:
+            return vocabulary.tokenizer_json()
+        return self._backend.to_str(pretty=True).encode()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled, the packaged vocabulary is a word; another travels whole."""
+        if self._is_packaged:
+            return (Tokenizer.o200k_harmony, ())
+        return (Tokenizer, (self._backend,))
+
+    def __deepcopy__(self, memo: object) -> Tokenizer:
+        """Nothing of it ever changes, so a copy is the object itself."""
+        return self
 
     def decode(
         self, ids: Iterable[int], *, errors: str = "replace", skip_special: bool = False
@@ -147,7 +185,32 @@ def _packaged() -> Tokenizer:
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, as_bytes])
     backend.decoder = decoders.ByteLevel()
-    return Tokenizer(backend)
+    tokenizer = Tokenizer(backend)
+    tokenizer._is_packaged = True
+    return tokenizer
+
+
+def split_at_special(text: str, last: int = special.VOCAB_SIZE - 1) -> Iterator[str | int]:
+    """Text cut at the names of special tokens.
+
+    Args:
+        text: In which `<|start|>` and the like are meant.
+        last: Names of special tokens beyond this id stay text.
+
+    Yields:
+        Pieces of plain text, none of them empty, and ids of special tokens.
+    """
+    done = 0
+    for match in _SPECIAL_SHAPE.finditer(text):
+        token_id = _ID_OF_SPECIAL.get(match.group())
+        if token_id is None or token_id > last:
+            continue
+        if match.start() > done:
+            yield text[done : match.start()]
+        yield token_id
+        done = match.end()
+    if done < len(text):
+        yield text[done:]
 
 
 def _require_gpt_oss(backend: tokenizers.Tokenizer, file: Path) -> None:
@@ -175,5 +238,10 @@ def _require_gpt_oss(backend: tokenizers.Tokenizer, file: Path) -> None:
         )
 
 
-def _without_surrogates(text: str) -> str:
+def without_surrogates(text: str) -> str:
+    """Text as UTF-8 can hold it: halves of surrogate pairs put together, or U+FFFD where alone."""
+    return text if text.isascii() else _mended(text)
+
+
+def _mended(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

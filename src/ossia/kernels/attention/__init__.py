@@ -4,6 +4,11 @@ A sink is a learned logit per head that joins the softmax as a column without a 
 model card, section 2.2; Xiao et al. 2023, arXiv:2309.17453, for the idea).
 """
 
-from ossia.kernels.attention.reference import attend, attend_paged, attend_ragged
+from ossia.kernels.attention.reference import (
+    attend,
+    attend_paged,
+    attend_ragged,
+    attend_with_weights,
+)
 
-__all__ = ["attend", "attend_paged", "attend_ragged"]
+__all__ = ["attend", "attend_paged", "attend_ragged", "attend_with_weights"]

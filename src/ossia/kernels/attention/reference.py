@@ -33,23 +33,56 @@ def attend(
     Returns:
         (batch, queries, heads, head_dim) of q's dtype. A query that sees nothing gets zeros.
     """
+    step = max(1, _MAX_SCORES // max(1, q.shape[0] * q.shape[2] * k.shape[1]))
+    outputs = [
+        _attend_slice(queries, k, v, positions, k_positions, sinks, window)[0]
+        for queries, positions in zip(q.split(step, 1), q_positions.split(step, 1), strict=True)
+    ]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+
+def attend_with_weights(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    q_positions: torch.Tensor,
+    k_positions: torch.Tensor,
+    sinks: torch.Tensor,
+    window: int | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `attend`, and the weight that each query gives each key, all held at once.
+
+    Returns:
+        The output, and (batch, heads, queries, keys) of v's dtype; a row sums to less than 1, by
+        the sink's share.
+    """
+    out, weights = _attend_slice(q, k, v, q_positions, k_positions, sinks, window)
+    return out, weights.flatten(1, 2)
+
+
+def _attend_slice(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    q_positions: torch.Tensor,
+    k_positions: torch.Tensor,
+    sinks: torch.Tensor,
+    window: int | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output, and weights (batch, kv_heads, group, queries, keys)."""
     batch, num_queries, heads, head_dim = q.shape
     kv_heads = k.shape[2]
     grouped = q.view(batch, num_queries, kv_heads, heads // kv_heads, head_dim)
+    queries = grouped.permute(0, 2, 3, 1, 4)  # (batch, kv_heads, group, queries, head_dim)
     keys = k.permute(0, 2, 3, 1)[:, :, None]  # (batch, kv_heads, 1, head_dim, keys)
     values = v.transpose(1, 2)[:, :, None]  # (batch, kv_heads, 1, keys, head_dim)
-    sink_logits = sinks.view(kv_heads, -1, 1)  # (kv_heads, group, 1)
-    step = max(1, _MAX_SCORES // max(1, batch * heads * k.shape[1]))
-    outputs: list[torch.Tensor] = []
-    for start in range(0, num_queries, step):
-        queries = grouped[:, start : start + step].permute(0, 2, 3, 1, 4)
-        scores = torch.matmul(queries * head_dim**-0.5, keys)  # (batch, kv, group, queries, keys)
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        hidden = _hidden(q_positions[:, start : start + step], k_positions, window)
-        scores = scores.masked_fill(hidden[:, None, None], -torch.inf)
-        weights = _softmax_with_sinks(scores, sink_logits).to(v.dtype)
-        outputs.append(torch.matmul(weights, values).permute(0, 3, 1, 2, 4))
-    return torch.cat(outputs, dim=1).reshape(q.shape).to(q.dtype)
+    scores = torch.matmul(queries * head_dim**-0.5, keys)  # (batch, kv, group, queries, keys)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    hidden = _hidden(q_positions, k_positions, window)
+    scores = scores.masked_fill(hidden[:, None, None], -torch.inf)
+    weights = _softmax_with_sinks(scores, sinks.view(kv_heads, -1, 1)).to(v.dtype)
+    out = torch.matmul(weights, values).permute(0, 3, 1, 2, 4)
+    return out.reshape(q.shape).to(q.dtype), weights
 
 
 def attend_ragged(
