@@ -185,6 +185,13 @@ def test_text_is_no_ids(tokenizer: Tokenizer, text: str) -> None:
         read_tokens(text, tokenizer, as_ids=True)
 
 
+def test_a_long_list_that_is_none_is_soon_told(tokenizer: Tokenizer) -> None:
+    text = "1  2 , " * 20_000 + "x"
+    assert read_tokens(text, tokenizer) == tokenizer.encode(text)
+    digits = "1" * 10_000
+    assert read_tokens(digits, tokenizer) == tokenizer.encode(digits)
+
+
 def test_nothing_is_no_token(tokenizer: Tokenizer) -> None:
     assert read_tokens(" \n", tokenizer) == []
 

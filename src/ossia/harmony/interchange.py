@@ -23,8 +23,8 @@ _HARMONY_FIELDS: Final = frozenset({"channel", "recipient", "content_type"})
 _HARMONY_CONTENTS: Final = frozenset({"system_content", "developer_content"})
 _CHAT_SETTINGS: Final = ("tools", "builtin_tools", "model_identity", "reasoning_effort")
 _HARMONY_BODY: Final = ("messages", "repairs", "repair_counts")  # as `ossia parse` writes it
-_IDS: Final = re.compile(r"\s*\[?\s*-?\d+(?:\s*[\s,]\s*-?\d+)*\s*,?\s*\]?\s*")
-_ID: Final = re.compile(r"-?\d+")
+_PARTED: Final = re.compile(r"[\s,]+")
+_ID: Final = re.compile(r"-?\d{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,9 @@ def read_tokens(text: str, tokenizer: Tokenizer, *, as_ids: bool | None = None) 
     """
     if as_ids is False:
         return tokenizer.encode_with_special(text)
-    if not text.strip() or _IDS.fullmatch(text):
-        return [int(word) for word in _ID.findall(text)]
+    words = [word for word in _PARTED.split(text.strip().strip("[]")) if word]
+    if all(map(_ID.fullmatch, words)):
+        return [int(word) for word in words]
     if (ids := _ids_in_json(text)) is not None:
         return ids
     if as_ids:
