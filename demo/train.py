@@ -245,7 +245,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--evaluate-every", type=float, default=240.0, help="seconds of training")
-    parser.add_argument("--evaluate-count", type=int, default=200, help="prompts of a suite at last")
+    parser.add_argument(
+        "--evaluate-count", type=int, default=200, help="prompts of a suite at last"
+    )
     parser.add_argument("--resume", type=Path, help="a packed model to train on from")
     parser.add_argument("--peak", type=float, default=1.0, help="factor on all learning rates")
     parser.add_argument("--round-from", type=float, default=0.25)

@@ -11,6 +11,64 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ossia.api.auto_tokenizer import AutoTokenizer as AutoTokenizer
     from ossia.api.batch_encoding import BatchEncoding as BatchEncoding
+    from ossia.api.generation.config import GenerationConfig as GenerationConfig
+    from ossia.api.generation.continuous_config import (
+        ContinuousBatchingConfig as ContinuousBatchingConfig,
+        GenerationOutput as GenerationOutput,
+        RequestStatus as RequestStatus,
+    )
+    from ossia.api.generation.generate import GenerationMixin as GenerationMixin
+    from ossia.api.generation.logits_processors import (
+        ExponentialDecayLengthPenalty as ExponentialDecayLengthPenalty,
+        ForcedBOSTokenLogitsProcessor as ForcedBOSTokenLogitsProcessor,
+        ForcedEOSTokenLogitsProcessor as ForcedEOSTokenLogitsProcessor,
+        InfNanRemoveLogitsProcessor as InfNanRemoveLogitsProcessor,
+        LogitNormalization as LogitNormalization,
+        LogitsProcessor as LogitsProcessor,
+        LogitsProcessorList as LogitsProcessorList,
+        MinLengthLogitsProcessor as MinLengthLogitsProcessor,
+        MinNewTokensLengthLogitsProcessor as MinNewTokensLengthLogitsProcessor,
+        PrefixConstrainedLogitsProcessor as PrefixConstrainedLogitsProcessor,
+        SuppressTokensAtBeginLogitsProcessor as SuppressTokensAtBeginLogitsProcessor,
+        SuppressTokensLogitsProcessor as SuppressTokensLogitsProcessor,
+    )
+    from ossia.api.generation.manager import ContinuousBatchingManager as ContinuousBatchingManager
+    from ossia.api.generation.outputs import (
+        GenerateBeamDecoderOnlyOutput as GenerateBeamDecoderOnlyOutput,
+        GenerateDecoderOnlyOutput as GenerateDecoderOnlyOutput,
+    )
+    from ossia.api.generation.repetition import (
+        NoRepeatNGramLogitsProcessor as NoRepeatNGramLogitsProcessor,
+        RepetitionPenaltyLogitsProcessor as RepetitionPenaltyLogitsProcessor,
+    )
+    from ossia.api.generation.stopping_criteria import (
+        EosTokenCriteria as EosTokenCriteria,
+        MaxLengthCriteria as MaxLengthCriteria,
+        MaxTimeCriteria as MaxTimeCriteria,
+        StopStringCriteria as StopStringCriteria,
+        StoppingCriteria as StoppingCriteria,
+        StoppingCriteriaList as StoppingCriteriaList,
+    )
+    from ossia.api.generation.streamers import (
+        AsyncTextIteratorStreamer as AsyncTextIteratorStreamer,
+        BaseStreamer as BaseStreamer,
+        TextIteratorStreamer as TextIteratorStreamer,
+        TextStreamer as TextStreamer,
+    )
+    from ossia.api.generation.token_bias import (
+        NoBadWordsLogitsProcessor as NoBadWordsLogitsProcessor,
+        SequenceBiasLogitsProcessor as SequenceBiasLogitsProcessor,
+    )
+    from ossia.api.generation.warpers import (
+        EpsilonLogitsWarper as EpsilonLogitsWarper,
+        EtaLogitsWarper as EtaLogitsWarper,
+        MinPLogitsWarper as MinPLogitsWarper,
+        TemperatureLogitsWarper as TemperatureLogitsWarper,
+        TopHLogitsWarper as TopHLogitsWarper,
+        TopKLogitsWarper as TopKLogitsWarper,
+        TopPLogitsWarper as TopPLogitsWarper,
+        TypicalLogitsWarper as TypicalLogitsWarper,
+    )
     from ossia.api.models.cache import DynamicCache as DynamicCache
     from ossia.api.models.causal_lm import GptOssForCausalLM as GptOssForCausalLM
     from ossia.api.models.config import GptOssConfig as GptOssConfig
@@ -21,24 +79,108 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncTextIteratorStreamer": "ossia.api.generation.streamers",
     "AutoTokenizer": "ossia.api.auto_tokenizer",
+    "BaseStreamer": "ossia.api.generation.streamers",
     "BatchEncoding": "ossia.api.batch_encoding",
+    "ContinuousBatchingConfig": "ossia.api.generation.continuous_config",
+    "ContinuousBatchingManager": "ossia.api.generation.manager",
     "DynamicCache": "ossia.api.models.cache",
+    "EosTokenCriteria": "ossia.api.generation.stopping_criteria",
+    "EpsilonLogitsWarper": "ossia.api.generation.warpers",
+    "EtaLogitsWarper": "ossia.api.generation.warpers",
+    "ExponentialDecayLengthPenalty": "ossia.api.generation.logits_processors",
+    "ForcedBOSTokenLogitsProcessor": "ossia.api.generation.logits_processors",
+    "ForcedEOSTokenLogitsProcessor": "ossia.api.generation.logits_processors",
+    "GenerateBeamDecoderOnlyOutput": "ossia.api.generation.outputs",
+    "GenerateDecoderOnlyOutput": "ossia.api.generation.outputs",
+    "GenerationConfig": "ossia.api.generation.config",
+    "GenerationMixin": "ossia.api.generation.generate",
+    "GenerationOutput": "ossia.api.generation.continuous_config",
     "GptOssConfig": "ossia.api.models.config",
     "GptOssForCausalLM": "ossia.api.models.causal_lm",
     "GptOssModel": "ossia.api.models.gpt_oss_model",
+    "InfNanRemoveLogitsProcessor": "ossia.api.generation.logits_processors",
+    "LogitNormalization": "ossia.api.generation.logits_processors",
+    "LogitsProcessor": "ossia.api.generation.logits_processors",
+    "LogitsProcessorList": "ossia.api.generation.logits_processors",
+    "MaxLengthCriteria": "ossia.api.generation.stopping_criteria",
+    "MaxTimeCriteria": "ossia.api.generation.stopping_criteria",
+    "MinLengthLogitsProcessor": "ossia.api.generation.logits_processors",
+    "MinNewTokensLengthLogitsProcessor": "ossia.api.generation.logits_processors",
+    "MinPLogitsWarper": "ossia.api.generation.warpers",
     "ModelConfig": "ossia.config",
+    "NoBadWordsLogitsProcessor": "ossia.api.generation.token_bias",
+    "NoRepeatNGramLogitsProcessor": "ossia.api.generation.repetition",
+    "PrefixConstrainedLogitsProcessor": "ossia.api.generation.logits_processors",
+    "RepetitionPenaltyLogitsProcessor": "ossia.api.generation.repetition",
+    "RequestStatus": "ossia.api.generation.continuous_config",
     "SamplingParams": "ossia.types",
+    "SequenceBiasLogitsProcessor": "ossia.api.generation.token_bias",
+    "StopStringCriteria": "ossia.api.generation.stopping_criteria",
+    "StoppingCriteria": "ossia.api.generation.stopping_criteria",
+    "StoppingCriteriaList": "ossia.api.generation.stopping_criteria",
+    "SuppressTokensAtBeginLogitsProcessor": "ossia.api.generation.logits_processors",
+    "SuppressTokensLogitsProcessor": "ossia.api.generation.logits_processors",
+    "TemperatureLogitsWarper": "ossia.api.generation.warpers",
+    "TextIteratorStreamer": "ossia.api.generation.streamers",
+    "TextStreamer": "ossia.api.generation.streamers",
+    "TopHLogitsWarper": "ossia.api.generation.warpers",
+    "TopKLogitsWarper": "ossia.api.generation.warpers",
+    "TopPLogitsWarper": "ossia.api.generation.warpers",
+    "TypicalLogitsWarper": "ossia.api.generation.warpers",
 }
 __all__ = [
+    "AsyncTextIteratorStreamer",
     "AutoTokenizer",
+    "BaseStreamer",
     "BatchEncoding",
+    "ContinuousBatchingConfig",
+    "ContinuousBatchingManager",
     "DynamicCache",
+    "EosTokenCriteria",
+    "EpsilonLogitsWarper",
+    "EtaLogitsWarper",
+    "ExponentialDecayLengthPenalty",
+    "ForcedBOSTokenLogitsProcessor",
+    "ForcedEOSTokenLogitsProcessor",
+    "GenerateBeamDecoderOnlyOutput",
+    "GenerateDecoderOnlyOutput",
+    "GenerationConfig",
+    "GenerationMixin",
+    "GenerationOutput",
     "GptOssConfig",
     "GptOssForCausalLM",
     "GptOssModel",
+    "InfNanRemoveLogitsProcessor",
+    "LogitNormalization",
+    "LogitsProcessor",
+    "LogitsProcessorList",
+    "MaxLengthCriteria",
+    "MaxTimeCriteria",
+    "MinLengthLogitsProcessor",
+    "MinNewTokensLengthLogitsProcessor",
+    "MinPLogitsWarper",
     "ModelConfig",
+    "NoBadWordsLogitsProcessor",
+    "NoRepeatNGramLogitsProcessor",
+    "PrefixConstrainedLogitsProcessor",
+    "RepetitionPenaltyLogitsProcessor",
+    "RequestStatus",
     "SamplingParams",
+    "SequenceBiasLogitsProcessor",
+    "StopStringCriteria",
+    "StoppingCriteria",
+    "StoppingCriteriaList",
+    "SuppressTokensAtBeginLogitsProcessor",
+    "SuppressTokensLogitsProcessor",
+    "TemperatureLogitsWarper",
+    "TextIteratorStreamer",
+    "TextStreamer",
+    "TopHLogitsWarper",
+    "TopKLogitsWarper",
+    "TopPLogitsWarper",
+    "TypicalLogitsWarper",
     "__version__",
 ]
 

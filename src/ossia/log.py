@@ -30,3 +30,13 @@ def show_log(level: str) -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
+
+
+_said: set[tuple[str, str]] = set()
+
+
+def warn_once(log: logging.Logger, message: str) -> None:
+    """Log a warning the first time that it comes up in this process."""
+    if (log.name, message) not in _said:
+        _said.add((log.name, message))
+        log.warning(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ossia.api.generation.generate import GenerationMixin
 from ossia.api.models.cache import DynamicCache
 from ossia.api.models.config import GptOssConfig
 from ossia.api.models.gpt_oss_model import GptOssModel
@@ -16,7 +17,7 @@ from ossia.errors import RequestError
 from ossia.model.heads import CausalLM
 
 
-class GptOssForCausalLM(PreTrainedModel):
+class GptOssForCausalLM(GenerationMixin, PreTrainedModel):
     """gpt-oss with its language-model head; parameters are named as in transformers.
 
     Args:

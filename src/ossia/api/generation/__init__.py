@@ -1,0 +1,1 @@
+"""generate: how a model continues prompts, under transformers' names."""
