@@ -190,8 +190,15 @@ def _take_word(word: str, parts: _Parts, mend: Mend) -> None:
         parts.recipient = word
     elif parts.content_type is None:
         parts.content_type = word
+    elif word in CONTENT_TYPES and not _is_known_type(parts.content_type):
+        parts.leftover.insert(0, parts.content_type)
+        parts.content_type = word
     else:
         parts.leftover.append(word)
+
+
+def _is_known_type(content_type: str) -> bool:
+    return content_type in CONTENT_TYPES or content_type.startswith(_CONSTRAIN)
 
 
 def _names_tool(word: str) -> bool:
