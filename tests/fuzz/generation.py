@@ -13,6 +13,7 @@ each. Weights become float32, which a CPU multiplies faster than what a checkpoi
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -186,6 +187,7 @@ def generate(
                 _count(counts, tokenizer, tokens)
                 if masked:
                     check(tokenizer, tokens, rule)
+        print(f"{counts['generations']:,} so far, all as they should be", file=sys.stderr)
     return counts
 
 
