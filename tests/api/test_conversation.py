@@ -27,7 +27,7 @@ from ossia.api.events import (
 from ossia.api.opening import opening_messages, user_message
 from ossia.api.tools import Tool
 from ossia.errors import EngineClosedError, RequestError
-from ossia.harmony import ReasoningEffort, ToolDescription
+from ossia.harmony import ReasoningEffort, RepairKind, ToolDescription
 from ossia.tokenizer import special
 from ossia.types import FinishReason, SamplingParams
 from support.scripted_engine import TOKENIZER, ScriptedAsyncEngine, ScriptedEngine
@@ -75,6 +75,17 @@ def test_reasoning_and_answer_come_as_they_are_written():
     assert kinds.index(TextDelta) > kinds.index(MessageDone) > kinds.index(ReasoningDelta)
     drawn = [event.token_id for event in _of(events, TokenDrawn)]
     assert drawn == TOKENIZER.encode_with_special(THOUGHT + FINAL)
+
+
+def test_what_was_mended_is_counted_over_all_turns():
+    first = "analysis<|message|>Hm.<|end|>" + CALL
+    second = "<|channel|>final<|message|>It is 3.<|end|>commentary<|return|>"
+    tools = [_tool()]
+    messages = [*opening_messages(today=DAY, tools=tools), user_message("Hi")]
+    done = list(respond(ScriptedEngine(first, second), TOKENIZER, messages, tools=tools))[-1]
+    assert done.repairs == {RepairKind.MISSING_CHANNEL: 1, RepairKind.STRAY_TOKENS: 1}
+    assert [len(message.repairs) for message in done.messages] == [1, 0, 0, 0]
+    assert _ask(ScriptedEngine(THOUGHT + FINAL))[-1].repairs == {}
 
 
 def test_the_prompt_is_harmony():

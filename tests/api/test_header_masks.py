@@ -56,6 +56,8 @@ def _allows(request: Request, text: str) -> bool:
         ({"tool_choice": "functions.add"}, {THOUGHT, CALL}),
         ({"reasoning": False}, {ANSWER, CALL}),
         ({"reasoning": False, "tool_choice": "required"}, {CALL}),
+        ({"final_only": True}, {ANSWER}),
+        ({"final_only": True, "tool_choice": "none"}, {ANSWER}),
     ],
 )
 def test_settings_decide_which_messages_may_come(
@@ -87,6 +89,8 @@ def test_once_a_call_was_made_the_answer_may_come() -> None:
 def test_a_choice_that_cannot_be_met_is_refused() -> None:
     with pytest.raises(RequestError, match="no tool named"):
         _requests(ANSWER, tools=(TOOL,), tool_choice="functions.subtract")
+    with pytest.raises(RequestError, match="only an answer may come"):
+        _requests(ANSWER, tools=(TOOL,), tool_choice="required", final_only=True)
 
 
 def test_random_weights_write_well_formed_headers() -> None:

@@ -94,7 +94,7 @@ def test_json_has_the_four_keys(ossia, scripted):
     scripted(ANSWER)
     result = ossia("run", "Hi", "--json")
     value = json.loads(result.stdout)
-    assert value.keys() == {"answer", "reasoning", "finish_reason", "usage"}
+    assert value.keys() == {"answer", "reasoning", "finish_reason", "usage", "repairs"}
     assert value["answer"] == "There are 3."
     assert value["reasoning"] == "s t r…"
     assert value["finish_reason"] == "stop"
@@ -275,3 +275,26 @@ def test_a_terminal_sees_no_control_characters_of_the_model(ossia, scripted, mon
     scripted(said)
     monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True)
     assert ossia("run", "Hi").stdout == "\\x1b[2Jgone\\x0d\n\ttab é\n"
+
+
+@pytest.mark.parametrize("command", ["run", "chat"])
+def test_reasoning_can_be_forbidden(ossia, scripted, command):
+    engine = scripted(ANSWER, ANSWER)
+    thinks = "<|channel|>analysis"
+    for options in ([], ["--no-reasoning"]):
+        words = [command, "Hi"] if command == "run" else [command]
+        assert ossia(*words, *options, stdin="Hi\n").exit_code == 0
+    for request, may_think in zip(engine.requests, (True, False), strict=True):
+        mask = request.make_mask(0)
+        for token in TOKENIZER.encode_with_special(thinks):
+            allowed = mask.allowed()
+            is_allowed = token // 8 < len(allowed) and bool(allowed[token // 8] >> token % 8 & 1)
+            mask.accept(token)
+        assert is_allowed == may_think
+
+
+def test_json_counts_what_was_mended(ossia, scripted):
+    scripted("analysis<|message|>Hm<|end|>commentary<|start|>assistant<|message|>3<|return|>")
+    value = json.loads(ossia("run", "Hi", "--json").stdout)
+    assert value["answer"] == "3"
+    assert value["repairs"] == {"missing channel": 2, "stray tokens": 1}

@@ -86,6 +86,51 @@ BAD_ARGUMENTS = {
     "inspect truncated weights": (["inspect", "{cut}"], BROKEN, r"model\.safetensors.*truncated"),
     "inspect a Git LFS pointer": (["inspect", "{lfs}"], BROKEN, r"Git LFS pointer.*ossia pull"),
     "inspect GGUF": (["inspect", "{gguf}"], BROKEN, r"holds GGUF files"),
+    "render nothing": (["render"], USAGE, r"Missing argument.*ossia render --help"),
+    "render a missing file": (["render", "nowhere.json"], USAGE, r"source: nowhere.json: no such"),
+    "render a folder": (["render", "{empty}"], USAGE, r"source: .*is a folder; give a file, or -"),
+    "render what is no JSON": (["render", "{file}"], REFUSED, r"not JSON"),
+    "render empty input": (["render", "-"], REFUSED, r"not JSON"),
+    "render no messages": (["render", "{config}"], REFUSED, r"no list of messages"),
+    "render an unknown role": (["render", "{narrator}"], REFUSED, r"unknown role 'narrator'"),
+    "render with missing tools": (
+        ["render", "{chat}", "--tools", "nowhere.json"],
+        USAGE,
+        r"tools: nowhere.json: no such file",
+    ),
+    "render with broken tools": (["render", "{chat}", "--tools", "{file}"], REFUSED, r"not JSON"),
+    "render with no tools": (
+        ["render", "{chat}", "--tools", "{config}"],
+        REFUSED,
+        r"a tool.*needs a 'name'",
+    ),
+    "render for nothing": (["render", "{chat}", "--for", "fun"], USAGE, r"'fun'.*completion"),
+    "render a day that is none": (
+        ["render", "{chat}", "--date", "tomorrow"],
+        USAGE,
+        r"date: 'tomorrow' is no date; write it as",
+    ),
+    "render an unknown difference": (
+        ["render", "{chat}", "--as-library", "x"],
+        USAGE,
+        r"as-library: 'x' is no difference; known: all, old-reasoning",
+    ),
+    "render an unknown builtin": (["render", "{chat}", "--builtin", "shell"], USAGE, r"'shell'"),
+    "render two forms": (
+        ["render", "{chat}", "--tokens", "--json"],
+        USAGE,
+        r"--tokens and --json exclude",
+    ),
+    "settings of harmony's own form": (
+        ["render", "{harmony}", "--effort", "low"],
+        USAGE,
+        r"reasoning_effort: only for chats",
+    ),
+    "parse nothing": (["parse"], USAGE, r"Missing argument"),
+    "parse a missing file": (["parse", "nowhere.txt"], USAGE, r"nowhere.txt: no such file"),
+    "parse what is no list of ids": (["parse", "{file}", "--ids"], REFUSED, r"not a list of token"),
+    "parse as both": (["parse", "{file}", "--ids", "--text"], USAGE, r"--ids and --text exclude"),
+    "parse from an unknown role": (["parse", "{file}", "--begins", "x"], USAGE, r"'x'.*assistant"),
     "inspect two models": (["inspect", "demo", "demo"], USAGE, r"unexpected extra argument"),
 }
 
@@ -101,6 +146,14 @@ def places(tmp_path, tiny_folder, short_folder) -> dict[str, Path]:
     places["file"].write_text("notes")
     (places["full"] / "letters.txt").write_text("Dear all")
     (places["gguf"] / "model.gguf").write_bytes(b"GGUF")
+    chats = {
+        "chat": [{"role": "user", "content": "Hi"}],
+        "narrator": [{"role": "narrator", "content": "Hi"}],
+        "harmony": [{"role": "assistant", "content": "Hi", "channel": "final"}],
+    }
+    for name, chat in chats.items():
+        places[name] = tmp_path / f"{name}.json"
+        places[name].write_text(json.dumps(chat))
     weights, config = tiny_folder / "model.safetensors", tiny_folder / "config.json"
     for name in ("bert", "bare"):
         (places[name] / weights.name).symlink_to(weights)
@@ -110,6 +163,7 @@ def places(tmp_path, tiny_folder, short_folder) -> dict[str, Path]:
     (places["cut"] / weights.name).write_bytes(weights.read_bytes()[:100_000])
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     (places["lfs"] / weights.name).write_bytes(pointer)
+    places["config"] = config
     return places | {"tiny": tiny_folder, "short": short_folder}
 
 

@@ -386,6 +386,34 @@ def test_sets_that_come_again_are_told_apart(kind):
     assert set(tokens[1::2]) <= {0, 16}
 
 
+class AllBut:
+    """A mask that always gives the same set: all but some."""
+
+    def __init__(self, forbidden: list[int], vocab: int) -> None:
+        number = (1 << vocab) - 1 - sum(1 << token for token in forbidden)
+        self.bits = number.to_bytes(vocab // 8 + 1, "little")
+
+    def allowed(self) -> bytes:
+        return self.bits
+
+    def accept(self, token_id: int) -> None:
+        pass
+
+
+def test_few_ids_are_ruled_out_as_many_are():
+    plain = tokens_of(run(SamplingParams(max_tokens=12, temperature=0)), "it")
+    likely = plain[0]
+    few = run(
+        SamplingParams(max_tokens=12, temperature=0), make_mask=lambda _: AllBut([likely], 128)
+    )
+    assert likely not in tokens_of(few, "it")
+    many = [likely, *range(0, 60, 2)]
+    rest = run(SamplingParams(max_tokens=12, temperature=0), make_mask=lambda _: AllBut(many, 128))
+    assert not set(many) & set(tokens_of(rest, "it"))
+    nothing = run(SamplingParams(max_tokens=12, temperature=0), make_mask=lambda _: AllBut([], 128))
+    assert tokens_of(nothing, "it") == plain
+
+
 def test_a_mask_outlives_preemption():
     wanted = list(range(20, 34))
     outputs = run_preempted(SamplingParams(max_tokens=14), lambda _: Countdown(list(wanted)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -70,6 +71,15 @@ FIELDS: dict[str, Callable[[str], Message]] = {
     "tool's result": lambda text: Message(
         Author(Role.TOOL, "functions.f"), [TextContent(text)], recipient="assistant"
     ),
+    "file name in a user's text": lambda text: Message.from_role_and_content(
+        Role.USER, f"What is in {text}?"
+    ),
+    "file name in a result": lambda text: Message(
+        Author(Role.TOOL, "python"), [TextContent(f"{text}\n")], recipient="assistant"
+    ),
+    "file name in a call": lambda text: Message.from_role_and_content(
+        Role.ASSISTANT, json.dumps({"path": text})
+    ).with_channel("commentary"),
     "model identity": lambda text: _system(SystemContent(model_identity=text)),
     "knowledge cutoff": lambda text: _system(SystemContent(knowledge_cutoff=text)),
     "date": lambda text: _system(SystemContent(conversation_start_date=text)),

@@ -128,3 +128,25 @@ def chats(draw: st.DrawFn) -> Chat:
         )
     )
     return {"messages": [*opening, *(each for turn in exchanges for each in turn)], **settings_}
+
+
+def for_the_published_template(chat: Chat) -> Chat:
+    """What the published template can take: texts, one call a message, tools in the older form."""
+    messages: list[Chat] = []
+    for message in chat["messages"] or [{"role": "user", "content": "Hello"}]:
+        content = message.get("content")
+        if not isinstance(content, str):
+            content = "".join(part["text"] for part in content or [])
+        # It takes these for a mistake of its caller.
+        changed = {**message, "content": content.replace("<|channel|>", "<|call|>")}
+        if isinstance(thinking := changed.get("thinking"), str):
+            changed["thinking"] = thinking.replace("<|channel|>", "<|call|>")
+        if "tool_calls" in message:
+            reasoning = ("thinking", "reasoning", "reasoning_content")
+            changed = {name: value for name, value in changed.items() if name not in reasoning}
+        messages.append(changed)
+    tools = [
+        tool if "function" in tool else {"type": "function", "function": tool}
+        for tool in chat.get("tools", [])
+    ]
+    return {**chat, "messages": messages, "tools": tools}

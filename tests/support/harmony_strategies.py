@@ -97,6 +97,7 @@ def _keywords(
     }
 
 
+property_names = st.from_regex(r"[a-m][a-m0-9_]{0,8}", fullmatch=True)
 _TYPES = ["object", "string", "number", "integer", "boolean", "array", "null", "file"]
 
 
@@ -124,6 +125,32 @@ def any_schemas(
 
     base = st.one_of(st.booleans(), st.fixed_dictionaries({"type": types}))
     return st.recursive(base, extend, max_leaves=6)
+
+
+def nested_schemas() -> st.SearchStrategy[Any]:
+    """Parameters as tools have them: objects in objects, each property of any kind."""
+    names = st.one_of(property_names, property_names, texts)
+
+    def level(properties: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.fixed_dictionaries(
+            {
+                "type": st.just("object"),
+                "properties": st.dictionaries(names, properties, min_size=1, max_size=3),
+            },
+            optional={"required": st.lists(property_names, max_size=2), "description": texts},
+        )
+
+    inner = any_schemas()
+    deeper = level(inner)
+    listing = st.fixed_dictionaries(
+        {"type": st.just("array"), "items": st.one_of(inner, deeper)},
+        optional={"description": texts, "nullable": st.booleans()},
+    )
+    variants = st.fixed_dictionaries(
+        {"anyOf": st.lists(st.one_of(inner, deeper), min_size=1, max_size=3)},
+        optional={"description": texts},
+    )
+    return level(st.one_of(inner, deeper, listing, variants))
 
 
 def _sensible(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -160,10 +187,12 @@ def _sensible(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def objects(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    names = st.from_regex(r"[a-m][a-m0-9_]{0,8}", fullmatch=True)
     return st.fixed_dictionaries(
-        {"type": st.just("object"), "properties": st.dictionaries(names, children, max_size=3)},
-        optional={"required": st.lists(names, max_size=2)},
+        {
+            "type": st.just("object"),
+            "properties": st.dictionaries(property_names, children, max_size=3),
+        },
+        optional={"required": st.lists(property_names, max_size=2)},
     )
 
 
@@ -185,6 +214,12 @@ def _openings(
     draw: st.DrawFn, tool: st.SearchStrategy[ToolDescription], descriptions: st.SearchStrategy[str]
 ) -> list[Message]:
     optional_text = st.one_of(st.none(), texts)
+    functions = st.builds(
+        ToolNamespaceConfig,
+        st.just("functions"),
+        st.one_of(st.none(), descriptions),
+        st.lists(tool, min_size=1, max_size=2),
+    ).map(lambda group: {group.name: group})
     groups = st.dictionaries(
         st.one_of(st.just("functions"), identifiers),
         st.builds(
@@ -212,12 +247,13 @@ def _openings(
         system.with_browser_tool()
     if draw(st.booleans()):
         system.with_python_tool()
-    developer = DeveloperContent(draw(optional_text), draw(st.one_of(st.none(), groups)))
+    offered = draw(st.one_of(st.none(), functions, functions, groups))
+    developer = DeveloperContent(draw(optional_text), offered)
     opening = [
         Message.from_role_and_content(Role.SYSTEM, system),
         Message.from_role_and_content(Role.DEVELOPER, developer),
     ]
-    return [message for message in opening if draw(st.booleans())]
+    return [message for message in opening if draw(st.integers(0, 3))]
 
 
 def _turn(
@@ -232,19 +268,31 @@ def _turn(
 
 
 @st.composite
-def _turns(draw: st.DrawFn) -> list[Message]:
-    """A user's message and what an assistant makes of it, sometimes cut short."""
+def _calls(draw: st.DrawFn) -> list[Message]:
+    """What one step of a chain of tools may consist of."""
     tool = f"functions.{draw(identifiers)}"
-    kind = draw(st.sampled_from([None, "json", "<|constrain|>json"]))
-    steps = [
-        _turn(Role.USER, None, None, None, draw(texts), draw(st.one_of(st.none(), identifiers))),
+    kind = draw(st.sampled_from([None, "json", "code", "<|constrain|>json"]))
+    channel = draw(st.sampled_from(["commentary", "analysis"]))
+    return [
         _turn(Role.ASSISTANT, "analysis", None, None, draw(texts)),
         _turn(Role.ASSISTANT, "analysis", "browser.search", kind, draw(texts)),
         _turn(Role.TOOL, "analysis", "assistant", None, draw(texts), "browser.search"),
         _turn(Role.ASSISTANT, "commentary", None, None, draw(texts)),
-        _turn(Role.ASSISTANT, draw(st.sampled_from(["commentary", "analysis"])), tool, kind, "{}"),
+        _turn(Role.ASSISTANT, channel, tool, kind, draw(texts)),
         _turn(Role.TOOL, "commentary", "assistant", None, draw(texts), tool),
-        _turn(Role.ASSISTANT, "final", None, draw(st.sampled_from([None, kind])), draw(texts)),
+    ]
+
+
+@st.composite
+def _turns(draw: st.DrawFn) -> list[Message]:
+    """A user's message and what an assistant makes of it, sometimes cut short."""
+    name = draw(st.one_of(st.none(), identifiers))
+    kind = draw(st.sampled_from([None, None, "json", "<|constrain|>json"]))
+    chain = draw(st.lists(_calls(), min_size=1, max_size=3))
+    steps = [
+        _turn(Role.USER, None, None, None, draw(texts), name),
+        *(message for calls in chain for message in calls),
+        _turn(Role.ASSISTANT, "final", None, kind, draw(texts)),
     ]
     return [message for message in steps if draw(st.integers(0, 3))]
 

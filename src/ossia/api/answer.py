@@ -7,6 +7,7 @@ them, and whether by waiting or by awaiting, is the business of `conversation`.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -22,6 +23,7 @@ from ossia.harmony import (
     HeaderRules,
     Message,
     Renderer,
+    RepairKind,
     offered_tools,
 )
 from ossia.tokenizer import Tokenizer, special
@@ -49,6 +51,7 @@ class Answer:
         tool_choice: "auto", "none", "required", or the recipient that must be called, such as
             `functions.f`. Once a call was made, the model may go on as it likes.
         reasoning: Whether the model may think before it answers.
+        final_only: Only the answer may come.
 
     Raises:
         RequestError: more than one continuation is asked for, a stop string is empty, or a tool
@@ -65,6 +68,7 @@ class Answer:
         *,
         tool_choice: str = "auto",
         reasoning: bool = True,
+        final_only: bool = False,
     ) -> None:
         if sampling.n != 1:
             raise RequestError("a conversation goes on in one way only; ask n times", field="n")
@@ -77,6 +81,7 @@ class Answer:
             builtin_tools=builtin_tools,
             tool_choice=tool_choice,
             reasoning=reasoning,
+            final_only=final_only,
         )
         self._history = list(messages)
         self._num_given = len(messages)
@@ -87,6 +92,7 @@ class Answer:
         self._tools = {tool.recipient: tool for tool in tools}
         self._runs_tools = any(tool.function is not None for tool in tools)
         self._usage = Usage()
+        self._repairs = Counter[RepairKind]()
         self._num_turns = 0
         self._turn = self._new_turn(0)
         self._ending: Ending | None = None
@@ -135,6 +141,7 @@ class Answer:
         yield from self._turn.finish()
         self._history += self._turn.messages
         self._usage += self._turn.usage
+        self._repairs.update(repair.kind for repair in self._turn.repairs)
         if self.call_to_run() is None:
             self._ending = self._why_ended()
 
@@ -161,7 +168,12 @@ class Answer:
         """The last event of a complete answer."""
         assert self._ending is not None, "next_request has more to run"
         gained = tuple(self._history[self._num_given :])
-        return Done(finish_reason=self._ending, usage=self._usage, messages=gained)
+        return Done(
+            finish_reason=self._ending,
+            usage=self._usage,
+            messages=gained,
+            repairs=dict(self._repairs),
+        )
 
     def _new_turn(self, prompt_len: int) -> Turn:
         call_id = f"call_{uuid.uuid4().hex}"

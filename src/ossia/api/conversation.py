@@ -25,6 +25,7 @@ def respond(
     tools: Sequence[Tool] = (),
     tool_choice: str = "auto",
     reasoning: bool = True,
+    final_only: bool = False,
 ) -> Generator[Event, None, None]:
     """Answer a conversation, running tools that have a function until the model is done.
 
@@ -39,6 +40,7 @@ def respond(
         tool_choice: "auto", "none", "required", or the recipient that must be called first, such
             as `functions.f`.
         reasoning: Whether the model may think before it answers.
+        final_only: Only the answer may come: no reasoning, no words before it, no calls.
 
     Yields:
         What happens, as it happens; `Done` comes last. Closing the iterator ends the request.
@@ -56,6 +58,7 @@ def respond(
         tools,
         tool_choice=tool_choice,
         reasoning=reasoning,
+        final_only=final_only,
     )
     while (request := answer.next_request()) is not None:
         with closing(engine.stream(request)) as outputs:
@@ -82,6 +85,7 @@ async def respond_async(
     tools: Sequence[Tool] = (),
     tool_choice: str = "auto",
     reasoning: bool = True,
+    final_only: bool = False,
 ) -> AsyncGenerator[Event, None]:
     """`respond` without blocking the event loop.
 
@@ -95,6 +99,7 @@ async def respond_async(
         tools,
         tool_choice=tool_choice,
         reasoning=reasoning,
+        final_only=final_only,
     )
     while (request := answer.next_request()) is not None:
         async with aclosing(engine.stream(request)) as outputs:

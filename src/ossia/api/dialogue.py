@@ -22,6 +22,7 @@ class Dialogue:
         opening: From `opening_messages`; must offer the tools.
         sampling: For every answer.
         tools: What the functions offered in the opening do.
+        reasoning: Whether the model may think before it answers.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Dialogue:
         *,
         sampling: SamplingParams | None = None,
         tools: Sequence[Tool] = (),
+        reasoning: bool = True,
     ) -> None:
         self._runtime = runtime
         self._opening = tuple(opening)
         self._sampling = sampling
         self._tools = tools
+        self._reasoning = reasoning
         self._history: list[Message] = []
 
     @property
@@ -65,6 +68,7 @@ class Dialogue:
             [*self._opening, *self._history, question],
             sampling=self._sampling,
             tools=self._tools,
+            reasoning=self._reasoning,
         )
         try:
             with closing(events):

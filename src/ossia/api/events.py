@@ -5,10 +5,11 @@ Within one message deltas come first and `MessageDone` last; `Done` ends every a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ossia.harmony import Message
+from ossia.harmony import Message, RepairKind
 from ossia.types import TokenLogprob
 
 
@@ -122,12 +123,15 @@ class Done:
     Args:
         finish_reason: Why.
         usage: What it took.
-        messages: Everything that the conversation has gained, tool results included.
+        messages: Everything that the conversation has gained, tool results included. What had to be
+            mended to read a message is in its `repairs`.
+        repairs: How many there were of each kind, those included that led to no message.
     """
 
     finish_reason: Ending
     usage: Usage
     messages: tuple[Message, ...]
+    repairs: Mapping[RepairKind, int] = field(default_factory=dict[RepairKind, int])
 
 
 Event = (

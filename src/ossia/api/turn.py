@@ -23,6 +23,7 @@ from ossia.harmony import (
     Header,
     Message,
     RenderOptions,
+    Repair,
     Role,
     StreamParser,
     TextContent,
@@ -69,6 +70,11 @@ class Turn:
         self._stop = StopStrings(stop)
         self._shown: list[str] = []
         self._call_id = call_id
+
+    @property
+    def repairs(self) -> Sequence[Repair]:
+        """What had to be mended to read the model's output."""
+        return self._parser.repairs
 
     def push(self, output: TokenOutput) -> Iterator[Event]:
         """What one token brings about.

@@ -98,12 +98,13 @@ def show_json(output: Output, events: Iterable[Event]) -> None:
                 reasoning += text
             case TextDelta(text):
                 answer += text
-            case Done(finish_reason=finish_reason, usage=usage):
+            case Done(finish_reason=finish_reason, usage=usage, repairs=repairs):
                 output.json(
                     {
                         "answer": answer,
                         "reasoning": reasoning,
                         "finish_reason": finish_reason.value,
                         "usage": asdict(usage),
+                        "repairs": repairs,
                     }
                 )

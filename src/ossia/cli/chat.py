@@ -17,6 +17,7 @@ from ossia.cli.options import (
     EffortOption,
     InstructionsOption,
     MaxTokensOption,
+    NoReasoningOption,
     RevisionOption,
     SeedOption,
     ShowReasoningOption,
@@ -48,6 +49,7 @@ def chat(
     top_p: TopPOption = 1.0,
     seed: SeedOption = None,
     show_reasoning: ShowReasoningOption = False,
+    no_reasoning: NoReasoningOption = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
@@ -69,7 +71,7 @@ def chat(
     output = Output()
     runtime = load_runtime(output, model, dtype=dtype, device=device, revision=revision)
     opening = opening_messages(effort=ReasoningEffort(effort.value), instructions=instructions)
-    dialogue = Dialogue(runtime, opening, sampling=sampling)
+    dialogue = Dialogue(runtime, opening, sampling=sampling, reasoning=not no_reasoning)
     reader = LineReader(output)
     if reader.is_interactive:
         output.note(f"{model}: {_HELP}")

@@ -67,6 +67,9 @@ StopOption = Annotated[
 ShowReasoningOption = Annotated[
     bool, typer.Option("--show-reasoning", "-r", help="Print the reasoning before the answer.")
 ]
+NoReasoningOption = Annotated[
+    bool, typer.Option("--no-reasoning", help="Answer at once, without thinking.")
+]
 RawOption = Annotated[bool, typer.Option("--raw", help="Print harmony tokens as text.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 DeviceOption = Annotated[

@@ -12,7 +12,7 @@ from typing import TextIO
 from ossia.env import colour
 from ossia.types import ProgressCallback
 
-_DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+_DIM, _BOLD, _MARK, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[36m", "\x1b[0m"
 _CLEAR_LINE = "\r\x1b[2K"
 # All control characters but tab and newline: a model must not be able to steer the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -34,13 +34,20 @@ class Output:
         self._shows_status = self._stderr.isatty() and colour()
         self._has_status = False
 
-    def text(self, piece: str, *, dim: bool = False) -> None:
-        """A piece of a result, shown at once; control characters are made visible on a terminal."""
+    def text(self, piece: str, *, dim: bool = False, marked: bool = False) -> None:
+        """A piece of a result, shown at once; control characters are made visible on a terminal.
+
+        Args:
+            piece: The text.
+            dim: It matters less than the rest.
+            marked: It is of another kind than the rest.
+        """
         if not piece:
             return
         self.clear_status()
         shown = piece if self._plain_results else _CONTROL.sub(_visible, piece)
-        self._stdout.write(f"{_DIM}{shown}{_PLAIN}" if dim and self._colour else shown)
+        style = _MARK if marked else _DIM if dim else ""
+        self._stdout.write(f"{style}{shown}{_PLAIN}" if style and self._colour else shown)
         self._stdout.flush()
 
     def line(self, text: str = "") -> None:

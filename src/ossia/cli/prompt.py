@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from ossia.api.model_source import DEMO, names_model
+from ossia.cli.source import STDIN, read_stdin
 from ossia.errors import RequestError
-
-STDIN = "-"
 
 
 def model_and_prompt(
@@ -40,15 +37,7 @@ def model_and_prompt(
         model, prompt = DEMO, first
     if prompt is None:
         raise RequestError("missing; say what to ask, or - to read standard input", field="prompt")
-    text = _read_stdin() if prompt == STDIN else prompt
+    text = read_stdin("prompt") if prompt == STDIN else prompt
     if not text.strip():
         raise RequestError("is empty", field="prompt")
     return model, text
-
-
-def _read_stdin() -> str:
-    """Standard input without the line end that `echo` adds."""
-    try:
-        return sys.stdin.read().removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise RequestError("standard input is no UTF-8 text", field="prompt") from error

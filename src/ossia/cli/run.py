@@ -12,6 +12,7 @@ from ossia.cli.options import (
     InstructionsOption,
     JsonOption,
     MaxTokensOption,
+    NoReasoningOption,
     RawOption,
     RevisionOption,
     SecondWord,
@@ -42,6 +43,7 @@ def run(
     seed: SeedOption = None,
     stop: StopOption = None,
     show_reasoning: ShowReasoningOption = False,
+    no_reasoning: NoReasoningOption = False,
     raw: RawOption = False,
     as_json: JsonOption = False,
     device: DeviceOption = "auto",
@@ -76,6 +78,7 @@ def run(
         [*opening, user_message(text)],
         sampling=sampling,
         stop=stop or (),
+        reasoning=not no_reasoning,
     )
     if as_json:
         show_json(output, events)

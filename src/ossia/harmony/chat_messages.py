@@ -15,12 +15,13 @@ from ossia.harmony.contents import (
     SystemContent,
     TextContent,
 )
+from ossia.harmony.json_value import optional_text
 from ossia.harmony.messages import Author, Channel, Conversation, Message, Role
 from ossia.harmony.tools import ToolDescription
 
 ChatMessage = Mapping[str, Any]
 
-_BUILTIN_TOOLS = frozenset({"browser", "python"})
+_BUILTIN_TOOLS = ("browser", "python")
 _CALL_TYPE = "<|constrain|>json"
 
 
@@ -50,12 +51,14 @@ def conversation_from_chat(
     Raises:
         HarmonyError: a message, tool or setting is not as described.
     """
-    unknown = set(builtin_tools) - _BUILTIN_TOOLS
-    if unknown:
-        raise HarmonyError(f"{min(unknown)!r} is no built-in tool; there are browser and python")
+    if not isinstance(builtin_tools, Collection):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise HarmonyError("builtin_tools must be a list of names")
+    for name in builtin_tools:
+        if name not in _BUILTIN_TOOLS:
+            raise HarmonyError(f"{name!r} is no built-in tool; there are browser and python")
     system = SystemContent(conversation_start_date=date)
     if model_identity is not None:
-        system.model_identity = model_identity
+        system.model_identity = _text(model_identity)
     if reasoning_effort is not None:
         system.reasoning_effort = _effort(reasoning_effort)
     if "browser" in builtin_tools:
@@ -63,7 +66,7 @@ def conversation_from_chat(
     if "python" in builtin_tools:
         system.with_python_tool()
     chat = _Chat([Message.from_role_and_content(Role.SYSTEM, system)])
-    functions = [ToolDescription.from_openai(tool) for tool in tools]
+    functions = [ToolDescription.from_openai(tool) for tool in _objects(tools, "tools")]
     if functions and not (messages and messages[0].get("role") in ("system", "developer")):
         chat.add(Role.DEVELOPER, DeveloperContent().with_function_tools(functions))
     for position, message in enumerate(messages):
@@ -95,7 +98,7 @@ class _Chat:
                     content.with_function_tools(functions)
                 self.add(Role.DEVELOPER, content)
             case "user":
-                author = Author(Role.USER, message.get("name") or None)
+                author = Author(Role.USER, optional_text(message, "name", "a message") or None)
                 self.messages.append(Message.from_author_and_content(author, text))
             case "assistant":
                 self._add_assistant(message, text)
@@ -112,7 +115,7 @@ class _Chat:
         thinking = _text(
             message.get("thinking") or message.get("reasoning") or message.get("reasoning_content")
         )
-        calls: Sequence[Mapping[str, Any]] = message.get("tool_calls") or ()
+        calls = _objects(message.get("tool_calls") or (), "tool_calls")
         if thinking:
             self.add(Role.ASSISTANT, thinking, Channel.ANALYSIS)
         if not calls:
@@ -122,14 +125,15 @@ class _Chat:
         if text:
             self.add(Role.ASSISTANT, text, Channel.COMMENTARY)
         for call in calls:
-            function: Mapping[str, Any] = call.get("function") or call
-            name = function.get("name")
-            if not isinstance(name, str):
+            (function,) = _objects([call.get("function") or call], "function")
+            name = optional_text(function, "name", "a function")
+            if name is None:
                 raise HarmonyError("a tool call needs the name of a function")
+            kind = optional_text(function, "content_type", "a function")
             self.waiting.append((call.get("id") or call.get("call_id"), name))
             self.add(Role.ASSISTANT, _arguments(function.get("arguments")), Channel.COMMENTARY)
             self.messages[-1].recipient = f"functions.{name}"
-            self.messages[-1].content_type = function.get("content_type") or _CALL_TYPE
+            self.messages[-1].content_type = kind or _CALL_TYPE
 
     def _answered(self, message: ChatMessage) -> str:
         """The full name of the function whose result this is."""
@@ -138,12 +142,19 @@ class _Chat:
             if not wanted or call_id == wanted:
                 del self.waiting[position]
                 return f"functions.{name}"
-        if name := message.get("name"):
+        if name := optional_text(message, "name", "a message"):
             return f"functions.{name}"
         raise HarmonyError(
             f"a tool message answers no call: no earlier assistant message has a tool call "
             f"with the id {wanted!r}"
         )
+
+
+def _objects(value: object, what: str) -> Sequence[Mapping[str, Any]]:
+    listed = cast("Sequence[object]", value) if isinstance(value, list | tuple) else [None]
+    if not all(isinstance(each, Mapping) for each in listed):
+        raise HarmonyError(f"{what} must be a list of objects")
+    return cast("Sequence[Mapping[str, Any]]", listed)
 
 
 def _as_content(content: str | Content) -> Content:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from ossia.errors import HarmonyDataError
+from ossia.harmony.json_value import optional_text
 from ossia.harmony.tools import ToolDescription, ToolNamespaceConfig
 
 
@@ -55,6 +56,25 @@ class ChannelConfig:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {"valid_channels": self.valid_channels, "channel_required": self.channel_required}
+
+    @classmethod
+    def from_dict(cls, raw: object) -> ChannelConfig:
+        """Read the JSON form.
+
+        Raises:
+            HarmonyDataError: a field is missing, unknown or of the wrong type.
+        """
+        fields: Mapping[str, object] = {}
+        if isinstance(raw, Mapping):
+            fields = cast("Mapping[str, object]", raw)
+        names, required = fields.get("valid_channels"), fields.get("channel_required")
+        channels = cast("list[object]", names) if isinstance(names, list) else [None]
+        texts = [each for each in channels if isinstance(each, str)]
+        if len(fields) != 2 or len(texts) != len(channels) or not isinstance(required, bool):
+            raise HarmonyDataError(
+                "channel_config needs valid_channels, a list of texts, and channel_required"
+            )
+        return cls(texts, required)
 
 
 class _WithTools:
@@ -149,12 +169,12 @@ class SystemContent(_WithTools):
         content = cls(tools=_tools_from_dict(raw))
         for name in ("model_identity", "conversation_start_date", "knowledge_cutoff"):
             if name in raw:
-                setattr(content, name, raw[name])
+                setattr(content, name, optional_text(raw, name, "a system message"))
         if "reasoning_effort" in raw:
             content.reasoning_effort = _effort(raw["reasoning_effort"])
         if "channel_config" in raw:
             channels = raw["channel_config"]
-            content.channel_config = None if channels is None else ChannelConfig(**channels)
+            content.channel_config = None if channels is None else ChannelConfig.from_dict(channels)
         return content
 
 
@@ -193,7 +213,8 @@ class DeveloperContent(_WithTools):
         Raises:
             HarmonyDataError: a tool is malformed.
         """
-        return cls(raw.get("instructions"), _tools_from_dict(raw))
+        instructions = optional_text(raw, "instructions", "a developer message")
+        return cls(instructions, _tools_from_dict(raw))
 
 
 Content = TextContent | SystemContent | DeveloperContent
@@ -225,10 +246,18 @@ def _tools_to_dict(tools: Mapping[str, ToolNamespaceConfig] | None) -> dict[str,
 
 
 def _tools_from_dict(raw: Mapping[str, Any]) -> dict[str, ToolNamespaceConfig] | None:
-    tools: Mapping[str, Mapping[str, Any]] | None = raw.get("tools")
+    tools: object = raw.get("tools")
     if tools is None:
         return None
-    return {name: ToolNamespaceConfig.from_dict(group) for name, group in tools.items()}
+    groups: Mapping[str, object] = {"": None}
+    if isinstance(tools, Mapping):
+        groups = cast("Mapping[str, object]", tools)
+    if not all(isinstance(group, Mapping) for group in groups.values()):
+        raise HarmonyDataError("tools must map names to tool namespaces, which are objects")
+    return {
+        name: ToolNamespaceConfig.from_dict(group)
+        for name, group in cast("Mapping[str, Mapping[str, Any]]", groups).items()
+    }
 
 
 def _effort(value: object) -> ReasoningEffort | None:

@@ -1,14 +1,17 @@
 """Where Ossia renders otherwise than the `openai_harmony` package on purpose, and why.
 
 Everything not listed here is rendered token for token as that package (0.0.8) does. Each
-difference can be switched back by naming it in `RenderConversationConfig.as_library`.
+difference can be switched back by naming it in the `as_library` of a `Renderer` or of
+`load_harmony_encoding`. `docs/harmony_differences.md` shows each of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from typing import Final
+
+from ossia.errors import RequestError
 
 
 class Difference(Enum):
@@ -22,6 +25,11 @@ class Difference(Enum):
     REPEATED_DESCRIPTIONS = auto()
     LINE_BREAKS = auto()
     NAMES = auto()
+
+    @property
+    def words(self) -> str:
+        """The name as people write it, such as `old-reasoning`."""
+        return self.name.lower().replace("_", "-")
 
 
 INTENDED_DIFFERENCES: Final[Mapping[Difference, str]] = {
@@ -69,3 +77,20 @@ NONE: Final[frozenset[Difference]] = frozenset()
 
 ALL: Final = frozenset(Difference)
 """Render exactly as the library does."""
+
+
+def differences_named(names: Iterable[str]) -> frozenset[Difference]:
+    """Differences by their names in words, such as `old-reasoning`; `all` is all of them.
+
+    Raises:
+        RequestError: there is none of that name.
+    """
+    known = {difference.words: difference for difference in Difference}
+    found: set[Difference] = set()
+    for name in names:
+        if name != "all" and name not in known:
+            raise RequestError(
+                f"{name!r} is no difference; known: all, {', '.join(known)}", field="as-library"
+            )
+        found |= ALL if name == "all" else {known[name]}
+    return frozenset(found)

@@ -28,6 +28,7 @@ _CONSTRAIN: Final = special.SPECIAL_TOKENS[special.CONSTRAIN]
 _CHANNELS: Final = frozenset(channel.value for channel in Channel)
 _WORD_AND_RECIPIENT: Final = re.compile(r"\s*([\w-]*(?:\s+to=\S+)?)\s?")
 _ROLES: Final = frozenset(role.value for role in Role)
+_WORDS: Final = _ROLES | _CHANNELS | CONTENT_TYPES
 _ROLE_AND_RECIPIENT: Final = re.compile(
     rf"\s*((?:{'|'.join(sorted(_ROLES))})(?::\S+)?(?:\s+to=\S+)?)(?:\s|$)"
 )
@@ -121,6 +122,19 @@ def split_content(segments: list[Segment], role: Role | None) -> tuple[list[Segm
     return [*segments[: marked[-1]], Segment(last.marker, match[1])], last.text[match.end() :]
 
 
+def is_header_text(text: str) -> bool:
+    """Whether all words could be part of a header, the last one cut off."""
+    words = text.split()
+    last = words.pop() if words else ""
+    return all(map(_is_header_word, words)) and (
+        _is_header_word(last) or any(word.startswith(last) for word in (*_WORDS, "to="))
+    )
+
+
+def _is_header_word(word: str) -> bool:
+    return word in _WORDS or word.startswith("to=") or _names_tool(word)
+
+
 def _take_marked(segments: list[Segment], parts: _Parts, mend: Mend) -> list[str]:
     """Take what stands right behind a special token; gives the other words, in order."""
     others: list[str] = []
@@ -176,8 +190,15 @@ def _take_word(word: str, parts: _Parts, mend: Mend) -> None:
         parts.recipient = word
     elif parts.content_type is None:
         parts.content_type = word
+    elif word in CONTENT_TYPES and not _is_known_type(parts.content_type):
+        parts.leftover.insert(0, parts.content_type)
+        parts.content_type = word
     else:
         parts.leftover.append(word)
+
+
+def _is_known_type(content_type: str) -> bool:
+    return content_type in CONTENT_TYPES or content_type.startswith(_CONSTRAIN)
 
 
 def _names_tool(word: str) -> bool:
@@ -185,8 +206,8 @@ def _names_tool(word: str) -> bool:
     return bool(dot and name and namespace) or word in BUILTIN_TOOLS
 
 
-def _likely_channel(recipient: str | None) -> Channel:
+def _likely_channel(recipient: str | None) -> str:
     if recipient is None:
-        return Channel.FINAL
+        return Channel.FINAL.value
     builtin = recipient.partition(".")[0] in BUILTIN_TOOLS
-    return Channel.ANALYSIS if builtin else Channel.COMMENTARY
+    return (Channel.ANALYSIS if builtin else Channel.COMMENTARY).value

@@ -8,10 +8,25 @@ misread the last of 17 digits of a float; that is not imitated.)
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TypeAlias
 
+from ossia.errors import HarmonyDataError
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+
+def optional_text(data: Mapping[str, object], name: str, what: str) -> str | None:
+    """A field that is text or missing.
+
+    Raises:
+        HarmonyDataError: it is something else.
+    """
+    value = data.get(name)
+    if value is not None and not isinstance(value, str):
+        raise HarmonyDataError(f"the {name} of {what} must be text, not {value!r}")
+    return value
 
 
 def compact(value: Json) -> str:

@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from ossia.errors import HarmonyDataError
 from ossia.harmony.contents import Content, TextContent, content_from_dict
+from ossia.harmony.json_value import optional_text
 from ossia.harmony.repairs import Repair
 
 
@@ -146,24 +147,24 @@ class Message:
         Raises:
             HarmonyDataError: the role or a content is missing, unknown or malformed.
         """
-        try:
-            role = Role(data["role"])
-            raw_content: str | Sequence[Mapping[str, Any]] = data["content"]
-        except KeyError as error:
-            raise HarmonyDataError(f"a message needs {error.args[0]!r}") from None
-        except ValueError:
-            raise HarmonyDataError(f"unknown role {data['role']!r}") from None
-        if isinstance(raw_content, str):
-            content: list[Content] = [TextContent(raw_content)]
-        else:
-            content = [content_from_dict(part) for part in raw_content]
-        return cls(
-            Author(role, data.get("name")),
-            content,
-            channel=data.get("channel"),
-            recipient=data.get("recipient"),
-            content_type=data.get("content_type"),
+        for needed in ("role", "content"):
+            if needed not in data:
+                raise HarmonyDataError(f"a message needs {needed!r}")
+        name, channel, recipient, content_type = (
+            optional_text(data, field, "a message")
+            for field in ("name", "channel", "recipient", "content_type")
         )
+        content = _content_from_json(data["content"])
+        return cls(Author(data["role"], name), content, channel, recipient, content_type)
+
+
+def _content_from_json(raw: object) -> list[Content]:
+    if isinstance(raw, str):
+        return [TextContent(raw)]
+    parts = cast("Sequence[object]", raw) if isinstance(raw, list | tuple) else [None]
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise HarmonyDataError("the content of a message must be text or a list of objects")
+    return [content_from_dict(part) for part in cast("Sequence[Mapping[str, Any]]", parts)]
 
 
 def _no_messages() -> list[Message]:
@@ -208,10 +209,16 @@ class Conversation:
             HarmonyDataError: it is no JSON, or a message is malformed.
         """
         try:
-            data: dict[str, Any] = json.loads(payload)
-            return cls([Message.from_dict(raw) for raw in data["messages"]])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            data: object = json.loads(payload)
+        except (ValueError, RecursionError) as error:
             raise HarmonyDataError(f"not the JSON form of a conversation: {error}") from error
+        raw = cast("dict[str, object]", data).get("messages") if isinstance(data, dict) else None
+        messages = cast("list[object]", raw) if isinstance(raw, list) else [None]
+        if not all(isinstance(each, dict) for each in messages):
+            raise HarmonyDataError(
+                "not the JSON form of a conversation: an object whose 'messages' are objects"
+            )
+        return cls([Message.from_dict(each) for each in cast("list[dict[str, Any]]", messages)])
 
 
 def _as_content(content: str | Content) -> Content:

@@ -22,7 +22,7 @@ from ossia.harmony.events import (
     TextDelta,
     ToolCallDelta,
 )
-from ossia.harmony.header import Header, Segment, parse_header, split_content
+from ossia.harmony.header import Header, Segment, is_header_text, parse_header, split_content
 from ossia.harmony.messages import Channel, Message, Role
 from ossia.harmony.repairs import Repair, RepairKind
 from ossia.tokenizer import IncrementalDetokenizer, Tokenizer, special
@@ -226,6 +226,11 @@ class StreamParser:
 
     def _finish_header(self) -> Sequence[Event]:
         segments = self._segments()
+        _, text = split_content(segments, self._role)
+        if text.strip() and not is_header_text(text):
+            events = self._end_in_header(None)
+            if events:
+                return events
         if not segments or not self._has_start:
             self._discard_header()
             self._state = ParserState.EXPECT_START

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ossia.errors import HarmonyDataError
 from ossia.harmony.builtin_tools import BROWSER, PYTHON
+from ossia.harmony.json_value import optional_text
 
 
 @dataclass(slots=True)
@@ -117,8 +118,12 @@ class ToolNamespaceConfig:
         name = raw.get("name")
         if not isinstance(name, str) or not name:
             raise HarmonyDataError("a tool namespace needs a 'name', a string that is not empty")
-        tools = [ToolDescription.from_dict(tool) for tool in raw.get("tools", ())]
-        return cls(name, raw.get("description"), tools)
+        listed: object = raw.get("tools", [])
+        tools = cast("Sequence[object]", listed) if isinstance(listed, list | tuple) else [None]
+        if not all(isinstance(tool, Mapping) for tool in tools):
+            raise HarmonyDataError(f"the tools of namespace {name!r} must be a list of objects")
+        described = map(ToolDescription.from_dict, cast("Sequence[Mapping[str, Any]]", tools))
+        return cls(name, optional_text(raw, "description", f"namespace {name!r}"), list(described))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, without what is not set."""
