@@ -74,10 +74,24 @@ if TYPE_CHECKING:
         TextPrompt as TextPrompt,
         TokensPrompt as TokensPrompt,
     )
+    from ossia.api.models.auto import (
+        AutoConfig as AutoConfig,
+        AutoModel as AutoModel,
+        AutoModelForCausalLM as AutoModelForCausalLM,
+        AutoModelForSequenceClassification as AutoModelForSequenceClassification,
+        AutoModelForTokenClassification as AutoModelForTokenClassification,
+    )
     from ossia.api.models.cache import DynamicCache as DynamicCache
     from ossia.api.models.causal_lm import GptOssForCausalLM as GptOssForCausalLM
     from ossia.api.models.config import GptOssConfig as GptOssConfig
     from ossia.api.models.gpt_oss_model import GptOssModel as GptOssModel
+    from ossia.api.models.quantization import Mxfp4Config as Mxfp4Config
+    from ossia.api.models.sequence_classification import (
+        GptOssForSequenceClassification as GptOssForSequenceClassification,
+    )
+    from ossia.api.models.token_classification import (
+        GptOssForTokenClassification as GptOssForTokenClassification,
+    )
     from ossia.api.request_output import (
         CompletionOutput as CompletionOutput,
         RequestOutput as RequestOutput,
@@ -89,6 +103,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AsyncTextIteratorStreamer": "ossia.api.generation.streamers",
+    "AutoConfig": "ossia.api.models.auto",
+    "AutoModel": "ossia.api.models.auto",
+    "AutoModelForCausalLM": "ossia.api.models.auto",
+    "AutoModelForSequenceClassification": "ossia.api.models.auto",
+    "AutoModelForTokenClassification": "ossia.api.models.auto",
     "AutoTokenizer": "ossia.api.auto_tokenizer",
     "BaseStreamer": "ossia.api.generation.streamers",
     "BatchEncoding": "ossia.api.batch_encoding",
@@ -109,6 +128,8 @@ _HOMES = {
     "GenerationOutput": "ossia.api.generation.continuous_config",
     "GptOssConfig": "ossia.api.models.config",
     "GptOssForCausalLM": "ossia.api.models.causal_lm",
+    "GptOssForSequenceClassification": "ossia.api.models.sequence_classification",
+    "GptOssForTokenClassification": "ossia.api.models.token_classification",
     "GptOssModel": "ossia.api.models.gpt_oss_model",
     "InfNanRemoveLogitsProcessor": "ossia.api.generation.logits_processors",
     "LLM": "ossia.api.llm",
@@ -121,6 +142,7 @@ _HOMES = {
     "MinNewTokensLengthLogitsProcessor": "ossia.api.generation.logits_processors",
     "MinPLogitsWarper": "ossia.api.generation.warpers",
     "ModelConfig": "ossia.config",
+    "Mxfp4Config": "ossia.api.models.quantization",
     "NoBadWordsLogitsProcessor": "ossia.api.generation.token_bias",
     "NoRepeatNGramLogitsProcessor": "ossia.api.generation.repetition",
     "PrefixConstrainedLogitsProcessor": "ossia.api.generation.logits_processors",
@@ -147,6 +169,11 @@ _HOMES = {
 __all__ = [
     "LLM",
     "AsyncTextIteratorStreamer",
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
     "AutoTokenizer",
     "BaseStreamer",
     "BatchEncoding",
@@ -167,6 +194,8 @@ __all__ = [
     "GenerationOutput",
     "GptOssConfig",
     "GptOssForCausalLM",
+    "GptOssForSequenceClassification",
+    "GptOssForTokenClassification",
     "GptOssModel",
     "InfNanRemoveLogitsProcessor",
     "LogitNormalization",
@@ -178,6 +207,7 @@ __all__ = [
     "MinNewTokensLengthLogitsProcessor",
     "MinPLogitsWarper",
     "ModelConfig",
+    "Mxfp4Config",
     "NoBadWordsLogitsProcessor",
     "NoRepeatNGramLogitsProcessor",
     "PrefixConstrainedLogitsProcessor",

@@ -17,9 +17,11 @@ from torch.overrides import TorchFunctionMode
 from ossia.api.model_source import ModelSource
 from ossia.api.placement import Dtype, float_dtype, torch_device
 from ossia.api.room import check_room
+from ossia.checkpoint.head import LANGUAGE_MODEL
 from ossia.checkpoint.random_weights import random_tensors
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.config import ModelConfig
+from ossia.errors import CheckpointError
 from ossia.log import logger
 from ossia.types import ProgressCallback
 
@@ -57,7 +59,7 @@ def load_module(
     """
     place, wanted = torch_device(device), float_dtype(dtype)
     with open_tensors(source, wanted, place) as (config, tensors):
-        with torch.device("meta"), _WithoutInitialisers():
+        with unmaterialised():
             module = build(config)
         if source.folder is None or wanted is not None or place.type != "cpu":
             check_room(source.name, module, wanted or torch.bfloat16, place)
@@ -87,11 +89,24 @@ def open_tensors(
     """
     if source.folder is not None:
         with open_checkpoint(source.folder) as checkpoint:
+            if checkpoint.head != LANGUAGE_MODEL:
+                raise CheckpointError(
+                    f"is a {checkpoint.head.architecture}, which generates no text; load it with "
+                    "that class",
+                    file=checkpoint.folder,
+                )
             yield checkpoint.config, checkpoint.items()
         return
     assert source.random_config is not None
     tensors = random_tensors(source.random_config, dtype=dtype or torch.bfloat16, device=device)
     yield source.random_config, tensors
+
+
+@contextmanager
+def unmaterialised() -> Iterator[None]:
+    """Within it modules are built without memory and without drawing numbers."""
+    with torch.device("meta"), _WithoutInitialisers():
+        yield
 
 
 def _placed(tensor: torch.Tensor, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ossia.config import PRESETS, ModelConfig
-from ossia.errors import ModelNotFoundError
+from ossia.errors import ModelNotFoundError, RequestError
 from ossia.tokenizer import Tokenizer
 from ossia.types import ProgressCallback
 
@@ -65,13 +65,23 @@ def names_model(text: str) -> bool:
     )
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether a name can only stand for a hub repository here."""
+    return (
+        _HUB_ID.fullmatch(name) is not None
+        and not name.startswith(_PATH_START)
+        and not os.path.exists(name)
+    )
+
+
 def find_model(
     name: str,
     *,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
-    token: str | None = None,
+    token: str | bool | None = None,
     download: bool = False,
+    force_download: bool = False,
     progress: ProgressCallback | None = None,
 ) -> ModelSource:
     """Find the model that a name stands for.
@@ -82,11 +92,13 @@ def find_model(
         cache_dir: Where hub files are kept.
         token: Access token of the hub.
         download: Fetch a hub repository that is not here; else that is an error.
+        force_download: Fetch its files even if they are here.
         progress: Told of unpacking and downloading.
 
     Raises:
         ModelNotFoundError: nothing has this name; says what was tried.
         ConfigError: an unknown `random:` preset.
+        RequestError: `force_download` of what must not be downloaded.
     """
     if name == DEMO:
         from ossia.demo.unpack import demo_folder
@@ -106,15 +118,40 @@ def find_model(
         raise ModelNotFoundError(
             f"{name!r} is no folder, no hub id (owner/name) and none of {DEMO}, {presets}"
         )
-    folder = _hub_folder(name, revision, cache_dir, token, download, progress)
+    if force_download:
+        folder = _pull_anew(name, revision, cache_dir, token, download, progress)
+    else:
+        folder = _hub_folder(name, revision, cache_dir, token, download, progress)
     return ModelSource(name=name, folder=folder)
+
+
+def _pull_anew(
+    repo_id: str,
+    revision: str | None,
+    cache_dir: str | Path | None,
+    token: str | bool | None,
+    download: bool,
+    progress: ProgressCallback | None,
+) -> Path:
+    from ossia.checkpoint.download import pull
+
+    if not download:
+        raise RequestError("contradicts local_files_only; give one", field="force_download")
+    return pull(
+        repo_id,
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        force_download=True,
+        progress=progress,
+    )
 
 
 def _hub_folder(
     repo_id: str,
     revision: str | None,
     cache_dir: str | Path | None,
-    token: str | None,
+    token: str | bool | None,
     download: bool,
     progress: ProgressCallback | None,
 ) -> Path:

@@ -25,6 +25,20 @@ def check_room(name: str, module: nn.Module, dtype: torch.dtype, device: torch.d
         param.numel() * (dtype.itemsize if param.is_floating_point() else param.itemsize)
         for param in module.parameters()
     )
+    check_bytes(name, needed, device)
+
+
+def check_bytes(name: str, needed: int, device: torch.device) -> None:
+    """See whether so many bytes can be allocated.
+
+    Args:
+        name: What they are for, for the message.
+        needed: How many.
+        device: Where they are to be.
+
+    Raises:
+        CapacityError: they are more than what is free.
+    """
     place = "cpu" if device.type == "cpu" else f"{device.type}:{device.index or 0}"
     free = next(memory.free_bytes for memory in machine_memory() if memory.device == place)
     if needed > free:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ossia.checkpoint.folder import SIDE_FILES, find_side_file
+from ossia.checkpoint.head import LANGUAGE_MODEL
 from ossia.checkpoint.names import Layout
 from ossia.checkpoint.reader import Checkpoint, open_checkpoint
 from ossia.checkpoint.spec import tensor_specs
@@ -53,6 +54,11 @@ def convert(
         ConfigError: the target layout or format cannot express the model.
     """
     with open_checkpoint(source) as checkpoint:
+        if checkpoint.head != LANGUAGE_MODEL:
+            raise CheckpointError(
+                f"is a {checkpoint.head.architecture}; only language models are converted",
+                file=checkpoint.folder,
+            )
         config = checkpoint.config
         if experts is not None and experts != config.expert_format:
             config = replace(config, expert_format=experts)
@@ -85,7 +91,7 @@ def converted_tensors(
     Raises:
         CheckpointError: a value does not fit the new format.
     """
-    for name in tensor_specs(config):
+    for name in tensor_specs(config, checkpoint.head):
         if name in checkpoint.names:
             tensor = checkpoint.get(name)
             is_packed = tensor.dtype == torch.uint8

@@ -37,7 +37,7 @@ class _Source:
     repo_id: str
     revision: str | None
     cache_dir: Path
-    token: str | None
+    token: str | bool | None
     endpoint: str | None
 
 
@@ -46,8 +46,9 @@ def pull(
     *,
     revision: str | None = None,
     cache_dir: Path | str | None = None,
-    token: str | None = None,
+    token: str | bool | None = None,
     local_files_only: bool = False,
+    force_download: bool = False,
     files: WhichFiles = "hf",
     endpoint: str | None = None,
     progress: ProgressCallback | None = None,
@@ -60,8 +61,9 @@ def pull(
         repo_id: "owner/name" on the hub.
         revision: Branch, tag or commit; None means "main".
         cache_dir: Cache to use; None means the hub client's, shared with other programs.
-        token: For gated and private models; None means the one that `hf auth login` stored.
+        token: For gated and private models; None or True means the one that `hf auth login` stored.
         local_files_only: Do not ask the hub; what is in the cache must suffice.
+        force_download: Fetch files that are in the cache, too.
         files: The Hugging Face layout, or the `original` one.
         endpoint: Another hub; None means `HF_ENDPOINT` or huggingface.co.
         progress: Called with ("downloading" or "verifying", bytes done, bytes in all).
@@ -91,7 +93,7 @@ def pull(
     wanted = _select(source, info, files)
     _check_disk(source, info, wanted)
     with hub_errors(source.repo_id, source.revision):
-        paths = _download(source, info, wanted, progress)
+        paths = _download(source, info, wanted, progress, force_download)
     _verify(wanted, paths, progress)
     return _cached_folder(source, files)
 
@@ -164,6 +166,7 @@ def _download(
     info: ModelInfo,
     wanted: list[RepoSibling],
     progress: ProgressCallback | None,
+    force: bool,
 ) -> list[Path]:
     meter = TransferMeter(progress, sum(sibling.size or 0 for sibling in wanted), "downloading")
     paths: list[Path] = []
@@ -177,6 +180,7 @@ def _download(
             cache_dir=source.cache_dir,
             token=source.token,
             endpoint=source.endpoint,
+            force_download=force,
             tqdm_class=meter.bar_class(),
         )
         meter.finish_file(sibling.size or 0)

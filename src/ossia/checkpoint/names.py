@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from ossia.checkpoint.head import LANGUAGE_MODEL, Head
 from ossia.checkpoint.spec import TensorSpec, tensor_specs
 from ossia.config import ModelConfig
 
@@ -81,16 +82,27 @@ def original_name(name: str) -> str:
 
 def layout_of(name: str) -> Layout | None:
     """The layout whose names begin as this one does; None if neither's do."""
-    if name.startswith(("model.", "lm_head.")):
+    if name.startswith(("model.", "lm_head.", "score.")):
         return "hf"
     if name.startswith(("block.", "embedding.", "unembedding.", "norm.")):
         return "original"
     return None
 
 
-def stored_tensors(config: ModelConfig, layout: Layout) -> dict[str, StoredTensor]:
+def with_prefix(name: str) -> str:
+    """The canonical name of a tensor that was saved by a decoder without a head.
+
+    transformers leaves out "model." there. Other names stay as they are.
+    """
+    is_bare = name.startswith(("layers.", "embed_tokens.")) or name == "norm.weight"
+    return f"model.{name}" if is_bare else name
+
+
+def stored_tensors(
+    config: ModelConfig, layout: Layout, head: Head = LANGUAGE_MODEL
+) -> dict[str, StoredTensor]:
     """Every tensor that the files of a layout must hold, by its name there."""
-    specs = tensor_specs(config).values()
+    specs = tensor_specs(config, head).values()
     if layout == "hf":
         return {
             spec.name: StoredTensor(spec.name, spec.shape, spec.dtypes, (spec,)) for spec in specs

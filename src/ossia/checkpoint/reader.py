@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
 from ossia.checkpoint.config_file import read_model_config
 from ossia.checkpoint.folder import CheckpointFolder, find_checkpoint
-from ossia.checkpoint.names import Layout, StoredTensor, layout_of, stored_tensors
+from ossia.checkpoint.head import Head, head_of
+from ossia.checkpoint.names import (
+    Layout,
+    StoredTensor,
+    layout_of,
+    stored_tensors,
+    with_prefix,
+)
 from ossia.checkpoint.safetensors_file import SafetensorsFile, TensorEntry
 from ossia.checkpoint.spec import TensorSpec, tensor_specs
 from ossia.config import ModelConfig
@@ -48,14 +56,24 @@ class Checkpoint:
         folder: Where config.json and the weights lie.
         config: The model's shape; `expert_format` is what the files hold.
         layout: "hf" or "original".
+        head: What is on top of the decoder.
+        raw_config: config.json as it is.
         names: Canonical tensor names, in the order in which a model uses them.
         nbytes: Bytes of all tensors.
     """
 
     def __init__(
-        self, folder: Path, config: ModelConfig, layout: Layout, places: dict[str, _Place]
+        self,
+        folder: Path,
+        config: ModelConfig,
+        layout: Layout,
+        head: Head,
+        raw_config: dict[str, Any],
+        places: dict[str, _Place],
     ) -> None:
         self.folder = folder
+        self.head = head
+        self.raw_config = raw_config
         self.config = config
         self.layout: Layout = layout
         self.names = tuple(places)
@@ -110,12 +128,13 @@ class Checkpoint:
         return self._places[name]
 
 
-def open_checkpoint(folder: Path | str) -> Checkpoint:
+def open_checkpoint(folder: Path | str, rename: Callable[[str], str] | None = None) -> Checkpoint:
     """Open a checkpoint of either layout and check all of it that headers can tell.
 
     Args:
         folder: Hugging Face folder, `original` folder, or a folder that has the latter inside;
             one safetensors file or any number, with or without an index.
+        rename: Gives the name that a tensor should have had, from the one in the file.
 
     Raises:
         ModelNotFoundError: no such folder.
@@ -128,11 +147,17 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
     owners = _merge(files)
     if found.index is not None and found.index_file is not None:
         _check_against_index(found.index_file, found.index, owners)
+    bare = not any(name.startswith(("model.", "block.")) for name in owners)
+    for change in (rename, with_prefix if bare else None):
+        if change is not None:
+            owners = _renamed(files, change)
     layout = _detect_layout(found, owners)
     config = _settle_expert_format(found, layout, owners)
-    stored = stored_tensors(config, layout)
+    head = head_of(found.raw_config)
+    stored = stored_tensors(config, layout, head)
     _check_against_table(found, stored, owners)
-    return Checkpoint(found.path, config, layout, _places(config, stored, owners))
+    places = _places(config, head, stored, owners)
+    return Checkpoint(found.path, config, layout, head, found.raw_config, places)
 
 
 def _merge(files: list[SafetensorsFile]) -> dict[str, SafetensorsFile]:
@@ -148,6 +173,17 @@ def _merge(files: list[SafetensorsFile]) -> dict[str, SafetensorsFile]:
                 )
             owners[name] = file
     return owners
+
+
+def _renamed(
+    files: list[SafetensorsFile], rename: Callable[[str], str]
+) -> dict[str, SafetensorsFile]:
+    for file in files:
+        names = {name: rename(name) for name in file.entries}
+        if len(set(names.values())) < len(names):
+            raise CheckpointError("has two tensors that would get one name", file=file.path)
+        file.entries = {names[name]: entry for name, entry in file.entries.items()}
+    return _merge(files)
 
 
 def _check_against_index(
@@ -248,7 +284,10 @@ def _check_entry(file: SafetensorsFile, entry: TensorEntry, stored: StoredTensor
 
 
 def _places(
-    config: ModelConfig, stored: dict[str, StoredTensor], owners: dict[str, SafetensorsFile]
+    config: ModelConfig,
+    head: Head,
+    stored: dict[str, StoredTensor],
+    owners: dict[str, SafetensorsFile],
 ) -> dict[str, _Place]:
     places: dict[str, _Place] = {}
     for name, tensor in stored.items():
@@ -257,4 +296,4 @@ def _places(
             rows = slice(start, start + spec.shape[0])
             places[spec.name] = _Place(owners[name], tensor, spec, rows)
             start = rows.stop
-    return {name: places[name] for name in tensor_specs(config)}
+    return {name: places[name] for name in tensor_specs(config, head)}

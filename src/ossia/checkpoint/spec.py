@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ossia.checkpoint.head import LANGUAGE_MODEL, Head
 from ossia.config import MXFP4_BLOCK, ModelConfig
 
 FLOATS = ("BF16", "F16", "F32")
@@ -29,6 +30,7 @@ class TensorKind(StrEnum):
     EXPERTS = "experts"
     NORM = "norm"
     UNEMBEDDING = "unembedding"
+    CLASSIFIER = "classifier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,13 @@ class TensorSpec:
         return self.name.endswith("_scales")
 
 
-def tensor_specs(config: ModelConfig) -> dict[str, TensorSpec]:
-    """All tensors of a model by canonical name, in the order in which they are used."""
+def tensor_specs(config: ModelConfig, head: Head = LANGUAGE_MODEL) -> dict[str, TensorSpec]:
+    """All tensors of a model by canonical name, in the order in which they are used.
+
+    Args:
+        config: The decoder's shape.
+        head: What is on top of it.
+    """
     hidden, vocab = config.hidden_size, config.vocab_size
     table = [_floats("model.embed_tokens.weight", (vocab, hidden), TensorKind.EMBEDDING)]
     for layer_idx in range(config.num_hidden_layers):
@@ -83,12 +90,22 @@ def tensor_specs(config: ModelConfig) -> dict[str, TensorSpec]:
         )
         table.extend(_mixture(config, f"{prefix}mlp."))
     table.append(_floats("model.norm.weight", (hidden,), TensorKind.NORM))
-    table.append(_floats("lm_head.weight", (vocab, hidden), TensorKind.UNEMBEDDING))
+    table.extend(_head(config, head))
     return {spec.name: spec for spec in table}
 
 
 def _floats(name: str, shape: tuple[int, ...], kind: TensorKind) -> TensorSpec:
     return TensorSpec(name, shape, FLOATS, kind)
+
+
+def _head(config: ModelConfig, head: Head) -> Iterator[TensorSpec]:
+    hidden = config.hidden_size
+    if head.kind == "causal_lm":
+        yield _floats("lm_head.weight", (config.vocab_size, hidden), TensorKind.UNEMBEDDING)
+    elif head.kind != "none":
+        yield _floats("score.weight", (head.num_labels, hidden), TensorKind.CLASSIFIER)
+        if head.kind == "token_classification":
+            yield _floats("score.bias", (head.num_labels,), TensorKind.CLASSIFIER)
 
 
 def _attention(config: ModelConfig, prefix: str) -> Iterator[TensorSpec]:

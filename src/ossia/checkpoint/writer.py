@@ -12,6 +12,7 @@ import torch
 
 from ossia.checkpoint.atomic_folder import atomic_folder
 from ossia.checkpoint.config_file import CONFIG_FILE
+from ossia.checkpoint.head import LANGUAGE_MODEL, Head
 from ossia.checkpoint.names import Layout, StoredTensor, stored_tensors
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.checkpoint.safetensors_file import DTYPE_NAMES
@@ -40,6 +41,9 @@ def write_checkpoint(
     tensors: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]],
     *,
     layout: Layout = "hf",
+    head: Head = LANGUAGE_MODEL,
+    raw_config: Mapping[str, Any] | None = None,
+    generation_config: Mapping[str, Any] | None = None,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     side_files: Iterable[Path] = (),
     overwrite: bool = False,
@@ -54,6 +58,10 @@ def write_checkpoint(
         config: The model's shape and expert format.
         tensors: All tensors of the model under canonical names, in any order, on any device.
         layout: "hf", which transformers reads, or "original", which the reference reads.
+        head: What is on top of the decoder.
+        raw_config: What config.json is to hold; None makes it from `config`.
+        generation_config: What generation_config.json is to hold; None makes that of the released
+            models (in the hf layout), an empty one writes no file.
         max_shard_bytes: Files are split so that none holds more data, unless one tensor does.
         side_files: Files to copy along, such as the tokenizer.
         overwrite: Replace a checkpoint that is there already; it stays if writing fails.
@@ -68,14 +76,18 @@ def write_checkpoint(
         ConfigError: the layout cannot express the config.
     """
     folder = Path(folder)
-    raw_config = config.to_hf() if layout == "hf" else config.to_original()
+    if raw_config is None:
+        raw_config = config.to_hf() if layout == "hf" else config.to_original()
     pairs: Iterable[tuple[str, torch.Tensor]]
     pairs = tensors.items() if isinstance(tensors, Mapping) else tensors  # pyright: ignore[reportAssignmentType]
     with atomic_folder(folder, replaces=CONFIG_FILE if overwrite else None) as partial:
-        _write_weights(partial, config, layout, pairs, max_shard_bytes, progress)
+        stored = stored_tensors(config, layout, head)
+        _write_weights(partial, stored, pairs, max_shard_bytes, progress)
         _write_json(partial / CONFIG_FILE, raw_config)
-        if layout == "hf":
-            _write_json(partial / _GENERATION_FILE, _generation_config(config))
+        if generation_config is None and layout == "hf":
+            generation_config = _generation_config(config)
+        if generation_config:
+            _write_json(partial / _GENERATION_FILE, generation_config)
         for path in side_files:
             shutil.copyfile(path, partial / path.name)
         open_checkpoint(partial).close()
@@ -84,13 +96,11 @@ def write_checkpoint(
 
 def _write_weights(
     folder: Path,
-    config: ModelConfig,
-    layout: Layout,
+    stored: dict[str, StoredTensor],
     pairs: Iterable[tuple[str, torch.Tensor]],
     max_shard_bytes: int,
     progress: ProgressCallback | None,
 ) -> None:
-    stored = stored_tensors(config, layout)
     shards = ShardWriter(folder, stored, max_shard_bytes)
     try:
         for done, (name, tensor) in enumerate(_assemble(stored, pairs), start=1):
@@ -155,5 +165,5 @@ def _generation_config(config: ModelConfig) -> dict[str, Any]:
     return {"do_sample": True} | {name: value for name, value in own.items() if value is not None}
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(dict(value), indent=2) + "\n", encoding="utf-8")

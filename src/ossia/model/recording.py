@@ -30,6 +30,11 @@ class Recording:
     attention_weights: ByLayer = field(default_factory=ByLayer)
     router_logits: ByLayer = field(default_factory=ByLayer)
 
+    @property
+    def wants_any(self) -> bool:
+        """Whether there is anything to keep."""
+        return self.hidden or self.attentions or self.router
+
     def keep_hidden(self, layer_idx: int, x: torch.Tensor) -> None:
         """Keep a layer's input, if it is wanted."""
         if self.hidden:

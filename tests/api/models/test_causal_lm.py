@@ -146,7 +146,7 @@ def test_unknown_arguments_are_errors():
     model = _facade(small_model())
     with pytest.raises(TypeError, match="use_cahce"):
         model(torch.tensor([[1]]), use_cahce=True)
-    with pytest.raises(TypeError, match="dtpye"):
+    with pytest.raises(RequestError, match="dtpye"):
         GptOssForCausalLM.from_pretrained("random:tiny", dtpye="float32")
 
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
+from ossia.api.generation.config import GenerationConfig
+from ossia.api.generation.config_file import CONFIG_FILE
 from ossia.api.generation.generate import GenerationMixin
+from ossia.api.model_source import ModelSource
 from ossia.api.models.cache import DynamicCache
 from ossia.api.models.config import GptOssConfig
 from ossia.api.models.gpt_oss_model import GptOssModel
 from ossia.api.models.losses import IGNORED, load_balancing_loss, next_tokens, token_loss
+from ossia.api.models.manners import initialise_
 from ossia.api.models.outputs import CausalLMOutput
 from ossia.api.models.pretrained import PreTrainedModel, as_config
+from ossia.checkpoint.config_file import read_json_object
+from ossia.checkpoint.folder import find_side_file
 from ossia.config import ModelConfig
-from ossia.errors import RequestError
+from ossia.errors import ConfigError, RequestError
 from ossia.model.heads import CausalLM
 
 
@@ -24,11 +34,19 @@ class GptOssForCausalLM(GenerationMixin, PreTrainedModel):
         config: Shape of the model; parameters are initialised. `from_pretrained` loads them.
     """
 
+    head_kind = "causal_lm"
+
     def __init__(self, config: GptOssConfig | ModelConfig) -> None:
         super().__init__()
         self.config = as_config(config)
         self.model = GptOssModel(self.config)
         self.lm_head = nn.Linear(self.config.hidden_size, self.config.vocab_size, bias=False)
+        initialise_(self.lm_head, self.config.initializer_range)
+        self.generation_config = GenerationConfig.from_model_config(self.config)
+
+    def can_generate(self) -> bool:
+        """Yes."""
+        return True
 
     def forward(
         self,
@@ -119,6 +137,17 @@ class GptOssForCausalLM(GenerationMixin, PreTrainedModel):
         )
         as_dict = self.config.return_dict if return_dict is None else return_dict
         return output if as_dict else output.to_tuple()  # type: ignore[return-value]
+
+    def _generation_settings(self) -> Mapping[str, Any]:
+        return json.loads(self.generation_config.to_json_string())
+
+    def _take_generation_settings(self, source: ModelSource) -> None:
+        file = None if source.folder is None else find_side_file(source.folder, CONFIG_FILE)
+        self.generation_config = (
+            GenerationConfig.from_model_config(self.config)
+            if file is None
+            else GenerationConfig.from_dict(read_json_object(file, ConfigError))
+        )
 
     def as_engine_model(self) -> CausalLM:
         """What `ossia.engine` runs: the same modules and weights, over ragged batches."""

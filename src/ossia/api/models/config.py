@@ -79,7 +79,10 @@ class GptOssConfig:
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
+        force_download: bool = False,
         token: str | bool | None = None,
+        trust_remote_code: bool | None = None,
+        return_unused_kwargs: bool = False,
         **overrides: Any,  # noqa: ANN401
     ) -> GptOssConfig:
         """Read the config.json of a model; weights are not downloaded.
@@ -89,23 +92,36 @@ class GptOssConfig:
             revision: Branch, tag or commit of a hub id.
             cache_dir: Where hub files are kept.
             local_files_only: Never download.
+            force_download: Download a hub id's again.
             token: Access token of the hub.
+            trust_remote_code: Accepted, unless True: no code of the hub is needed.
+            return_unused_kwargs: Return a pair: the config, and which overrides it does not know.
             **overrides: Known keys that are to have another value.
 
         Raises:
             ModelNotFoundError: nothing has this name.
             ConfigError: not of gpt-oss, or contradictory.
+            RequestError: `trust_remote_code`.
         """
+        if trust_remote_code:
+            raise RequestError(
+                "Ossia runs no code from the hub and needs none; leave it out",
+                field="trust_remote_code",
+            )
         raw = read_raw_config(
             name,
             revision=revision,
             cache_dir=cache_dir,
             local_files_only=local_files_only,
+            force_download=force_download,
             token=token,
         )
+        unused = {key: overrides.pop(key) for key in set(overrides) - SETTINGS}
+        if unused and not return_unused_kwargs:
+            _check_known(unused)
         config = cls.from_dict(raw, **overrides)
         config._name_or_path = str(name)
-        return config
+        return (config, unused) if return_unused_kwargs else config  # type: ignore[return-value]
 
     def to_model_config(self) -> ModelConfig:
         """The frozen config that modules are built from.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ossia.api.models.cache import DynamicCache, checked_cache
 from ossia.api.models.config import GptOssConfig
+from ossia.api.models.load_options import say_once
+from ossia.api.models.manners import initialise_
 from ossia.api.models.outputs import DecoderOutput
 from ossia.api.models.padded_rows import PaddedRows
 from ossia.api.models.pretrained import PreTrainedModel, as_config
@@ -30,6 +33,7 @@ class GptOssModel(PreTrainedModel, Decoder):
         config = as_config(config)
         Decoder.__init__(self, config.to_model_config())
         self.config = config
+        initialise_(self, config.initializer_range)
 
     def forward(
         self,
@@ -79,15 +83,22 @@ class GptOssModel(PreTrainedModel, Decoder):
             attentions=_choose(output_attentions, self.config.output_attentions),
             router=_choose(output_router_logits, self.config.output_router_logits),
         )
+        if recording.wants_any and self._recompute_arguments().get("use_reentrant"):
+            raise RequestError(
+                "use_reentrant=True loses the gradients of what is recorded; enable gradient "
+                "checkpointing with use_reentrant=False",
+                field="output_router_logits" if recording.router else "output_hidden_states",
+            )
         kv = rows.kv(cache)
         hidden = self.run(self._batch(rows, input_ids, inputs_embeds, position_ids, kv, recording))
-        if cache is None and _choose(use_cache, self.config.use_cache):
+        gives_cache = self._gives_cache(use_cache)
+        if cache is None and gives_cache:
             cache = DynamicCache()
         if cache is not None:
             cache.replace(kv.present, rows.computed)
         output = DecoderOutput(
             last_hidden_state=rows.pad(hidden),
-            past_key_values=cache if _choose(use_cache, self.config.use_cache) else None,
+            past_key_values=cache if gives_cache else None,
             hidden_states=_padded(recording.hidden, recording.hidden_states, rows),
             attentions=_in_order(recording.attentions, recording.attention_weights),
             router_logits=_flat(recording.router, recording.router_logits, rows),
@@ -115,8 +126,21 @@ class GptOssModel(PreTrainedModel, Decoder):
             seq_lens=[len(positions)],
             kv=kv,
             inputs_embeds=embeds,
-            recording=recording,
+            recording=recording if recording.wants_any else None,
+            recompute=self._recompute_arguments() or None,
         )
+
+    def _recompute_arguments(self) -> Mapping[str, Any]:
+        """How layers are computed again; empty where they are not."""
+        return (self._recompute or {}) if self.training and torch.is_grad_enabled() else {}
+
+    def _gives_cache(self, use_cache: bool | None) -> bool:
+        wanted = _choose(use_cache, self.config.use_cache)
+        if wanted and self.training and self._recompute is not None:
+            if use_cache:
+                say_once("recompute", "gradient checkpointing keeps no cache: use_cache is off")
+            return False
+        return wanted
 
 
 def _choose(asked: bool | None, otherwise: bool) -> bool:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from ossia.api.models.config import GptOssConfig
+from ossia.errors import RequestError
+
 IGNORED = -100
 
 
@@ -73,3 +76,59 @@ def load_balancing_loss(
         likely = likely + weight @ probabilities.to(wide)
     rows = weight.sum() * len(router_logits)
     return num_experts * torch.sum((chosen / rows) * (likely / rows))
+
+
+def sequence_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    config: GptOssConfig,
+    num_items: torch.Tensor | int | None = None,
+) -> torch.Tensor:
+    """The loss of a sequence classifier.
+
+    Args:
+        logits: (batch, num_labels).
+        labels: As `config.problem_type` needs them: "regression" (mean squared error),
+            "single_label_classification" or "multi_label_classification". Where it is None, one
+            label means regression and integers mean single labels; the config takes note.
+        config: Of the model.
+        num_items: What the sum over single labels is divided by; None takes the mean.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        RequestError: labels that do not fit the problem, or an unknown problem.
+    """
+    if config.problem_type is None:
+        config.problem_type = _problem(config.num_labels, labels)
+    labels = labels.to(logits.device)
+    if config.problem_type == "single_label_classification":
+        _check_labels(labels.numel() == len(logits) and not labels.is_floating_point(), labels)
+        return token_loss(logits, labels.flatten(), num_items)
+    _check_labels(labels.numel() == logits.numel(), labels)
+    targets = labels.view_as(logits).to(logits.dtype)
+    if config.problem_type == "regression":
+        return F.mse_loss(logits, targets)
+    if config.problem_type == "multi_label_classification":
+        return F.binary_cross_entropy_with_logits(logits, targets)
+    raise RequestError(
+        f"{config.problem_type!r} is not one of regression, single_label_classification, "
+        "multi_label_classification",
+        field="problem_type",
+    )
+
+
+def _problem(num_labels: int, labels: torch.Tensor) -> str:
+    if num_labels == 1:
+        return "regression"
+    whole = labels.dtype in (torch.int64, torch.int32)
+    return "single_label_classification" if whole else "multi_label_classification"
+
+
+def _check_labels(fits: bool, labels: torch.Tensor) -> None:
+    if not fits:
+        raise RequestError(
+            f"{labels.dtype} of {tuple(labels.shape)} do not fit the logits and the problem_type",
+            field="labels",
+        )

@@ -1,84 +1,275 @@
-"""PreTrainedModel: what all model classes can do."""
+"""PreTrainedModel: how all model classes are made, loaded and saved."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import torch
-from torch import nn
 
-from ossia.api.loading import load_module
-from ossia.api.model_source import find_model
+from ossia.api.model_source import ModelSource, find_model
+from ossia.api.models.attn_names import checked_attention
 from ossia.api.models.config import GptOssConfig
+from ossia.api.models.device_map import parse_bytes
+from ossia.api.models.load_options import (
+    check_kernels,
+    check_spread,
+    checked_options,
+    one_dtype,
+)
+from ossia.api.models.manners import ModelManners
+from ossia.api.models.quantization import Mxfp4Config
+from ossia.api.models.saving import REFUSED, save_model
+from ossia.api.models.weights import canonical_names, load_weights
 from ossia.api.placement import Dtype
+from ossia.checkpoint.head import Head, HeadKind
 from ossia.config import ModelConfig
+from ossia.distributed import DistributedConfig
+from ossia.errors import RequestError
+from ossia.log import logger
+
+_log = logger(__name__)
 
 
-class PreTrainedModel(nn.Module):
-    """A model with a config, whose parameters are named as in transformers.
-
-    Attributes:
-        config: Shape and settings; changing the shape does not change the model.
-    """
+class PreTrainedModel(ModelManners):
+    """A model with a config, whose parameters are named as in transformers."""
 
     config_class: ClassVar[type[GptOssConfig]] = GptOssConfig
-    base_model_prefix: ClassVar[str] = "model"
-    config: GptOssConfig
+    head_kind: ClassVar[HeadKind] = "none"
+    hf_device_map: dict[str, str]
 
-    @property
-    def device(self) -> torch.device:
-        """Where the first parameter is."""
-        return next(self.parameters()).device
+    @classmethod
+    def from_config(
+        cls,
+        config: GptOssConfig | ModelConfig,
+        *,
+        dtype: Dtype | None = None,
+        torch_dtype: Dtype | None = None,
+        attn_implementation: str | None = None,
+    ) -> Self:
+        """A new model with initialised weights, in training mode.
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the first floating-point parameter."""
-        return next(param.dtype for param in self.parameters() if param.is_floating_point())
+        Args:
+            config: Its shape; copied.
+            dtype: Of the floats; None is the config's, or else torch's default.
+            torch_dtype: The same, under its old name.
+            attn_implementation: As in `from_pretrained`.
+
+        Raises:
+            ConfigError: a config that contradicts itself.
+            RequestError: an unknown dtype or attention.
+        """
+        config = copy.deepcopy(as_config(config))
+        config._attn_implementation = checked_attention(attn_implementation)
+        model = cls(config)
+        wanted = one_dtype(dtype, torch_dtype) or config.dtype
+        config.dtype = wanted or torch.get_default_dtype()
+        return model if wanted is None else model.to(wanted)
 
     @classmethod
     def from_pretrained(
         cls,
         name: str | Path,
         *,
-        dtype: Dtype | None = "auto",
-        device: torch.device | str = "cpu",
+        config: GptOssConfig | None = None,
+        dtype: Dtype | None = None,
+        torch_dtype: Dtype | None = None,
+        device_map: str | int | torch.device | Mapping[str, Any] | None = None,
+        device: torch.device | str | int | None = None,
+        max_memory: Mapping[Any, Any] | None = None,
+        attn_implementation: str | None = None,
+        experts_implementation: str | None = None,
+        use_kernels: bool = False,
+        quantization_config: Mxfp4Config | Mapping[str, Any] | None = None,
+        tp_plan: str | Mapping[str, str] | None = None,
+        tp_size: int | None = None,
+        distributed_config: DistributedConfig | Mapping[str, Any] | None = None,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
-        token: str | None = None,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        key_mapping: Mapping[str, str] | None = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        low_cpu_mem_usage: bool | None = None,
+        use_safetensors: bool | None = None,
+        trust_remote_code: bool | None = None,
+        **overrides: Any,  # noqa: ANN401
     ) -> Self:
-        """Load a checkpoint.
+        """Load a checkpoint, in evaluation mode.
 
         On the CPU weights stay views on the files, unless another dtype is asked for. MXFP4
-        experts stay packed in any case.
+        experts stay packed unless they are to be dequantised.
 
         Args:
             name: A folder of either layout, a hub id, `demo`, or `random:20b|120b|tiny`.
+            config: In place of the checkpoint's; must have its shape.
             dtype: What floating-point weights become: a torch dtype or its name; "auto" or None
                 keeps the checkpoint's.
-            device: "cpu", "cuda", "cuda:1" or "auto".
+            torch_dtype: The same, under its old name.
+            device_map: "auto": the first GPU, or else the CPU; where a GPU is too small, the
+                experts of the last layers stay in CPU memory and are sent one by one when chosen.
+                Or a device; or devices by module name, of which one is a GPU and the CPU takes
+                layers (of which it holds the experts).
+            device: "cpu", "cuda", "cuda:1" or "auto", in place of `device_map`; by default the CPU.
+            max_memory: Bytes or sizes such as "20GiB" by device: what "auto" may use.
+            attn_implementation: A name that transformers knows; Ossia's own attention runs.
+            experts_implementation: A name that transformers knows; Ossia's own experts run.
+            use_kernels: Accepted: Ossia always takes the best kernels that a device runs.
+            quantization_config: `Mxfp4Config(dequantize=True)` expands packed experts to `dtype`,
+                which makes them trainable; `Mxfp4Config()` packs dense ones.
+            tp_plan: "auto": accepted; one process holds the whole model.
+            tp_size: Likewise.
+            distributed_config: Likewise.
             revision: Branch, tag or commit of a hub id.
             cache_dir: Where hub files are kept.
             local_files_only: Never download.
-            token: Access token of the hub.
+            force_download: Download hub files again.
+            token: Access token of the hub; True is the one that was logged in with.
+            key_mapping: Regular expressions on tensor names in the files, with what to put there.
+            ignore_mismatched_sizes: A head of another size is replaced by a new one.
+            output_loading_info: Return a pair: the model, and which tensors were missing or left
+                over.
+            low_cpu_mem_usage: Accepted: memory never holds more than the model.
+            use_safetensors: Accepted, unless False: nothing else is read.
+            trust_remote_code: Accepted, unless True: no code of the hub is needed.
+            **overrides: Settings of the config, such as `num_labels` or `use_cache`.
 
         Raises:
             ModelNotFoundError: nothing has this name.
-            CheckpointError: the files are damaged or not what config.json promises.
+            CheckpointError: the files are damaged or not what config.json promises, or hold
+                tensors that the class lacks or misses.
             ConfigError: config.json is not of gpt-oss, or contradicts itself.
-            RequestError: an unknown dtype or an absent device.
+            CapacityError: the memory is too small.
+            RequestError: an argument that is unknown, cannot be met, or contradicts another.
         """
+        del low_cpu_mem_usage
+        _check_code(use_safetensors, trust_remote_code)
+        check_kernels(use_kernels, experts_implementation)
+        check_spread(tp_plan, tp_size, distributed_config)
+        options = checked_options(
+            dtype=dtype,
+            torch_dtype=torch_dtype,
+            device_map=device_map,
+            device=device,
+            max_memory=max_memory,
+            attn_implementation=attn_implementation,
+            quantization_config=quantization_config,
+            config=config,
+            overrides=overrides,
+            key_mapping=key_mapping,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+        )
         source = find_model(
             str(name),
             revision=revision,
             cache_dir=cache_dir,
             token=token,
             download=not local_files_only,
+            force_download=force_download,
         )
-        return load_module(cls, source, dtype=dtype, device=device)
+        model, info, placement = load_weights(cls, source, options)
+        model._take_generation_settings(source)
+        if device_map is not None:
+            model.hf_device_map = placement.as_map()
+        return (model, info.to_dict()) if output_loading_info else model  # type: ignore[return-value]
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, torch.Tensor] | None = None,
+        *,
+        max_shard_size: int | str = "5GB",
+        safe_serialization: bool = True,
+        **unsupported: Any,  # noqa: ANN401
+    ) -> None:
+        """Write config.json, generation_config.json and the weights, as transformers reads them.
+
+        Packed experts stay packed. Other files in the folder stay; older weights are replaced once
+        the new ones are complete.
+
+        Args:
+            save_directory: The folder; made if need be.
+            is_main_process: False writes nothing: another process does.
+            state_dict: In place of the model's own.
+            max_shard_size: Bytes, or text such as "5GB", at which files are split.
+            safe_serialization: Accepted, unless False: only safetensors are written.
+            **unsupported: Refused, with the way round.
+
+        Raises:
+            CheckpointError: tensors that a checkpoint of this class does not have, or lacks; or a
+                disk that refuses.
+            RequestError: an argument that is not supported.
+        """
+        for name, value in unsupported.items():
+            if value or name not in REFUSED:
+                hint = REFUSED.get(name, "it is no argument of save_pretrained")
+                raise RequestError(f"is not supported: {hint}", field=name)
+        if not safe_serialization:
+            raise RequestError(
+                "only safetensors are written; leave it out", field="safe_serialization"
+            )
+        if not is_main_process:
+            return
+        limit = parse_bytes(max_shard_size, "max_shard_size")
+        config = self._config_to_save()
+        state = self.state_dict() if state_dict is None else state_dict
+        save_model(
+            Path(save_directory),
+            config.to_model_config(),
+            self._canonical(state),
+            head=self.head(),
+            raw_config=config.to_dict(),
+            generation_config=self._generation_settings(),
+            max_shard_bytes=limit,
+        )
+
+    def push_to_hub(self, *arguments: object, **options: object) -> NoReturn:
+        """Refused: nothing is uploaded."""
+        del arguments, options
+        raise RequestError(
+            "Ossia uploads nothing; save_pretrained(FOLDER), then `hf upload OWNER/NAME FOLDER`",
+            field="push_to_hub",
+        )
+
+    def head(self) -> Head:
+        """What is on top of the decoder."""
+        labelled = self.head_kind.endswith("classification")
+        return Head(self.head_kind, self.config.num_labels if labelled else 0)
+
+    def _config_to_save(self) -> GptOssConfig:
+        config = copy.deepcopy(self.config)
+        config.architectures = [self.head().architecture]
+        config.dtype = self.dtype
+        return config
+
+    def _canonical(self, state: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+        names = canonical_names(self)
+        for name, tensor in state.items():
+            yield names.get(name, name), tensor
+
+    def _generation_settings(self) -> Mapping[str, Any]:
+        """What generation_config.json holds; nothing for models that do not generate."""
+        return {}
+
+    def _take_generation_settings(self, source: ModelSource) -> None:
+        """Read generation_config.json, if the model generates."""
 
 
 def as_config(config: GptOssConfig | ModelConfig) -> GptOssConfig:
     """The mutable kind of a config, whichever is given."""
     return GptOssConfig.from_model_config(config) if isinstance(config, ModelConfig) else config
+
+
+def _check_code(use_safetensors: bool | None, trust_remote_code: bool | None) -> None:
+    if use_safetensors is False:
+        raise RequestError("only safetensors are read; leave it out", field="use_safetensors")
+    if trust_remote_code:
+        raise RequestError(
+            "Ossia runs no code from the hub and needs none; leave it out",
+            field="trust_remote_code",
+        )

@@ -39,6 +39,7 @@ def _decodes(x: torch.Tensor, experts: ExpertWeights) -> bool:
     packed = isinstance(experts.gate_up, Mxfp4Tensor) and isinstance(experts.down, Mxfp4Tensor)
     return (
         packed
+        and experts.gate_up_bias.device == x.device
         and x.dtype is torch.bfloat16
         and 0 < x.shape[0] <= _DECODE_TOKENS
         and not torch.is_grad_enabled()

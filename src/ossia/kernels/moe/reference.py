@@ -25,6 +25,8 @@ class ExpertWeights:
         down_bias: (experts, hidden).
         alpha: Steepness of the gate's sigmoid.
         limit: Clamp of gate (above) and up (both sides).
+
+    The tensors may lie on another device than the tokens, all four on the same.
     """
 
     gate_up: ExpertMatrix
@@ -88,8 +90,10 @@ def _one_expert(rows: torch.Tensor, expert_idx: int, experts: ExpertWeights) -> 
 def _project(
     rows: torch.Tensor, expert_idx: int, matrix: ExpertMatrix, bias: torch.Tensor
 ) -> torch.Tensor:
+    # Weights that lie elsewhere are sent here, one expert at a time, and as packed as they are.
     if isinstance(matrix, Mxfp4Tensor):
-        weight = unpack(matrix.blocks[expert_idx], matrix.scales[expert_idx], rows.dtype)
+        blocks, scales = (part[expert_idx].to(rows.device) for part in matrix)
+        weight = unpack(blocks, scales, rows.dtype)
     else:
-        weight = matrix[expert_idx].t()
-    return F.linear(rows, weight, bias[expert_idx])
+        weight = matrix[expert_idx].to(rows.device).t()
+    return F.linear(rows, weight, bias[expert_idx].to(rows.device))
