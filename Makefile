@@ -1,14 +1,15 @@
-# Three commands a developer needs; each sets up .venv by itself, once.
+# Commands a developer needs; each sets up .venv by itself, once.
 #   make demo    ask the shipped model a question
 #   make test    run the fast tests
 #   make check   linters, types, import contracts
+#   make docs    the API reference, from the docstrings
 
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 STAMPS := $(VENV)/.installed
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow check docs format clean
 
 demo: $(STAMPS)-run
 	$(VENV)/bin/ossia run demo "How many rs are in the word 'strawberry'?" --show-reasoning --temperature 0
@@ -24,6 +25,9 @@ check: $(STAMPS)-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pyright
+
+docs: $(STAMPS)-dev
+	$(VENV)/bin/python docs/reference.py build/docs
 
 format: $(STAMPS)-dev
 	$(VENV)/bin/ruff check --fix .
