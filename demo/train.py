@@ -160,6 +160,7 @@ def train(settings: Settings, out: Path, resume: Path | None = None) -> Network:
     start = time.monotonic()
     next_evaluation = settings.evaluate_every
     pause = 0.0  # time spent on evaluation does not count as training
+    step = 0
     for step in range(settings.steps):
         spent = time.monotonic() - start - pause
         progress = max(step / settings.steps, spent / settings.seconds)
@@ -185,7 +186,7 @@ def train(settings: Settings, out: Path, resume: Path | None = None) -> Network:
             before = time.monotonic()
             _save(network, table, settings.evaluate_count // 3, out, step, dtype)
             pause += time.monotonic() - before
-    _save(network, table, settings.evaluate_count, out, settings.steps, dtype)
+    _save(network, table, settings.evaluate_count, out, step, dtype)
     return network
 
 
