@@ -11,9 +11,7 @@ _REMOTE = "a remote service"
 _SERVER = "needs `ossia serve`, which is not there yet"
 _OUTPUT = "no code: what a program prints"
 
-_LOAD = (
-    'from transformers import AutoTokenizer\ntokenizer = AutoTokenizer.from_pretrained("openai/gpt-oss-20b")'
-)
+_LOAD = 'from transformers import AutoTokenizer\ntokenizer = AutoTokenizer.from_pretrained("openai/gpt-oss-20b")'
 _GENERATE = "from transformers import AutoModelForCausalLM, AutoTokenizer"
 _DECODE = "print(tokenizer.decode("
 _PLUS = tuple((f"+ {line}", line) for line in ("#", "attn", "use"))

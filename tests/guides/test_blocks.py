@@ -64,9 +64,7 @@ def test_no_block_is_forgotten():
         assert numbers == list(range(len(fenced(_text(guide)))))
     # The guide without fences: every line that can only be code lies in a block of the table.
     text = _text("002")
-    known = {
-        line for b in BLOCKS if b.guide == "002" for line in source_of(b, text).splitlines()
-    }
+    known = {line for b in BLOCKS if b.guide == "002" for line in source_of(b, text).splitlines()}
     mended = {wrong for b in BLOCKS for wrong, _ in b.mended}
     looks_like_code = re.compile(r"(from \S+ import|import \w+$|\w+ = |pip |curl |vllm |def )")
     for line in text.splitlines():
