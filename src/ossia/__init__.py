@@ -92,6 +92,16 @@ if TYPE_CHECKING:
     from ossia.api.models.token_classification import (
         GptOssForTokenClassification as GptOssForTokenClassification,
     )
+    from ossia.api.pipelines.base import Pipeline as Pipeline
+    from ossia.api.pipelines.factory import pipeline as pipeline
+    from ossia.api.pipelines.text_classification import (
+        TextClassificationPipeline as TextClassificationPipeline,
+    )
+    from ossia.api.pipelines.text_generation import TextGenerationPipeline as TextGenerationPipeline
+    from ossia.api.pipelines.token_classification import (
+        TokenClassificationPipeline as TokenClassificationPipeline,
+    )
+    from ossia.api.pretrained_tokenizer import PreTrainedTokenizer as PreTrainedTokenizer
     from ossia.api.request_output import (
         CompletionOutput as CompletionOutput,
         RequestOutput as RequestOutput,
@@ -145,6 +155,8 @@ _HOMES = {
     "Mxfp4Config": "ossia.api.models.quantization",
     "NoBadWordsLogitsProcessor": "ossia.api.generation.token_bias",
     "NoRepeatNGramLogitsProcessor": "ossia.api.generation.repetition",
+    "Pipeline": "ossia.api.pipelines.base",
+    "PreTrainedTokenizer": "ossia.api.pretrained_tokenizer",
     "PrefixConstrainedLogitsProcessor": "ossia.api.generation.logits_processors",
     "RepetitionPenaltyLogitsProcessor": "ossia.api.generation.repetition",
     "RequestOutput": "ossia.api.request_output",
@@ -157,14 +169,18 @@ _HOMES = {
     "SuppressTokensAtBeginLogitsProcessor": "ossia.api.generation.logits_processors",
     "SuppressTokensLogitsProcessor": "ossia.api.generation.logits_processors",
     "TemperatureLogitsWarper": "ossia.api.generation.warpers",
+    "TextClassificationPipeline": "ossia.api.pipelines.text_classification",
+    "TextGenerationPipeline": "ossia.api.pipelines.text_generation",
     "TextIteratorStreamer": "ossia.api.generation.streamers",
     "TextPrompt": "ossia.api.llm_prompts",
     "TextStreamer": "ossia.api.generation.streamers",
+    "TokenClassificationPipeline": "ossia.api.pipelines.token_classification",
     "TokensPrompt": "ossia.api.llm_prompts",
     "TopHLogitsWarper": "ossia.api.generation.warpers",
     "TopKLogitsWarper": "ossia.api.generation.warpers",
     "TopPLogitsWarper": "ossia.api.generation.warpers",
     "TypicalLogitsWarper": "ossia.api.generation.warpers",
+    "pipeline": "ossia.api.pipelines.factory",
 }
 __all__ = [
     "LLM",
@@ -210,6 +226,8 @@ __all__ = [
     "Mxfp4Config",
     "NoBadWordsLogitsProcessor",
     "NoRepeatNGramLogitsProcessor",
+    "Pipeline",
+    "PreTrainedTokenizer",
     "PrefixConstrainedLogitsProcessor",
     "RepetitionPenaltyLogitsProcessor",
     "RequestOutput",
@@ -222,15 +240,19 @@ __all__ = [
     "SuppressTokensAtBeginLogitsProcessor",
     "SuppressTokensLogitsProcessor",
     "TemperatureLogitsWarper",
+    "TextClassificationPipeline",
+    "TextGenerationPipeline",
     "TextIteratorStreamer",
     "TextPrompt",
     "TextStreamer",
+    "TokenClassificationPipeline",
     "TokensPrompt",
     "TopHLogitsWarper",
     "TopKLogitsWarper",
     "TopPLogitsWarper",
     "TypicalLogitsWarper",
     "__version__",
+    "pipeline",
 ]
 
 

@@ -8,6 +8,7 @@
 | `OSSIA_LOG`   | what the command line logs: debug, info, warning    | nothing                       |
 |               | or error                                            |                               |
 | `NO_COLOR`    | not empty: plain text on terminals, as TERM=dumb    |                               |
+| `OPENAI_API_KEY` | for the servers that `ossia chat` talks to     | none                          |
 
 `OMP_NUM_THREADS` and `MKL_NUM_THREADS`, which torch reads, keep the command line from choosing.
 The hub's client reads its own (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, ...).
@@ -63,6 +64,11 @@ def log_level(environ: Mapping[str, str] = os.environ) -> str | None:
 def colour(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether terminals are shown more than plain text."""
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def api_key(environ: Mapping[str, str] = os.environ) -> str | None:
+    """What servers with an OpenAI API are told; None tells them nothing."""
+    return environ.get("OPENAI_API_KEY") or None
 
 
 def threads_chosen(environ: Mapping[str, str] = os.environ) -> bool:

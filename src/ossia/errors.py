@@ -8,6 +8,7 @@
     │   ├── ContextLengthError     prompt and output do not fit the model
     │   └── CapacityError          the request can never fit this machine's KV cache
     ├── EngineClosedError      the engine was shut down                                    (RuntimeError)
+    ├── ServerError            a server that is not there, refuses or breaks off            (ConnectionError)
     ├── HarmonyError           text or tokens that break the harmony format                (RuntimeError)
     │   └── HarmonyDataError       JSON that is no message, conversation or tool            (ValueError)
     └── MissingDependencyError an optional package is needed                               (ImportError)
@@ -78,6 +79,10 @@ class CapacityError(RequestError):
 
 class EngineClosedError(OssiaError, RuntimeError):
     """The engine has been shut down, or its loop has failed."""
+
+
+class ServerError(OssiaError, ConnectionError):
+    """A server that Ossia talks to cannot be reached, refuses, or breaks off."""
 
 
 class HarmonyError(OssiaError, RuntimeError):

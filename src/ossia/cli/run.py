@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from ossia.cli.loading import load_runtime
 from ossia.cli.options import (
     DeviceOption,
@@ -28,6 +33,7 @@ from ossia.errors import RequestError
 EXAMPLES = (
     "ossia run \"How many rs are in the word 'strawberry'?\"",
     'ossia run openai/gpt-oss-20b "Why is the sky blue?" --effort high --show-reasoning',
+    "echo 'Once upon a time' | ossia run --task text-generation --model demo",
     "cat question.txt | ossia run openai/gpt-oss-20b - --json",
 )
 
@@ -49,11 +55,55 @@ def run(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Run a pipeline on each line of input: text-generation, ner, ..."),
+    ] = None,
+    model_option: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="The model, with --task.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--input", help="A file for --task. [default: standard input]")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--output", help="The JSON file that --task writes.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Which column or member of --input is the text.")
+    ] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", help="Of --input: json, csv, pipe (lines) or infer.")
+    ] = "infer",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of --output.")
+    ] = False,
 ) -> None:
     """Ask one question.
 
     A single argument is the question, put to the demo model, unless it can only be a model.
     """
+    output = Output()
+    if task is not None:
+        from ossia.cli.task import run_task
+
+        if prompt is not None:
+            raise RequestError("the text is on standard input or in --input", field="prompt")
+        run_task(
+            output,
+            task,
+            model_option or model or "demo",
+            source=source,
+            target=target,
+            column=column,
+            file_format=file_format,
+            overwrite=overwrite,
+            device=None if device == "auto" else device,
+            dtype=dtype,
+            revision=revision,
+            **_sampling(max_tokens, temperature, top_p) if task == "text-generation" else {},
+        )
+        return
+
     from ossia.cli.prompt import model_and_prompt
     from ossia.types import SamplingParams
 
@@ -62,6 +112,8 @@ def run(
     sampling = SamplingParams(
         temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens
     )
+    if model_option is not None:
+        model, prompt = model_option, model if prompt is None else prompt
     name, text = model_and_prompt(model, prompt)
 
     from ossia.api.conversation import respond
@@ -69,7 +121,6 @@ def run(
     from ossia.cli.answer_view import AnswerView, show_json, show_raw
     from ossia.harmony import ReasoningEffort
 
-    output = Output()
     runtime = load_runtime(output, name, dtype=dtype, device=device, revision=revision)
     opening = opening_messages(effort=ReasoningEffort(effort.value), instructions=instructions)
     events = respond(
@@ -87,3 +138,9 @@ def run(
     else:
         for _ in AnswerView(output, show_reasoning=show_reasoning).show(events):
             pass
+
+
+def _sampling(max_tokens: int | None, temperature: float, top_p: float) -> dict[str, object]:
+    """Sampling in the words of a pipeline."""
+    given: dict[str, object] = {"temperature": temperature, "top_p": top_p}
+    return given if max_tokens is None else given | {"max_new_tokens": max_tokens}
