@@ -24,7 +24,7 @@ def run_task(
     column: str | None,
     file_format: str,
     overwrite: bool,
-    **options: object,
+    **options: Any,  # noqa: ANN401
 ) -> None:
     """Run a task's pipeline on each input; results are JSON, a line for each, or a file.
 

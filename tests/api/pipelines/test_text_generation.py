@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.pipelines.text_generation import ReturnType
 
 from ossia import GenerationConfig, pipeline
 from ossia.api.pipelines.text_generation import TextGenerationPipeline
@@ -58,11 +59,15 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "tensors": ("San Francisco is", {"return_tensors": True}),
     "tensors of chats": ([CHAT, LONG_CHAT], {"return_tensors": True}),
     "text, said so": ("a", {"return_text": True}),
-    "type 1": ("a b", {"return_type": 1}),
+    "type": ("a b", {"return_type": ReturnType.NEW_TEXT}),
+    "type of ids": (["a b"], {"return_type": ReturnType.TENSORS}),
     "special tokens": ("a b", {"skip_special_tokens": False}),
     "cleaning": ("a b", {"clean_up_tokenization_spaces": True}),
     "prefix": ("b c", {"prefix": "a "}),
-    "cut": ("a b c d e f", {"truncation": True, "max_length": 4, "max_new_tokens": None}),
+    "cut": (
+        "a b c d e f",
+        {"tokenizer_encode_kwargs": {"truncation": True, "max_length": 4}, "return_tensors": True},
+    ),
     "length of all": ("a b c", {"max_length": 7, "max_new_tokens": None}),
     "hole": ("a " * 300, {"handle_long_generation": "hole"}),
     "template's variables": (CHAT, {"tokenizer_encode_kwargs": {"reasoning_effort": "high"}}),

@@ -60,6 +60,10 @@ class TokenClassificationPipeline(Pipeline):
             return bool(inputs) and isinstance(inputs[0], str)
         return isinstance(inputs, str)
 
+    def one(self, output: Any, options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """A list of words is a batch of one, as in transformers."""
+        return [output] if options.get("is_split_into_words") else output
+
     def __call__(self, inputs: Any, **options: Any) -> Any:  # noqa: ANN401
         """See `Pipeline`."""
         chosen = {**self._options, **options}
@@ -104,12 +108,12 @@ class TokenClassificationPipeline(Pipeline):
         for place, (name, span, word, is_text) in enumerate(
             zip(text.tokens, text.offsets, text.word_ids, text.attention_mask, strict=True)
         ):
-            if not is_text:
-                continue
+            if not is_text or word is None:
+                continue  # padding
             shift = starts[word] if starts else 0
             start, end = span[0] + shift, span[1] + shift
             inside = start > 0 and " " not in sentence[start - 1 : start + 1]
-            tokens.append(ScoredToken(name, scores[place], start, end, place, inside))
+            tokens.append(ScoredToken(name or "", scores[place], start, end, place, inside))
         return tokens
 
     def _entities(
