@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def pipeline(
     return _PIPELINES[found](model, used, **kwargs)
 
 
-def _refuse_given(arguments: dict[str, object]) -> None:
+def _refuse_given(arguments: Mapping[str, object]) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise RequestError("is not supported; gpt-oss reads text alone", field=name)
