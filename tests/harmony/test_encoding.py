@@ -7,8 +7,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import openai_harmony as library
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -361,3 +363,18 @@ def test_a_half_character_waits_and_ends_with_its_message(tokenizer: Tokenizer) 
         deltas.append(parser.process(token).last_content_delta)
     assert parser.current_content == " \ufffd interesting story"
     assert "".join(filter(None, deltas)) == parser.current_content
+
+
+def test_ids_may_be_elements_of_tensors(encoding: harmony.HarmonyEncoding) -> None:
+    """As what `generate` gives is; the library takes them, too."""
+    ids = encoding.encode("<|channel|>final<|message|>Hi<|return|>", allowed_special="all")
+    role = harmony.Role.ASSISTANT
+    expected = encoding.parse_messages_from_completion_tokens(ids, role)
+    for held in (torch.tensor(ids), np.array(ids)):
+        assert encoding.parse_messages_from_completion_tokens(held, role) == expected
+        assert encoding.decode(held) == encoding.decode(ids)
+        parser = harmony.StreamableParser(encoding, role)
+        for token in held:
+            parser.process(token)
+        assert parser.process_eos().messages == expected
+        assert parser.tokens == ids

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence, Set
 from enum import StrEnum
 from functools import cached_property
+from operator import index
 from typing import Final, Literal
 
 from ossia.errors import ConfigError, HarmonyError
@@ -117,7 +118,7 @@ class HarmonyEncoding(Renderer):
         Raises:
             HarmonyError: an id is not in the vocabulary.
         """
-        return b"".join(map(self._token_bytes, tokens)).decode("utf-8", errors)
+        return b"".join(map(self._token_bytes, map(index, tokens))).decode("utf-8", errors)
 
     def decode_utf8(self, tokens: Iterable[int]) -> str:
         """Text of ids.

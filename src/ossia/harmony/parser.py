@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
+from operator import index
 from typing import Final
 
 from ossia.errors import HarmonyError
@@ -354,7 +355,7 @@ def parse_messages(
     Arguments and errors are those of `StreamParser`.
     """
     parser = StreamParser(tokenizer, role, strict=strict, channel_required=channel_required)
-    for token in tokens:
+    for token in map(index, tokens):  # elements of a tensor or array are no ints
         parser.push(token)
     parser.finish()
     return parser.messages

@@ -7,6 +7,7 @@ whatever the length of the message.
 from __future__ import annotations
 
 from enum import Enum
+from operator import index
 from typing import Any, Final
 
 from ossia.harmony.encoding import HarmonyEncoding
@@ -56,6 +57,7 @@ class StreamableParser:
         Raises:
             HarmonyError: in strict parsing, the token breaks the format.
         """
+        token = index(token)  # an element of a tensor or array is no int
         self._tokens.append(token)
         self._delta = None
         for event in self._parser.push(token):
