@@ -13,9 +13,6 @@ import ossia
 from ossia.errors import RequestError
 from support.tokenizer_folder import write_tokenizer_folder
 
-pytestmark = pytest.mark.skipif(
-    "GptOssForSequenceClassification" not in ossia.__all__, reason="the heads are not there yet"
-)
 LABELS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "LOC"}
 TEXTS = ["Naïve Zoë lives in New York-City 🫠", "a b"]
 
