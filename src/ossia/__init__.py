@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ossia.api.auto_tokenizer import AutoTokenizer as AutoTokenizer
-    from ossia.api.batch_encoding import BatchEncoding as BatchEncoding
+    from ossia.api.tokenizing.auto_tokenizer import AutoTokenizer as AutoTokenizer
+    from ossia.api.tokenizing.batch_encoding import BatchEncoding as BatchEncoding
     from ossia.api.generation.config import GenerationConfig as GenerationConfig
     from ossia.api.generation.continuous_config import (
         ContinuousBatchingConfig as ContinuousBatchingConfig,
@@ -69,8 +69,8 @@ if TYPE_CHECKING:
         TopPLogitsWarper as TopPLogitsWarper,
         TypicalLogitsWarper as TypicalLogitsWarper,
     )
-    from ossia.api.llm import LLM as LLM
-    from ossia.api.llm_prompts import (
+    from ossia.api.offline.llm import LLM as LLM
+    from ossia.api.offline.llm_prompts import (
         TextPrompt as TextPrompt,
         TokensPrompt as TokensPrompt,
     )
@@ -101,12 +101,12 @@ if TYPE_CHECKING:
     from ossia.api.pipelines.token_classification import (
         TokenClassificationPipeline as TokenClassificationPipeline,
     )
-    from ossia.api.pretrained_tokenizer import PreTrainedTokenizer as PreTrainedTokenizer
-    from ossia.api.request_output import (
+    from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer as PreTrainedTokenizer
+    from ossia.api.offline.request_output import (
         CompletionOutput as CompletionOutput,
         RequestOutput as RequestOutput,
     )
-    from ossia.api.sampling_params import SamplingParams as SamplingParams
+    from ossia.api.offline.sampling_params import SamplingParams as SamplingParams
     from ossia.config import ModelConfig as ModelConfig
 
 __version__ = "0.1.0"
@@ -118,10 +118,10 @@ _HOMES = {
     "AutoModelForCausalLM": "ossia.api.models.auto",
     "AutoModelForSequenceClassification": "ossia.api.models.auto",
     "AutoModelForTokenClassification": "ossia.api.models.auto",
-    "AutoTokenizer": "ossia.api.auto_tokenizer",
+    "AutoTokenizer": "ossia.api.tokenizing.auto_tokenizer",
     "BaseStreamer": "ossia.api.generation.streamers",
-    "BatchEncoding": "ossia.api.batch_encoding",
-    "CompletionOutput": "ossia.api.request_output",
+    "BatchEncoding": "ossia.api.tokenizing.batch_encoding",
+    "CompletionOutput": "ossia.api.offline.request_output",
     "ContinuousBatchingConfig": "ossia.api.generation.continuous_config",
     "ContinuousBatchingManager": "ossia.api.generation.manager",
     "DynamicCache": "ossia.api.models.cache",
@@ -142,7 +142,7 @@ _HOMES = {
     "GptOssForTokenClassification": "ossia.api.models.token_classification",
     "GptOssModel": "ossia.api.models.gpt_oss_model",
     "InfNanRemoveLogitsProcessor": "ossia.api.generation.logits_processors",
-    "LLM": "ossia.api.llm",
+    "LLM": "ossia.api.offline.llm",
     "LogitNormalization": "ossia.api.generation.logits_processors",
     "LogitsProcessor": "ossia.api.generation.logits_processors",
     "LogitsProcessorList": "ossia.api.generation.logits_processors",
@@ -156,12 +156,12 @@ _HOMES = {
     "NoBadWordsLogitsProcessor": "ossia.api.generation.token_bias",
     "NoRepeatNGramLogitsProcessor": "ossia.api.generation.repetition",
     "Pipeline": "ossia.api.pipelines.base",
-    "PreTrainedTokenizer": "ossia.api.pretrained_tokenizer",
+    "PreTrainedTokenizer": "ossia.api.tokenizing.pretrained_tokenizer",
     "PrefixConstrainedLogitsProcessor": "ossia.api.generation.logits_processors",
     "RepetitionPenaltyLogitsProcessor": "ossia.api.generation.repetition",
-    "RequestOutput": "ossia.api.request_output",
+    "RequestOutput": "ossia.api.offline.request_output",
     "RequestStatus": "ossia.api.generation.continuous_config",
-    "SamplingParams": "ossia.api.sampling_params",
+    "SamplingParams": "ossia.api.offline.sampling_params",
     "SequenceBiasLogitsProcessor": "ossia.api.generation.token_bias",
     "StopStringCriteria": "ossia.api.generation.stopping_criteria",
     "StoppingCriteria": "ossia.api.generation.stopping_criteria",
@@ -172,10 +172,10 @@ _HOMES = {
     "TextClassificationPipeline": "ossia.api.pipelines.text_classification",
     "TextGenerationPipeline": "ossia.api.pipelines.text_generation",
     "TextIteratorStreamer": "ossia.api.generation.streamers",
-    "TextPrompt": "ossia.api.llm_prompts",
+    "TextPrompt": "ossia.api.offline.llm_prompts",
     "TextStreamer": "ossia.api.generation.streamers",
     "TokenClassificationPipeline": "ossia.api.pipelines.token_classification",
-    "TokensPrompt": "ossia.api.llm_prompts",
+    "TokensPrompt": "ossia.api.offline.llm_prompts",
     "TopHLogitsWarper": "ossia.api.generation.warpers",
     "TopKLogitsWarper": "ossia.api.generation.warpers",
     "TopPLogitsWarper": "ossia.api.generation.warpers",

@@ -21,8 +21,8 @@ import torch
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
-from ossia.api.tokenizer_files import DEFAULTS, TokenizerFiles
+from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
+from ossia.api.tokenizing.tokenizer_files import DEFAULTS, TokenizerFiles
 from ossia.errors import OssiaError
 from ossia.tokenizer import Tokenizer, vocabulary
 from support.harmony_chats import TODAY, Chat, chats, fixed_date, for_the_published_template

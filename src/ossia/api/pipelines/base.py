@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
+from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
 from ossia.errors import RequestError
 
 Run = Callable[[list[Any]], list[Any]]

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from ossia.api.auto_tokenizer import AutoTokenizer
 from ossia.api.model_source import DEMO, find_model
 from ossia.api.pipelines.base import Pipeline
 from ossia.api.pipelines.text_classification import TextClassificationPipeline
 from ossia.api.pipelines.text_generation import TextGenerationPipeline
 from ossia.api.pipelines.token_classification import TokenClassificationPipeline
-from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
+from ossia.api.tokenizing.auto_tokenizer import AutoTokenizer
+from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
 from ossia.errors import RequestError
 from ossia.log import logger
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from ossia.api.generation.config import GenerationConfig
 from ossia.api.pipelines.base import Pipeline, Run
 from ossia.api.pipelines.text_generation_options import TextGenerationOptions
-from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
 from ossia.api.reply import Reply
+from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
 from ossia.errors import RequestError
 
 _NEW_TOKENS = 256

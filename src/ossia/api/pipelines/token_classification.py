@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from ossia.api.encoded_text import EncodedText
 from ossia.api.pipelines.base import Pipeline, Run, refuse_unknown
 from ossia.api.pipelines.entities import STRATEGIES, ScoredToken, Scores, grouped, worded
+from ossia.api.tokenizing.encoded_text import EncodedText
 from ossia.errors import RequestError
 
 _OPTIONS = ("aggregation_strategy", "ignore_labels", "is_split_into_words", "delimiter")

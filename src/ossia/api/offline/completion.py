@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ossia.api.request_output import CompletionOutput, Logprob, RequestOutput
-from ossia.api.restricted_tokens import RestrictedTokens, bad_sequences
-from ossia.api.sampling_params import SamplingParams
+from ossia.api.offline.request_output import CompletionOutput, Logprob, RequestOutput
+from ossia.api.offline.restricted_tokens import RestrictedTokens, bad_sequences
+from ossia.api.offline.sampling_params import SamplingParams
 from ossia.api.stop import StopStrings
 from ossia.errors import EngineClosedError
 from ossia.tokenizer import IncrementalDetokenizer, Tokenizer

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ossia.api.batch_encoding import BatchEncoding
-from ossia.api.encoded_text import EncodedText
-from ossia.api.row_lengths import RowLengths
-from ossia.api.token_padding import TokenPadding
+from ossia.api.tokenizing.batch_encoding import BatchEncoding
+from ossia.api.tokenizing.encoded_text import EncodedText
+from ossia.api.tokenizing.row_lengths import RowLengths
+from ossia.api.tokenizing.token_padding import TokenPadding
 from ossia.errors import RequestError
 from ossia.log import logger
 from ossia.tokenizer import Tokenizer

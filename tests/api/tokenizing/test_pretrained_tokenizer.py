@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossia import AutoTokenizer, BatchEncoding
-from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
+from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
 from ossia.errors import CheckpointError, ModelNotFoundError, RequestError
 from ossia.tokenizer import special, vocabulary
 from support.fake_hub import fake_hub

@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 
-from ossia.api.chat_loop import ChatLoop
-from ossia.api.checkpoint_sampling import CheckpointSampling
-from ossia.api.completion import Completion
-from ossia.api.llm_options import LLMOptions
-from ossia.api.llm_prompts import PromptIds, read_prompts
 from ossia.api.loading import load_module
 from ossia.api.model_source import find_model
-from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
+from ossia.api.offline.chat_loop import ChatLoop
+from ossia.api.offline.checkpoint_sampling import CheckpointSampling
+from ossia.api.offline.completion import Completion
+from ossia.api.offline.llm_options import LLMOptions
+from ossia.api.offline.llm_prompts import PromptIds, read_prompts
+from ossia.api.offline.request_output import RequestOutput
+from ossia.api.offline.sampling_params import SamplingParams
 from ossia.api.progress import progress_bar
 from ossia.api.reply import Reply
-from ossia.api.request_output import RequestOutput
-from ossia.api.sampling_params import SamplingParams
-from ossia.api.tokenizer_files import TokenizerFiles, find_tokenizer
+from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
+from ossia.api.tokenizing.tokenizer_files import TokenizerFiles, find_tokenizer
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
 from ossia.errors import RequestError

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from ossia.api.batch_encoding import BatchEncoding, as_tensor
-from ossia.api.encoded_text import EncodedText
+from ossia.api.tokenizing.batch_encoding import BatchEncoding, as_tensor
+from ossia.api.tokenizing.encoded_text import EncodedText
 from ossia.errors import RequestError
 from ossia.harmony.chat_template import ChatTemplate, Spans, Tool
 from ossia.tokenizer import Tokenizer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
-from ossia.api.special_names import ROLES
-from ossia.api.tokenizer_files import find_tokenizer
+from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
+from ossia.api.tokenizing.special_names import ROLES
+from ossia.api.tokenizing.tokenizer_files import find_tokenizer
 from ossia.errors import RequestError
 from ossia.log import logger
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
-from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
+from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
 from ossia.errors import RequestError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ossia.api.checkpoint_sampling import CheckpointSampling
 from ossia.api.model_source import ModelSource, find_model
+from ossia.api.offline.checkpoint_sampling import CheckpointSampling
 from ossia.errors import OssiaError
 
 

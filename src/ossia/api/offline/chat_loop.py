@@ -9,9 +9,9 @@ from typing import Any
 
 from ossia.api.answer import Answer
 from ossia.api.events import Done, Event, MessageDone, TokenDrawn, ToolCall, ToolResult
+from ossia.api.offline.request_output import CompletionOutput, RequestOutput
+from ossia.api.offline.sampling_params import SamplingParams
 from ossia.api.reply import Reply, joined
-from ossia.api.request_output import CompletionOutput, RequestOutput
-from ossia.api.sampling_params import SamplingParams
 from ossia.api.tools import Tool, run_tool
 from ossia.engine.sync_engine import SyncEngine
 from ossia.errors import RequestError

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ossia.api.chat_templating import ChatTemplating
-from ossia.api.special_names import ROLES, SpecialNames
-from ossia.api.text_encoding import TextEncoding, refuse_pair
-from ossia.api.tokenizer_files import DEFAULTS, TokenizerFiles, write_tokenizer
+from ossia.api.tokenizing.chat_templating import ChatTemplating
+from ossia.api.tokenizing.special_names import ROLES, SpecialNames
+from ossia.api.tokenizing.text_encoding import TextEncoding, refuse_pair
+from ossia.api.tokenizing.tokenizer_files import DEFAULTS, TokenizerFiles, write_tokenizer
 from ossia.errors import RequestError
 from ossia.log import logger
 from ossia.tokenizer import Tokenizer, byte_level, special
@@ -69,7 +69,7 @@ class PreTrainedTokenizer(TextEncoding, ChatTemplating, SpecialNames):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:  # noqa: ANN401
         """The same as `AutoTokenizer.from_pretrained`."""
-        from ossia.api.auto_tokenizer import AutoTokenizer
+        from ossia.api.tokenizing.auto_tokenizer import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **options)
 

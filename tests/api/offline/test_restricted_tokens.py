@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ossia.api.restricted_tokens import RestrictedTokens, bad_sequences
+from ossia.api.offline.restricted_tokens import RestrictedTokens, bad_sequences
 from ossia.errors import RequestError
 from support.scripted_engine import TOKENIZER
 

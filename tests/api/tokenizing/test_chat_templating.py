@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz.chats import fuzz, listed
-from ossia.api.auto_tokenizer import AutoTokenizer
-from ossia.api.batch_encoding import BatchEncoding
-from ossia.api.pretrained_tokenizer import PreTrainedTokenizer
-from ossia.api.tokenizer_files import DEFAULTS, TokenizerFiles
+from ossia.api.tokenizing.auto_tokenizer import AutoTokenizer
+from ossia.api.tokenizing.batch_encoding import BatchEncoding
+from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
+from ossia.api.tokenizing.tokenizer_files import DEFAULTS, TokenizerFiles
 from ossia.errors import OssiaError, RequestError
 from ossia.tokenizer import Tokenizer, special, vocabulary
 from support.harmony_chats import TODAY, Chat, chats, fixed_date

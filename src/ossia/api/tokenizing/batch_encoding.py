@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ossia.api.encoded_text import CharSpan, EncodedText, TokenSpan
+from ossia.api.tokenizing.encoded_text import CharSpan, EncodedText, TokenSpan
 from ossia.errors import RequestError
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ossia.api.batch_encoding import BatchEncoding
-from ossia.api.row_lengths import RowLengths
+from ossia.api.tokenizing.batch_encoding import BatchEncoding
+from ossia.api.tokenizing.row_lengths import RowLengths
 from ossia.errors import RequestError
 
 _FILLERS = {"attention_mask": 0, "token_type_ids": 0, "special_tokens_mask": 1}

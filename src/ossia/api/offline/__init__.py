@@ -1,0 +1,1 @@
+"""LLM and SamplingParams: vLLM's offline API."""

@@ -1,0 +1,1 @@
+"""The tokenizer with transformers' manners, and chats as prompts."""
