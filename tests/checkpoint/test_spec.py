@@ -4,6 +4,7 @@ import pytest
 import torch
 import transformers
 
+from ossia.checkpoint.head import LANGUAGE_MODEL, Head
 from ossia.checkpoint.spec import TensorKind, tensor_specs
 from ossia.config import PRESETS, ModelConfig
 from ossia.model.heads import CausalLM
@@ -80,5 +81,6 @@ def test_table_is_our_model_state(expert_format):
 
 
 def test_kinds_cover_the_model():
-    kinds = {spec.kind for spec in tensor_specs(PRESETS["tiny"]()).values()}
-    assert kinds == set(TensorKind)
+    heads = (LANGUAGE_MODEL, Head("token_classification", 2))
+    specs = [spec for head in heads for spec in tensor_specs(PRESETS["tiny"](), head).values()]
+    assert {spec.kind for spec in specs} == set(TensorKind)
