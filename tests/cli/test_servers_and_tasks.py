@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import torch
 
 from support.fake_chat_server import FINISHED, event, fake_chat_server
 
@@ -54,6 +55,7 @@ class _Pipeline:
     """In place of a pipeline: says what it was asked."""
 
     calls: list[Any] = []  # noqa: RUF012
+    model = torch.nn.Linear(1, 1)
 
     def __init__(self, task: str, **options: Any) -> None:
         self.calls.append((task, options))
@@ -78,6 +80,18 @@ def test_the_guides_command_runs(ossia: Any, piped: list[Any]):
     task, options = piped[0]
     assert (task, options["model"], options["device"]) == ("text-generation", "a/model", "0")
     assert (options["temperature"], "max_new_tokens" in options) == (1.0, False)
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("", [1]), ("2", [])])
+def test_a_task_s_small_model_takes_one_thread(
+    ossia: Any, piped: list[Any], monkeypatch: Any, chosen: str, expected: list[int]
+):
+    """Unless the user has chosen: on a busy machine two are many times slower."""
+    monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    counts: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    assert ossia("run", "--task", "text-generation", "--model", "m", stdin="a\n").exit_code == 0
+    assert counts == expected
 
 
 def test_tasks_read_and_write_files(ossia: Any, piped: list[Any], tmp_path: Any):

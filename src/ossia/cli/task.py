@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ossia.cli.output import Output
+from ossia.env import threads_chosen
 from ossia.errors import RequestError
 
 FORMATS = ("infer", "json", "csv", "pipe")
@@ -48,8 +49,12 @@ def run_task(
     if not inputs:
         raise RequestError("there is no line of input", field="input")
     from ossia.api.pipelines.factory import pipeline
+    from ossia.api.threads import use_fitting_threads
 
-    results = pipeline(task, model=model, **options)(inputs)
+    pipe = pipeline(task, model=model, **options)
+    if not threads_chosen():
+        use_fitting_threads(pipe.model)
+    results = pipe(inputs)
     if target is not None:
         target.write_text(json.dumps(results, ensure_ascii=False, indent=2, default=_number) + "\n")
         return
