@@ -85,6 +85,7 @@ def tokenizer_json() -> bytes:
     return filled.encode()
 
 
+@cache
 def _unpacked() -> tuple[bytes, bytes]:
     """The single-byte tokens, and the separated rest."""
     packed = files("ossia.tokenizer").joinpath(_PACKED).read_bytes()
