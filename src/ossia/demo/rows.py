@@ -61,7 +61,7 @@ def feature_pairs() -> Pairs:
     classes = _CLASS_OF_BYTE[text].astype(np.int64)
     ids = np.arange(len(tokens))
     high = first >= 0xC0
-    bare_twin, spaced_twin = _twins(tokens)
+    bare_twin, spaced_twin = _twins(tokens, prefixed.tolist())
     groups = [
         (owner[in_front], _FRONT + place[in_front] * _CLASSES + classes[in_front]),
         (owner[in_back], _BACK + from_back[in_back] * _CLASSES + classes[in_back]),
@@ -78,10 +78,10 @@ def feature_pairs() -> Pairs:
     return keys // NUM_FEATURES, keys % NUM_FEATURES
 
 
-def _twins(tokens: Sequence[bytes]) -> Pairs:
+def _twins(tokens: Sequence[bytes], prefixed: Sequence[bool]) -> Pairs:
     """Tokens whose text also is a token without its prefix, and with a space before it."""
     known = set(tokens)
-    cores = [t[1:] if len(t) > 1 and _IS_PREFIX[t[0]] else t for t in tokens]
+    cores = [token[1:] if cut else token for token, cut in zip(tokens, prefixed, strict=True)]
     bare = [idx for idx, core in enumerate(cores) if core in known]
     spaced = [idx for idx, core in enumerate(cores) if b" " + core in known]
     return np.array(bare), np.array(spaced)

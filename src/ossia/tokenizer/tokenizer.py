@@ -174,10 +174,11 @@ class Tokenizer:
 @cache
 def _packaged() -> Tokenizer:
     tokens = vocabulary.token_texts()
+    merges = vocabulary.merges_of(tokens)
     backend = tokenizers.Tokenizer(
         models.BPE(
             vocab={token: rank for rank, token in enumerate(tokens)},
-            merges=vocabulary.merges_of(tokens),
+            merges=[(tokens[left], tokens[right]) for left, right in merges],
             ignore_merges=True,
         )
     )

@@ -47,36 +47,41 @@ def token_texts() -> list[str]:
     return [*to_characters(single), *words]
 
 
-def merges_of(tokens: Sequence[str]) -> list[tuple[str, str]]:
+def merges_of(tokens: Sequence[str]) -> list[tuple[int, int]]:
     """Every pair of tokens that makes up a third, in the order in which gpt-oss lists them.
 
     Args:
         tokens: The vocabulary in the byte-level alphabet, by rank.
 
     Returns:
-        Pairs ordered by the rank of the whole, then of the left part, then of the right part.
+        Pairs of ranks, ordered by the rank of the whole, then of the left part, then of the right.
     """
-    rank_of = {token: rank for rank, token in enumerate(tokens)}
-    merges: list[tuple[str, str]] = []
+    rank_of = {token: rank for rank, token in enumerate(tokens)}.get
+    merges: list[tuple[int, int]] = []
     for token in tokens:
         splits = [
-            (rank_of[left], rank_of[right])
+            (left, right)
             for cut in range(1, len(token))
-            if (left := token[:cut]) in rank_of and (right := token[cut:]) in rank_of
+            if (left := rank_of(token[:cut])) is not None
+            and (right := rank_of(token[cut:])) is not None
         ]
-        splits.sort()
-        merges += [(tokens[left], tokens[right]) for left, right in splits]
+        if len(splits) > 1:
+            splits.sort()
+        merges += splits
     return merges
 
 
 def tokenizer_json() -> bytes:
     """The tokenizer.json of gpt-oss, byte for byte as the published checkpoints hold it."""
     tokens = token_texts()
-    quoted = {token: json.dumps(token, ensure_ascii=False) for token in tokens}
-    vocab = ",\n".join(f"      {quoted[token]}: {rank}" for rank, token in enumerate(tokens))
+    # One call quotes them all; a quoted token holds no line break.
+    quoted = json.dumps(tokens, ensure_ascii=False, separators=("\n", ":"))[1:-1].split("\n")
+    vocab = ",\n".join([f"      {text}: {rank}" for rank, text in enumerate(quoted)])
     merges = ",\n".join(
-        f"      [\n        {quoted[left]},\n        {quoted[right]}\n      ]"
-        for left, right in merges_of(tokens)
+        [
+            f"      [\n        {quoted[left]},\n        {quoted[right]}\n      ]"
+            for left, right in merges_of(tokens)
+        ]
     )
     frame = json.dumps(_frame(), indent=2, ensure_ascii=False)
     filled = frame.replace('"vocab": {}', f'"vocab": {{\n{vocab}\n    }}').replace(
