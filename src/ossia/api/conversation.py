@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
 
 from ossia.api.answer import Answer
@@ -66,13 +66,18 @@ def respond(
                 yield from answer.push(output)
                 if answer.turn_over:
                     break
-        yield from answer.end_turn()
-        if (waiting := answer.call_to_run()) is not None:
-            call, tool = waiting
-            result = run_tool(tool, call)
-            answer.add_result(call, result)
-            yield result
+        yield from end_turn(answer)
     yield answer.done()
+
+
+def end_turn(answer: Answer) -> Iterator[Event]:
+    """What follows once the engine is done with a request: its last events, and a tool's result."""
+    yield from answer.end_turn()
+    if (waiting := answer.call_to_run()) is not None:
+        call, tool = waiting
+        result = run_tool(tool, call)
+        answer.add_result(call, result)
+        yield result
 
 
 async def respond_async(

@@ -98,11 +98,10 @@ def test_shapes_and_values_are_transformers(both: tuple[str, Any, Any]) -> None:
     assert list(ours(text for text in TEXTS)) == ours(TEXTS)
 
 
+@pytest.mark.parametrize("both", ["token-classification"], indirect=True)
 @pytest.mark.parametrize("strategy", ["first", "average", "max"])
 def test_words_get_one_label(both: tuple[str, Any, Any], strategy: str) -> None:
-    task, ours, theirs = both
-    if task != "token-classification":
-        return
+    _, ours, theirs = both
     text = "Zoe lives in New York-City now"  # transformers garbles what is not ASCII here
     options: dict[str, Any] = {"aggregation_strategy": strategy, "ignore_labels": []}
     with pytest.warns(UserWarning, match="heuristic"):
@@ -110,10 +109,9 @@ def test_words_get_one_label(both: tuple[str, Any, Any], strategy: str) -> None:
     _close(ours(text, **options), expected)
 
 
+@pytest.mark.parametrize("both", ["token-classification"], indirect=True)
 def test_words_can_be_given(both: tuple[str, Any, Any]) -> None:
-    task, ours, theirs = both
-    if task != "token-classification":
-        return
+    _, ours, theirs = both
     words = ["Zoe", "lives", "there"]
     options: dict[str, Any] = {"is_split_into_words": True, "ignore_labels": []}
     _close(ours(words, **options), theirs(words, **options))

@@ -19,6 +19,9 @@ _UNFINISHED = "\ufffd"  # what decoders write for a character whose bytes are no
 _LONG, _CONTEXT = 32, 8  # tokens: how many are decoded again and again, how many of them stay
 
 
+_Piece = str | BaseException | None
+
+
 class _Decoder(Protocol):
     def decode(self, token_ids: list[int], **kwargs: Any) -> str: ...
 
@@ -111,10 +114,8 @@ class TextStreamer(BaseStreamer):
         self.token_cache, self.print_len, self.next_tokens_are_prompt = [], 0, True
 
 
-class TextIteratorStreamer(TextStreamer):
-    """Iterates over the pieces of text, while `generate` runs in another thread.
-
-    If that raises, so does the iteration, instead of waiting for ever.
+class _QueuedText(TextStreamer):
+    """Hands pieces of text over to who iterates, then None or what `generate` raised.
 
     Args:
         tokenizer: As for TextStreamer.
@@ -131,21 +132,46 @@ class TextIteratorStreamer(TextStreamer):
         **decode_kwargs: Any,
     ) -> None:
         super().__init__(tokenizer, skip_prompt, **decode_kwargs)
-        self.text_queue: queue.Queue[str | BaseException | None] = queue.Queue()
         self.stop_signal = None
         self.timeout = timeout
+        self._open()
+
+    def _open(self) -> None:
+        raise NotImplementedError
+
+    def _send(self, value: _Piece) -> None:
+        raise NotImplementedError
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Queue it."""
+        """Queue it, from whichever thread."""
         if text:
-            self.text_queue.put(text)
+            self._send(text)
         if stream_end:
-            self.text_queue.put(self.stop_signal)
+            self._send(self.stop_signal)
 
     def fail(self, error: BaseException) -> None:
         """Raise it where the iteration stands."""
         super().fail(error)
-        self.text_queue.put(error)
+        self._send(error)
+
+
+class TextIteratorStreamer(_QueuedText):
+    """Iterates over the pieces of text, while `generate` runs in another thread.
+
+    If that raises, so does the iteration, instead of waiting for ever.
+
+    Args:
+        tokenizer: As for TextStreamer.
+        skip_prompt: As for TextStreamer.
+        timeout: Seconds to wait for a piece; None waits for ever.
+        decode_kwargs: As for TextStreamer.
+    """
+
+    def _open(self) -> None:
+        self.text_queue: queue.Queue[_Piece] = queue.Queue()
+
+    def _send(self, value: _Piece) -> None:
+        self.text_queue.put(value)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -160,12 +186,10 @@ class TextIteratorStreamer(TextStreamer):
         value = self.text_queue.get(timeout=self.timeout)
         if value is None:
             raise StopIteration
-        if isinstance(value, BaseException):
-            raise value
-        return value
+        return _text_of(value)
 
 
-class AsyncTextIteratorStreamer(TextStreamer):
+class AsyncTextIteratorStreamer(_QueuedText):
     """The same for `async for`; made in the event loop that iterates.
 
     Args:
@@ -175,32 +199,11 @@ class AsyncTextIteratorStreamer(TextStreamer):
         decode_kwargs: As for TextStreamer.
     """
 
-    def __init__(
-        self,
-        tokenizer: _Decoder,
-        skip_prompt: bool = False,
-        timeout: float | None = None,
-        **decode_kwargs: Any,
-    ) -> None:
-        super().__init__(tokenizer, skip_prompt, **decode_kwargs)
-        self.text_queue: asyncio.Queue[str | BaseException | None] = asyncio.Queue()
-        self.stop_signal = None
-        self.timeout = timeout
+    def _open(self) -> None:
+        self.text_queue: asyncio.Queue[_Piece] = asyncio.Queue()
         self.loop = asyncio.get_running_loop()
 
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Queue it, from whichever thread."""
-        if text:
-            self._send(text)
-        if stream_end:
-            self._send(self.stop_signal)
-
-    def fail(self, error: BaseException) -> None:
-        """Raise it where the iteration stands."""
-        super().fail(error)
-        self._send(error)
-
-    def _send(self, value: str | BaseException | None) -> None:
+    def _send(self, value: _Piece) -> None:
         try:
             self.loop.call_soon_threadsafe(self.text_queue.put_nowait, value)
         except RuntimeError:
@@ -221,6 +224,10 @@ class AsyncTextIteratorStreamer(TextStreamer):
             value = await self.text_queue.get()
         if value is None:
             raise StopAsyncIteration
-        if isinstance(value, BaseException):
-            raise value
-        return value
+        return _text_of(value)
+
+
+def _text_of(value: str | BaseException) -> str:
+    if isinstance(value, BaseException):
+        raise value
+    return value

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from ossia.api.answer import Answer
+from ossia.api.conversation import end_turn
 from ossia.api.events import Done, Event, MessageDone, TokenDrawn, ToolCall, ToolResult
 from ossia.api.offline.request_output import CompletionOutput, RequestOutput
 from ossia.api.offline.sampling_params import SamplingParams
 from ossia.api.reply import Reply, joined
-from ossia.api.tools import Tool, run_tool
+from ossia.api.tools import Tool
 from ossia.engine.sync_engine import SyncEngine
 from ossia.errors import RequestError
 from ossia.harmony import Channel, ToolDescription
@@ -184,14 +185,5 @@ class ChatLoop:
                 if answers[place].turn_over and output.finish_reason is None:
                     self._engine.abort(output.request_id)
             for place in live:
-                for event in self._end_turn(answers[place]):
+                for event in end_turn(answers[place]):
                     yield place, event
-
-    @staticmethod
-    def _end_turn(answer: Answer) -> Iterator[Event]:
-        yield from answer.end_turn()
-        if (waiting := answer.call_to_run()) is not None:
-            call, tool = waiting
-            result = run_tool(tool, call)
-            answer.add_result(call, result)
-            yield result
