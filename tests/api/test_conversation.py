@@ -25,6 +25,7 @@ from ossia.api.events import (
     ToolResult,
 )
 from ossia.api.opening import opening_messages, user_message
+from ossia.api.question import Question
 from ossia.api.tools import Tool
 from ossia.errors import EngineClosedError, RequestError
 from ossia.harmony import ReasoningEffort, RepairKind, ToolDescription
@@ -32,6 +33,7 @@ from ossia.tokenizer import special
 from ossia.types import FinishReason, SamplingParams
 from support.scripted_engine import TOKENIZER, ScriptedAsyncEngine, ScriptedEngine
 
+PLAIN = SamplingParams()
 DAY = date(2026, 1, 2)
 THOUGHT = "<|channel|>analysis<|message|>Let me see.<|end|>"
 FINAL = "<|start|>assistant<|channel|>final<|message|>It is 3.<|return|>"
@@ -49,9 +51,11 @@ def _tool(function=_add, name="add") -> Tool:
     return Tool(ToolDescription.new(name, "Adds.", {"type": "object"}), function)
 
 
-def _ask(engine, *, tools=(), sampling=None, stop=(), text="Hi") -> list[Event]:
+def _ask(engine, *, tools=(), sampling=PLAIN, stop=(), text="Hi") -> list[Event]:
     messages = [*opening_messages(today=DAY, tools=tools), user_message(text)]
-    return list(respond(engine, TOKENIZER, messages, sampling=sampling, stop=stop, tools=tools))
+    return list(
+        respond(engine, TOKENIZER, Question(messages, sampling=sampling, stop=stop, tools=tools))
+    )
 
 
 def _texts(events: list[Event], kind: type) -> str:
@@ -82,7 +86,9 @@ def test_what_was_mended_is_counted_over_all_turns():
     second = "<|channel|>final<|message|>It is 3.<|end|>commentary<|return|>"
     tools = [_tool()]
     messages = [*opening_messages(today=DAY, tools=tools), user_message("Hi")]
-    done = list(respond(ScriptedEngine(first, second), TOKENIZER, messages, tools=tools))[-1]
+    done = list(respond(ScriptedEngine(first, second), TOKENIZER, Question(messages, tools=tools)))[
+        -1
+    ]
     assert done.repairs == {RepairKind.MISSING_CHANNEL: 1, RepairKind.STRAY_TOKENS: 1}
     assert [len(message.repairs) for message in done.messages] == [1, 0, 0, 0]
     assert _ask(ScriptedEngine(THOUGHT + FINAL))[-1].repairs == {}
@@ -93,7 +99,7 @@ def test_the_prompt_is_harmony():
     messages = opening_messages(
         effort=ReasoningEffort.HIGH, instructions="Be brief.", tools=[_tool()], today=DAY
     )
-    list(respond(engine, TOKENIZER, [*messages, user_message("<|end|>?")]))
+    list(respond(engine, TOKENIZER, Question([*messages, user_message("<|end|>?")])))
     prompt = TOKENIZER.decode(engine.requests[0].prompt_ids)
     assert "Reasoning: high" in prompt
     assert "Current date: 2026-01-02" in prompt
@@ -276,7 +282,7 @@ def test_nothing_a_model_writes_raises_now_or_in_the_next_prompt(pieces):
     for message in done.messages:
         assert message.author.role == "assistant"
     again = [user_message("Hi"), *done.messages, user_message("Go on")]
-    list(respond(ScriptedEngine(FINAL), TOKENIZER, again))
+    list(respond(ScriptedEngine(FINAL), TOKENIZER, Question(again)))
 
 
 def test_a_header_that_no_prompt_can_hold_is_left_out():
@@ -350,7 +356,7 @@ def test_bad_requests():
 
 def test_closing_the_events_ends_the_request():
     engine = ScriptedEngine(THOUGHT + FINAL)
-    events = respond(engine, TOKENIZER, [user_message("Hi")])
+    events = respond(engine, TOKENIZER, Question([user_message("Hi")]))
     next(events)
     events.close()
     assert engine.closed_early == 1
@@ -365,7 +371,9 @@ def test_the_asynchronous_front_gives_the_same_events():
         messages = [*opening_messages(today=DAY, tools=tools), user_message("Hi")]
         return [
             event
-            async for event in respond_async(engine, TOKENIZER, messages, stop=["3."], tools=tools)
+            async for event in respond_async(
+                engine, TOKENIZER, Question(messages, stop=["3."], tools=tools)
+            )
         ]
 
     for function in (_add, slow_add):
@@ -399,7 +407,10 @@ def test_odd_exceptions_of_tools_are_results_on_both_fronts(error, output):
         tools = [_tool(fail)]
         engine = ScriptedAsyncEngine(CALL, FINAL)
         messages = [*opening_messages(today=DAY, tools=tools), user_message("Hi")]
-        return [event async for event in respond_async(engine, TOKENIZER, messages, tools=tools)]
+        return [
+            event
+            async for event in respond_async(engine, TOKENIZER, Question(messages, tools=tools))
+        ]
 
     for events in (_ask(ScriptedEngine(CALL, FINAL), tools=[_tool(fail)]), asyncio.run(collect())):
         (result,) = _of(events, ToolResult)
@@ -417,7 +428,10 @@ def test_a_slow_function_does_not_hold_up_the_event_loop():
         tools = [_tool(wait_for_the_loop)]
         engine = ScriptedAsyncEngine(CALL.replace('{"a": 1, "b": 2}', "{}"), FINAL)
         messages = [*opening_messages(today=DAY, tools=tools), user_message("Hi")]
-        return [event async for event in respond_async(engine, TOKENIZER, messages, tools=tools)]
+        return [
+            event
+            async for event in respond_async(engine, TOKENIZER, Question(messages, tools=tools))
+        ]
 
     (result,) = _of(asyncio.run(collect()), ToolResult)
     assert result.output == "true"

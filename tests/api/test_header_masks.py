@@ -9,6 +9,7 @@ import torch
 
 from ossia.api.conversation import respond
 from ossia.api.opening import opening_messages, user_message
+from ossia.api.question import Question
 from ossia.api.tools import Tool
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
@@ -30,7 +31,7 @@ TOOL = Tool(ToolDescription("add", "Adds."), lambda: "3")
 def _requests(*scripts: str, tools: tuple[Tool, ...] = (), **settings: object) -> list[Request]:
     engine = ScriptedEngine(*scripts)
     messages = [*opening_messages(today=date(2026, 1, 2), tools=tools), user_message("Hi")]
-    list(respond(engine, TOKENIZER, messages, tools=tools, **settings))
+    list(respond(engine, TOKENIZER, Question(messages, tools=tools, **settings)))
     return engine.requests
 
 

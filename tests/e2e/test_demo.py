@@ -10,6 +10,7 @@ import pytest
 from ossia.api.conversation import respond
 from ossia.api.events import Done, Ending
 from ossia.api.opening import opening_messages, user_message
+from ossia.api.question import Question
 from ossia.api.runtime import Runtime
 from ossia.cli.main import main
 from ossia.engine.config import EngineConfig
@@ -62,7 +63,7 @@ def runtime(_cache) -> Runtime:
 def _ask(runtime: Runtime, question: str, *, effort: str = "medium", **sampling) -> Done:
     messages = [*opening_messages(effort=ReasoningEffort(effort)), user_message(question)]
     params = SamplingParams(**sampling)
-    *_, done = respond(runtime.engine, runtime.tokenizer, messages, sampling=params)
+    *_, done = respond(runtime.engine, runtime.tokenizer, Question(messages, sampling=params))
     assert isinstance(done, Done)
     return done
 

@@ -20,6 +20,7 @@ from ossia.api.loading import load_module
 from ossia.api.model_source import find_model
 from ossia.api.models.causal_lm import GptOssForCausalLM
 from ossia.api.opening import opening_messages, user_message
+from ossia.api.question import Question
 from ossia.api.runtime import Runtime
 from ossia.api.text_generation import generate_text
 from ossia.cli.main import main
@@ -108,7 +109,7 @@ def test_conversations_side_by_side_are_answered_as_alone(folder):
     ]
 
     async def answer(engine: AsyncEngine, messages: list[Message]) -> list[int]:
-        events = respond_async(engine, tokenizer, messages, sampling=sampling)
+        events = respond_async(engine, tokenizer, Question(messages, sampling=sampling))
         return [event.token_id async for event in events if isinstance(event, TokenDrawn)]
 
     async def answer_all() -> list[list[int]]:
@@ -118,7 +119,7 @@ def test_conversations_side_by_side_are_answered_as_alone(folder):
     alone = [
         [
             event.token_id
-            for event in respond(SyncEngine(core), tokenizer, messages, sampling=sampling)
+            for event in respond(SyncEngine(core), tokenizer, Question(messages, sampling=sampling))
             if isinstance(event, TokenDrawn)
         ]
         for messages in conversations

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
 from ossia.api.events import Done, Ending, Event, ToolCall, ToolResult, Usage
+from ossia.api.question import Question
 from ossia.api.tools import Tool, result_message
 from ossia.api.turn import Turn
+from ossia.api.turn_masks import BoundMasks, TurnMasks
 from ossia.errors import RequestError
 from ossia.harmony import (
     Conversation,
-    HeaderGrammar,
-    HeaderMask,
     HeaderRules,
-    Message,
     Renderer,
     RepairKind,
     offered_tools,
 )
 from ossia.tokenizer import Tokenizer, special
-from ossia.types import FinishReason, Request, SamplingParams, TokenOutput
+from ossia.types import FinishReason, Request, TokenOutput
 
 _STOP_TOKENS = (*special.ACTION_STOP_TOKENS, special.ENDOFTEXT)
 _MAX_TURNS = 64  # a model that calls tools for ever is stopped here
@@ -44,53 +43,36 @@ class Answer:
 
     Args:
         tokenizer: Of the model.
-        messages: The conversation so far, its last message being what is to be answered.
-        sampling: For each turn; `max_tokens` and `min_tokens` are for the whole answer.
-        stop: Strings that end the text for the user.
-        tools: Those that have a function are run, and the model goes on with the result.
-        tool_choice: "auto", "none", "required", or the recipient that must be called, such as
-            `functions.f`. Once a call was made, the model may go on as it likes.
-        reasoning: Whether the model may think before it answers.
-        final_only: Only the answer may come.
+        question: What is to be answered.
 
     Raises:
         RequestError: more than one continuation is asked for, a stop string is empty, or a tool
             is to be called that the messages do not offer.
     """
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        messages: Sequence[Message],
-        sampling: SamplingParams,
-        stop: Sequence[str],
-        tools: Sequence[Tool],
-        *,
-        tool_choice: str = "auto",
-        reasoning: bool = True,
-        final_only: bool = False,
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, question: Question) -> None:
+        sampling = question.sampling
         if sampling.n != 1:
             raise RequestError("a conversation goes on in one way only; ask n times", field="n")
         self._id = f"answer-{uuid.uuid4().hex}"
         self._tokenizer = tokenizer
         self._renderer = _renderer(tokenizer)
-        functions, builtin_tools = offered_tools(messages)
+        functions, builtin_tools = offered_tools(question.messages)
         self._rules = HeaderRules(
             functions=functions,
             builtin_tools=builtin_tools,
-            tool_choice=tool_choice,
-            reasoning=reasoning,
-            final_only=final_only,
+            tool_choice=question.tool_choice,
+            reasoning=question.reasoning,
+            final_only=question.final_only,
         )
-        self._history = list(messages)
-        self._num_given = len(messages)
+        self._question = question
+        self._history = list(question.messages)
+        self._num_given = len(self._history)
         self._sampling = replace(
             sampling, stop_token_ids=tuple({*sampling.stop_token_ids, *_STOP_TOKENS})
         )
-        self._stop = stop
-        self._tools = {tool.recipient: tool for tool in tools}
-        self._runs_tools = any(tool.function is not None for tool in tools)
+        self._tools = {tool.recipient: tool for tool in question.tools}
+        self._runs_tools = any(tool.function is not None for tool in question.tools)
         self._usage = Usage()
         self._repairs = Counter[RepairKind]()
         self._num_turns = 0
@@ -109,7 +91,7 @@ class Answer:
         prompt = self._renderer.render_conversation_for_completion(conversation)
         if self._num_turns and self._rules.must_call:
             self._rules = replace(self._rules, tool_choice="auto")
-        grammar = HeaderGrammar(self._tokenizer, self._rules)
+        masks = TurnMasks(rules=self._rules, grammars=self._question.grammars)
         self._num_turns += 1
         self._turn = self._new_turn(len(prompt))
         return Request(
@@ -120,7 +102,9 @@ class Answer:
                 max_tokens=self._tokens_left(),
                 min_tokens=max(0, self._sampling.min_tokens - self._usage.output_tokens),
             ),
-            make_mask=lambda _: HeaderMask(grammar),
+            deadline=self._question.deadline,
+            priority=self._question.priority,
+            make_mask=BoundMasks(masks, self._tokenizer),
         )
 
     @property
@@ -177,7 +161,9 @@ class Answer:
 
     def _new_turn(self, prompt_len: int) -> Turn:
         call_id = f"call_{uuid.uuid4().hex}"
-        return Turn(self._tokenizer, prompt_len=prompt_len, stop=self._stop, call_id=call_id)
+        return Turn(
+            self._tokenizer, prompt_len=prompt_len, stop=self._question.stop, call_id=call_id
+        )
 
     def _tokens_left(self) -> int | None:
         most = self._sampling.max_tokens

@@ -8,6 +8,7 @@ from contextlib import closing
 from ossia.api.conversation import respond
 from ossia.api.events import Done, Event, TextDelta
 from ossia.api.opening import answer_message, user_message
+from ossia.api.question import Question
 from ossia.api.runtime import Runtime
 from ossia.api.tools import Tool
 from ossia.harmony import Message
@@ -36,7 +37,7 @@ class Dialogue:
     ) -> None:
         self._runtime = runtime
         self._opening = tuple(opening)
-        self._sampling = sampling
+        self._sampling = sampling or SamplingParams()
         self._tools = tools
         self._reasoning = reasoning
         self._history: list[Message] = []
@@ -59,17 +60,16 @@ class Dialogue:
         Raises:
             OssiaError: what `respond` raises; the question is then forgotten likewise.
         """
-        question = user_message(text)
+        asked = user_message(text)
         gained: Sequence[Message] | None = None
         shown = ""
-        events = respond(
-            self._runtime.engine,
-            self._runtime.tokenizer,
-            [*self._opening, *self._history, question],
+        question = Question(
+            [*self._opening, *self._history, asked],
             sampling=self._sampling,
             tools=self._tools,
             reasoning=self._reasoning,
         )
+        events = respond(self._runtime.engine, self._runtime.tokenizer, question)
         try:
             with closing(events):
                 for event in events:
@@ -83,4 +83,4 @@ class Dialogue:
             if gained is None and shown:
                 gained = [answer_message(shown)]
             if gained:
-                self._history += [question, *gained]
+                self._history += [asked, *gained]

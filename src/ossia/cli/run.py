@@ -118,19 +118,19 @@ def run(
 
     from ossia.api.conversation import respond
     from ossia.api.opening import opening_messages, user_message
+    from ossia.api.question import Question
     from ossia.cli.answer_view import AnswerView, show_json, show_raw
     from ossia.harmony import ReasoningEffort
 
     runtime = load_runtime(output, name, dtype=dtype, device=device, revision=revision)
     opening = opening_messages(effort=ReasoningEffort(effort.value), instructions=instructions)
-    events = respond(
-        runtime.engine,
-        runtime.tokenizer,
+    question = Question(
         [*opening, user_message(text)],
         sampling=sampling,
         stop=stop or (),
         reasoning=not no_reasoning,
     )
+    events = respond(runtime.engine, runtime.tokenizer, question)
     if as_json:
         show_json(output, events)
     elif raw:

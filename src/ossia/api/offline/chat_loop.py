@@ -12,6 +12,7 @@ from ossia.api.conversation import end_turn
 from ossia.api.events import Done, Event, MessageDone, TokenDrawn, ToolCall, ToolResult
 from ossia.api.offline.request_output import CompletionOutput, RequestOutput
 from ossia.api.offline.sampling_params import SamplingParams
+from ossia.api.question import Question
 from ossia.api.reply import Reply, joined
 from ossia.api.tools import Tool
 from ossia.engine.sync_engine import SyncEngine
@@ -155,14 +156,14 @@ class ChatLoop:
             date=datetime.now().astimezone().date().isoformat(),
             **variables,
         )
-        return Answer(
-            self._tokenizer,
+        question = Question(
             conversation.messages,
-            params.to_engine(),
-            list(params.stop or ()),
-            self._tools,
+            sampling=params.to_engine(),
+            stop=list(params.stop or ()),
+            tools=self._tools,
             tool_choice=self._choice,
         )
+        return Answer(self._tokenizer, question)
 
     def _events(
         self, answers: Sequence[Answer], gathered: Sequence[_Gathered]

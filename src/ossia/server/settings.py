@@ -1,0 +1,57 @@
+"""ServerSettings: everything about a server that can be chosen; the defaults are safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+ReasoningOutput = Literal["raw", "summary", "both", "hidden"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How a server behaves.
+
+    Args:
+        host: Address to bind; loopback unless chosen otherwise.
+        port: 0 takes a free one.
+        api_keys: Any of them opens every route but the health checks; none at all means no key is
+            asked for.
+        allowed_hosts: Names that the Host header may hold besides the address bound; "*" is any.
+        allowed_origins: Origins of web pages that may call; they get CORS headers.
+        reasoning: How the chain of thought is given to clients.
+        max_body_bytes: Of a request.
+        max_n: Choices of one request at most.
+        max_queue: Requests that may wait for the engine; further ones get 429.
+        max_queued_tokens: Prompt tokens that may wait for the engine.
+        request_timeout: Seconds that a request may take from its admission.
+        keep_alive: Seconds of silence after which a stream gets a comment.
+        drain_timeout: Seconds that running requests get when the server is to end.
+        state_folder: Where responses are kept and the sealing key lies; None keeps all in memory.
+        store_ttl: Seconds that a stored response lives.
+        store_bytes: Size of the store at most; the oldest go first.
+        log_prompts: Whether the access log may hold what was asked.
+        log_format: Of the access log.
+        images: What to do with images: refuse them, or put a note in their place.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    reasoning: ReasoningOutput = "raw"
+    max_body_bytes: int = 32 * 2**20
+    max_n: int = 16
+    max_queue: int = 1024
+    max_queued_tokens: int = 4 * 2**20
+    request_timeout: float = 3600.0
+    keep_alive: float = 15.0
+    drain_timeout: float = 30.0
+    state_folder: Path | None = None
+    store_ttl: float = 30 * 86400.0
+    store_bytes: int = 2**30
+    log_prompts: bool = False
+    log_format: Literal["text", "json"] = "text"
+    images: Literal["refuse", "note"] = "refuse"
