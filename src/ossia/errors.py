@@ -9,6 +9,7 @@
     │   └── CapacityError          the request can never fit this machine's KV cache
     ├── EngineClosedError      the engine was shut down                                    (RuntimeError)
     ├── ServerError            a server that is not there, refuses or breaks off            (ConnectionError)
+    ├── StoreError             responses cannot be kept or read                            (RuntimeError)
     ├── HarmonyError           text or tokens that break the harmony format                (RuntimeError)
     │   └── HarmonyDataError       JSON that is no message, conversation or tool            (ValueError)
     └── MissingDependencyError an optional package is needed                               (ImportError)
@@ -83,6 +84,10 @@ class EngineClosedError(OssiaError, RuntimeError):
 
 class ServerError(OssiaError, ConnectionError):
     """A server that Ossia talks to cannot be reached, refuses, or breaks off."""
+
+
+class StoreError(OssiaError, RuntimeError):
+    """What a server has to keep cannot be written or read."""
 
 
 class HarmonyError(OssiaError, RuntimeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,8 +31,27 @@ class StoredResponse:
         return self.response["id"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredChat:
+    """A chat completion that was to be kept.
+
+    Args:
+        completion: The chat completion object; holds `id`, `model`, `created` and `metadata`.
+        messages: The chat that it answers.
+    """
+
+    completion: JsonObject
+    messages: list[JsonObject]
+
+
 class Store(Protocol):
-    """Keeps responses and conversations. Writes are acknowledged when they are durable."""
+    """Keeps responses, conversations and chat completions.
+
+    Writes are acknowledged when they are durable.
+
+    Raises:
+        StoreError: from any method, if what lies beneath fails.
+    """
 
     async def put_response(self, record: StoredResponse) -> None:
         """Write a response, or write it anew."""
@@ -47,13 +66,59 @@ class Store(Protocol):
         ...
 
     async def get_item(self, item_id: str) -> JsonObject | None:
-        """An input or output item of any stored response or conversation."""
+        """An input or output item of any stored response or conversation, the latest of its id."""
         ...
 
     async def append_events(self, response_id: str, events: Sequence[JsonObject]) -> None:
-        """Keep streamed events; each holds its `sequence_number`."""
+        """Keep streamed events in order; each holds its `sequence_number`."""
         ...
 
     async def get_events(self, response_id: str, after: int = -1) -> list[JsonObject]:
         """Events with a higher sequence number, in order."""
+        ...
+
+    async def put_conversation(self, conversation: JsonObject) -> None:
+        """Write a conversation object (`id`, `created_at`, `metadata`), or write it anew."""
+        ...
+
+    async def get_conversation(self, conversation_id: str) -> JsonObject | None:
+        """A conversation object; None if there is none."""
+        ...
+
+    async def delete_conversation(self, conversation_id: str) -> bool:
+        """Remove a conversation; its items go with it, responses stay. Whether there was one."""
+        ...
+
+    async def add_items(self, conversation_id: str, items: Sequence[JsonObject]) -> None:
+        """Put items that have ids behind those of a conversation."""
+        ...
+
+    async def get_items(self, conversation_id: str) -> list[JsonObject]:
+        """All items of a conversation, oldest first."""
+        ...
+
+    async def delete_item(self, conversation_id: str, item_id: str) -> bool:
+        """Take one item out of a conversation; whether it was there."""
+        ...
+
+    async def put_chat(self, record: StoredChat) -> None:
+        """Write a chat completion, or write it anew."""
+        ...
+
+    async def get_chat(self, completion_id: str) -> StoredChat | None:
+        """A chat completion; None if there is none."""
+        ...
+
+    async def delete_chat(self, completion_id: str) -> bool:
+        """Remove a chat completion; whether there was one."""
+        ...
+
+    async def list_chats(
+        self, *, model: str | None = None, metadata: Mapping[str, str] | None = None
+    ) -> list[JsonObject]:
+        """Completion objects, oldest first, of a model and with all of some metadata."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun; nothing may be asked of it afterwards."""
         ...

@@ -1,0 +1,52 @@
+"""FolderLock: a folder for one process at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from ossia.errors import StoreError
+
+_FILE = "lock"
+
+
+class FolderLock:
+    """Holds a folder until released, or until the process ends, however it ends.
+
+    Args:
+        folder: Made if need be, for its owner only.
+
+    Raises:
+        StoreError: another process holds it, or it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._descriptor = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StoreError(f"{folder}: {error.strerror}; name another state folder") from error
+        try:
+            _lock(self._descriptor)
+        except OSError:
+            self.release()
+            raise StoreError(
+                f"{folder} is in use by another server; name another state folder"
+            ) from None
+
+    def release(self) -> None:
+        """Let others have it."""
+        os.close(self._descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock without waiting; an OSError says that another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
