@@ -1,0 +1,146 @@
+"""EventStream: server-sent events as a raw ASGI response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+
+import orjson
+from starlette.types import Message, Receive, Scope, Send
+
+from ossia.log import logger
+from ossia.server.api_error import ApiError
+
+_log = logger(__name__)
+
+DONE = b"data: [DONE]\n\n"
+_COMMENT = b": keep-alive\n\n"
+_MAX_WAITING = 4 * 2**20  # bytes that a reader may lag behind
+_LET_WRITE = 2**14  # bytes after which a generator that never waits lets them be sent
+
+
+def event(data: object, name: str | None = None) -> bytes:
+    """One event; `name` is that of its `event:` line."""
+    if name is None:
+        return b"data: " + orjson.dumps(data) + b"\n\n"
+    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
+
+
+def error_end(error: ApiError) -> bytes:
+    """How a stream of chat or text completions ends on a fault."""
+    return event(error.to_dict()) + DONE
+
+
+class EventStream:
+    """Sends what a generator yields, as it comes; what is ready at once goes out together.
+
+    The generator is closed when the client goes away, or lags too far behind. While nothing
+    comes, comments keep the connection open.
+
+    Args:
+        events: Pieces of the body, such as `event` makes. It is run to its end and should not
+            raise; if it does, `on_error` makes the end of the stream.
+        keep_alive: Seconds of silence before a comment.
+        headers: Further ones.
+        on_error: The last piece after an exception.
+        max_waiting: Bytes that the client may lag behind.
+    """
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        *,
+        keep_alive: float = 15.0,
+        headers: Mapping[str, str] | None = None,
+        on_error: Callable[[ApiError], bytes] = error_end,
+        max_waiting: int = _MAX_WAITING,
+    ) -> None:
+        self._events = events
+        self._keep_alive = keep_alive
+        self._headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"x-accel-buffering", b"no"),
+            *((name.lower().encode(), text.encode()) for name, text in (headers or {}).items()),
+        ]
+        self._on_error = on_error
+        self._max_waiting = max_waiting
+        self._waiting: list[bytes] = []
+        self._num_waiting = 0
+        self._ready = asyncio.Event()
+        self._ended = False
+        self._lagging = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        source = asyncio.create_task(self._take())
+        writer = asyncio.create_task(self._write(send))
+        enders = (
+            writer,
+            asyncio.create_task(_until_disconnect(receive)),
+            asyncio.create_task(self._lagging.wait()),
+        )
+        try:
+            await asyncio.wait(enders, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (source, *enders):
+                task.cancel()
+            await asyncio.gather(source, *enders, return_exceptions=True)
+            await self._events.aclose()
+        if not writer.cancelled() and (error := writer.exception()) is not None:
+            raise error
+
+    async def _take(self) -> None:
+        try:
+            async for piece in self._events:
+                self._put(piece)
+                if self._num_waiting > _LET_WRITE:
+                    await asyncio.sleep(0)
+                if self._num_waiting > self._max_waiting:
+                    _log.warning("a stream is dropped: its client does not read")
+                    self._lagging.set()
+                    return
+        except Exception as error:
+            refusal = ApiError.of(error)
+            if refusal.status >= 500:
+                _log.exception("a stream failed")
+            self._put(self._on_error(refusal))
+        finally:
+            self._ended = True
+            self._ready.set()
+
+    def _put(self, piece: bytes) -> None:
+        self._waiting.append(piece)
+        self._num_waiting += len(piece)
+        self._ready.set()
+
+    async def _write(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        while (piece := await self._next()) is not None:
+            await send(_body(piece, more=True))
+        await send(_body(b"", more=False))
+
+    async def _next(self) -> bytes | None:
+        """All that waits, or a comment after a silence; None at the end."""
+        while not self._waiting:
+            if self._ended:
+                return None
+            self._ready.clear()
+            try:
+                async with asyncio.timeout(self._keep_alive):
+                    await self._ready.wait()
+            except TimeoutError:
+                return _COMMENT
+        piece = b"".join(self._waiting)
+        self._waiting.clear()
+        self._num_waiting = 0
+        return piece
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _body(piece: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": piece, "more_body": more}

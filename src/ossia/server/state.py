@@ -1,0 +1,27 @@
+"""ServerState: what the routes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ossia.server.metrics import Metrics
+from ossia.server.service import ModelService
+from ossia.server.settings import ServerSettings
+from ossia.server.store.interface import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerState:
+    """What the routes share.
+
+    Args:
+        settings: How the server behaves.
+        service: The model.
+        store: Where responses are kept; None keeps none.
+        metrics: What is counted.
+    """
+
+    settings: ServerSettings
+    service: ModelService
+    store: Store | None = None
+    metrics: Metrics = field(default_factory=Metrics)
