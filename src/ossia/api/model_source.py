@@ -74,6 +74,23 @@ def is_hub_id(name: str) -> bool:
     )
 
 
+def in_subfolder(name: str | Path, subfolder: str | None) -> str:
+    """The name of what lies in a part of a folder.
+
+    Raises:
+        RequestError: a part of what is no folder.
+    """
+    if not subfolder:
+        return str(name)
+    folder = Path(name).expanduser()
+    if name == DEMO or not folder.is_dir():
+        raise RequestError(
+            f"{name} is no folder here; fetch it, as with `hf download`, and give its folder",
+            field="subfolder",
+        )
+    return str(folder / subfolder)
+
+
 def find_model(
     name: str,
     *,

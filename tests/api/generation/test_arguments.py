@@ -1,90 +1,75 @@
-"""The table of arguments is complete, true, and what the documentation says."""
+"""The tables of arguments are complete and true."""
 
 from __future__ import annotations
 
-import inspect
 import threading
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
 import transformers
 
 from ossia import GenerationConfig, GptOssForCausalLM
+from ossia.api.argument_table import Argument, ArgumentTable
 from ossia.api.generation import peers
-from ossia.api.generation.arguments import Argument, arguments, as_markdown
+from ossia.api.generation.arguments import GENERATE, SETTINGS
 from ossia.api.generation.config import FIELD_NAMES
 from ossia.errors import RequestError
+from support.argument_tables import (
+    check_refused,
+    check_shown,
+    keyword_names,
+    refused,
+    signature_names,
+    supported,
+)
 from support.generation import prompts, shared_pair, small_lm
 
-HERE = Path(__file__).parent
-TABLE = {(one.name, one.is_setting): one for one in arguments()}
 METADATA = {"_from_model_config"}  # how a config came about; not a setting
 
 
 def test_every_argument_of_transformers_is_in_the_table_and_the_signature():
-    theirs = inspect.signature(transformers.GptOssForCausalLM.generate).parameters
-    ours = inspect.signature(GptOssForCausalLM.generate).parameters
-    names = [name for name in theirs if name not in ("self", "kwargs")]
-    assert [name for name in ours if name not in ("self", "kwargs")] == names
-    assert {name for name in names if (name, False) not in TABLE} == set()
+    names = signature_names(transformers.GptOssForCausalLM.generate)
+    assert signature_names(GptOssForCausalLM.generate) == names
+    names |= keyword_names(transformers.GptOssForCausalLM.generate)
+    assert names <= GENERATE.names | SETTINGS.names
 
 
 def test_every_forward_argument_that_generate_may_pass_on_is_in_the_table():
-    theirs = inspect.signature(transformers.GptOssForCausalLM.forward).parameters
-    names = {name for name in theirs if name not in ("self", "kwargs")}
-    settings = {name for name, is_setting in TABLE if is_setting}
-    assert {name for name in names - settings if (name, False) not in TABLE} == set()
+    names = signature_names(transformers.GptOssForCausalLM.forward)
+    assert names <= GENERATE.names | SETTINGS.names
 
 
 def test_every_setting_of_transformers_is_in_the_table():
     theirs = set(transformers.GenerationConfig().to_dict()) - METADATA
-    assert {name for name in theirs if (name, True) not in TABLE} == set()
-    assert {name for name, is_setting in TABLE if is_setting} == FIELD_NAMES
+    assert theirs <= SETTINGS.names
+    assert SETTINGS.names == FIELD_NAMES
 
 
-@pytest.mark.parametrize(
-    "one", [one for one in TABLE.values() if one.way_round], ids=lambda o: o.name
-)
+@pytest.mark.parametrize("one", [*refused(GENERATE), *refused(SETTINGS)])
 def test_a_refused_one_is_refused_by_name_with_the_way_round(one: Argument):
-    assert one.shown_by is None
     model, _ = shared_pair()
-    with pytest.raises(RequestError) as caught:
-        model.generate(prompts(1, 3), max_new_tokens=1, **{one.name: "something"})
-    assert caught.value.field == one.name
-    assert one.way_round in str(caught.value)
-    if one.is_setting:
-        with pytest.raises(RequestError, match=f"^{one.name}: "):
-            GenerationConfig(**{one.name: "something"})
+    check_refused(one, partial(model.generate, prompts(1, 3), max_new_tokens=1))
+    if one.name in SETTINGS.names:
+        check_refused(one, GenerationConfig)
 
 
-@pytest.mark.parametrize(
-    "one", [one for one in TABLE.values() if not one.way_round], ids=lambda o: o.name
-)
-def test_a_supported_one_has_a_test_that_names_it(one: Argument):
-    file, name = one.shown_by.split("::")
-    text = (HERE / file).read_text()
-    assert f"def {name}(" in text
-    if one.name not in ("inputs", "transformers_version"):
-        assert one.name in text
-
-
-def test_the_documentation_is_this_table():
-    page = HERE.parents[2] / "docs" / "generate.md"
-    assert page.read_text() == as_markdown()
+@pytest.mark.parametrize(("table", "one"), supported(GENERATE, SETTINGS))
+def test_a_supported_one_has_a_test_that_names_it(table: ArgumentTable, one: Argument):
+    check_shown(table, one)
 
 
 def test_a_slip_of_the_pen_is_refused_with_the_nearest_name():
     model, _ = shared_pair()
     with pytest.raises(RequestError, match=r"^max_new_token: .*did you mean max_new_tokens\?"):
         model.generate(prompts(1, 3), max_new_token=1)
-    with pytest.raises(RequestError, match=r"^xyzzy: no such argument"):
+    with pytest.raises(RequestError, match=r"^xyzzy: is no argument of generate"):
         model.generate(prompts(1, 3), xyzzy=1)
 
 
 def test_none_passes_for_every_argument():
     model, _ = shared_pair()
-    nothing = {one.name: None for one in TABLE.values() if one.name not in ("inputs", "input_ids")}
+    nothing = dict.fromkeys((GENERATE.names | SETTINGS.names) - {"inputs", "input_ids"})
     nothing |= {"max_new_tokens": 2}
     assert model.generate(prompts(1, 3), **nothing).shape == (1, 5)
 

@@ -15,6 +15,7 @@ from ossia import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    GenerationConfig,
     GptOssConfig,
     GptOssForCausalLM,
     GptOssForSequenceClassification,
@@ -22,7 +23,7 @@ from ossia import (
     GptOssModel,
     Mxfp4Config,
 )
-from ossia.api.models import load_options
+from ossia.api.models import device_map, load_options
 from ossia.api.models.device_map import asked_placement, fitted, parse_bytes
 from ossia.checkpoint.convert import convert
 from ossia.distributed import DistributedConfig
@@ -354,19 +355,14 @@ def test_a_distributed_config_is_checked():
 # Everything else
 
 
-@pytest.mark.parametrize("name", sorted(load_options.REFUSED))
-def test_unsupported_arguments_name_the_way_round(packed, name):
-    with pytest.raises(RequestError, match=f"{name}: is not supported: ") as raised:
-        GptOssForCausalLM.from_pretrained(packed, **{name: "x"})
-    assert raised.value.field == name
-
-
 @pytest.mark.parametrize(
     ("options", "field"),
     [
-        ({"trust_remote_code": True}, "trust_remote_code"),
         ({"use_safetensors": False}, "use_safetensors"),
         ({"nonsense": 1}, "nonsense"),
+        ({"max_memory": {0: "1GB"}}, "max_memory"),
+        ({"generation_config": 5}, "generation_config"),
+        ({"subfolder": "nowhere", "pretrained_model_name_or_path": "demo"}, "subfolder"),
         ({"tp_plan": "mine"}, "tp_plan"),
         ({"experts_implementation": "mine"}, "experts_implementation"),
         ({"distributed_config": {"x": 1}}, "distributed_config"),
@@ -375,9 +371,65 @@ def test_unsupported_arguments_name_the_way_round(packed, name):
     ],
 )
 def test_what_cannot_be_met_is_refused(packed, options, field):
+    options = {"pretrained_model_name_or_path": packed, **options}
     with pytest.raises(RequestError) as raised:
-        GptOssForCausalLM.from_pretrained(packed, **options)
+        GptOssForCausalLM.from_pretrained(**options)
     assert raised.value.field == field
+
+
+@pytest.mark.parametrize("kind", [AutoModelForCausalLM, AutoConfig])
+def test_a_slip_of_the_pen_is_refused_with_the_nearest_name(packed, kind):
+    with pytest.raises(RequestError, match=r"^revison: .* did you mean revision\?"):
+        kind.from_pretrained(packed, revison="main")
+    with pytest.raises(RequestError, match=r"^num_label: .* did you mean num_labels\?"):
+        kind.from_pretrained(packed, num_label=3)
+    with pytest.raises(ConfigError, match=r"num_label is .* did you mean num_labels\?"):
+        GptOssConfig(num_label=3)
+
+
+def test_permission_to_run_code_is_not_needed(packed, caplog):
+    load_options._told.clear()
+    with caplog.at_level(logging.INFO, logger="ossia"):
+        model = GptOssForCausalLM.from_pretrained(packed, trust_remote_code=True)
+        config = AutoConfig.from_pretrained(packed, trust_remote_code=True)
+    assert config.hidden_size == model.config.hidden_size
+    said = [one.message for one in caplog.records if "trust_remote_code" in one.message]
+    assert said == ["trust_remote_code makes no difference: no code of a repository is run"] * 2
+
+
+def test_a_subfolder_can_hold_the_model(packed):
+    options = {"pretrained_model_name_or_path": packed.parent, "subfolder": packed.name}
+    model = AutoModelForCausalLM.from_pretrained(**options)
+    assert torch.equal(model(IDS).logits, _logits(packed))
+    assert AutoConfig.from_pretrained(**options) == AutoConfig.from_pretrained(packed)
+    with pytest.raises(RequestError, match=r"subfolder: .*hf download"):
+        AutoConfig.from_pretrained("owner/name", subfolder="x")
+
+
+def test_settings_of_generation_can_be_given(packed):
+    for given in (
+        GenerationConfig(max_new_tokens=3),
+        transformers.GenerationConfig(max_new_tokens=3),
+    ):
+        model = GptOssForCausalLM.from_pretrained(packed, generation_config=given)
+        assert model.generation_config.max_new_tokens == 3
+        assert model.generation_config is not given
+        assert model.generate(IDS, do_sample=False, eos_token_id=None).shape == (1, 7)
+    with pytest.raises(RequestError, match=r"generation_config: GptOssModel does not generate"):
+        GptOssModel.from_pretrained(packed, generation_config=GenerationConfig())
+
+
+def test_max_memory_bounds_what_auto_takes(monkeypatch):
+    sizes = {"lm_head.weight": 100, "model.layers.0.mlp.experts.down_proj": 1000}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 10_000))
+    monkeypatch.setattr(
+        device_map, "torch_device", lambda it: torch.device("cuda" if it == "auto" else it)
+    )
+    assert asked_placement("auto", None, sizes).experts_on_cpu == frozenset()
+    bounds = {0: "1KB", "cpu": "1GB"}
+    assert asked_placement("auto", None, sizes, bounds).experts_on_cpu == {0}
+    with pytest.raises(RequestError, match="max_memory: bounds what device_map='auto' takes"):
+        asked_placement("cpu", None, sizes, bounds)
 
 
 def test_harmless_arguments_are_taken(packed):
@@ -385,6 +437,9 @@ def test_harmless_arguments_are_taken(packed):
         packed,
         low_cpu_mem_usage=True,
         use_safetensors=True,
+        weights_only=True,
+        adapter_name="default",
+        offload_buffers=False,
         trust_remote_code=False,
         revision="main",
         cache_dir=packed,
@@ -399,6 +454,14 @@ def test_settings_of_the_config_are_overridden(packed):
     output = model(IDS)
     assert output.past_key_values is None
     assert len(output.router_logits) == 2
+
+
+def test_a_config_comes_in_every_form(packed, tmp_path):
+    config = AutoConfig.from_pretrained(packed, num_labels=5)
+    config.save_pretrained(save_directory=tmp_path)
+    for given in (config, transformers.GptOssConfig(**config.to_dict()), tmp_path, str(tmp_path)):
+        model = GptOssForTokenClassification.from_pretrained(packed, config=given, use_cache=False)
+        assert (model.config.num_labels, model.config.use_cache) == (5, False)
 
 
 def test_a_config_of_another_shape_is_noticed(packed):
@@ -443,13 +506,17 @@ def test_broken_checkpoints_are_errors(packed, tmp_path):
 
 
 def test_a_config_alone_can_be_read(packed, tmp_path):
-    GptOssConfig.from_pretrained(packed).save_pretrained(tmp_path)
+    GptOssConfig.from_pretrained(packed).save_pretrained(save_directory=tmp_path)
     config, unused = AutoConfig.from_pretrained(
-        tmp_path, num_labels=4, return_unused_kwargs=True, colour="red"
+        pretrained_model_name_or_path=tmp_path,
+        num_labels=4,
+        return_unused_kwargs=True,
+        colour="red",
+        proxies=None,
     )
     assert unused == {"colour": "red"}
     assert config.id2label == {idx: f"LABEL_{idx}" for idx in range(4)}
-    with pytest.raises(ConfigError, match="colour"):
+    with pytest.raises(RequestError, match=r"^colour: "):
         AutoConfig.from_pretrained(tmp_path, colour="red")
     edit_json(tmp_path / "config.json", model_type="llama")
     with pytest.raises(ConfigError, match="llama"):

@@ -16,7 +16,6 @@ from ossia import (
     GptOssModel,
     Mxfp4Config,
 )
-from ossia.api.models.saving import REFUSED
 from ossia.errors import CheckpointError, RequestError
 from support.twins import lively, small_settings
 
@@ -58,7 +57,7 @@ def _theirs(kind, folder):
 @pytest.mark.parametrize("expert_format", FORMATS)
 def test_we_and_transformers_read_what_we_write(tmp_path, kind, expert_format):
     model = _new(kind, expert_format)
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(save_directory=tmp_path)
     again = kind.from_pretrained(tmp_path)
     assert again.state_dict().keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
@@ -181,7 +180,14 @@ def test_only_the_main_process_writes(tmp_path):
     assert not (tmp_path / "it").exists()
 
 
-@pytest.mark.parametrize("name", [*REFUSED, "safe_serialization", "nonsense", "max_shard_size"])
+def test_what_asks_for_nothing_is_no_error(tmp_path):
+    _new(GptOssForCausalLM).save_pretrained(
+        tmp_path / "it", safe_serialization=True, push_to_hub=False, save_original_format=True
+    )
+    assert (tmp_path / "it" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["safe_serialization", "max_shard_sise", "max_shard_size"])
 def test_what_cannot_be_met_is_refused(tmp_path, name):
     value = False if name == "safe_serialization" else "x"
     with pytest.raises(RequestError) as raised:

@@ -1,23 +1,19 @@
-"""Every argument of transformers' `generate` and every setting: supported, or refused and why.
-
-The tests go through transformers' signature and settings and fail when one is missing here; the
-page docs/generate.md is written from this table.
-"""
+"""Every argument of transformers' `generate` and every setting: supported, or refused and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from typing import Any
 
+from ossia.api.argument_table import ArgumentTable, Refusal, refuse, refuse_unknown
 from ossia.api.generation.field_rules import REFUSED
-from ossia.api.generation.generate import REFUSED_ARGUMENTS
 
 _ENGINE = "test_on_engine.py::test_"
 _PARITY = "test_parity.py::test_"
 _CONFIG = "test_resolving.py::test_"
 _ASSISTED = "test_assisted.py::test_"
 
-SUPPORTED_ARGUMENTS: dict[str, str] = {
+_ARGUMENTS: dict[str, str] = {
     "inputs": "test_prompt.py::test_all_forms_of_one_prompt_give_the_same",
     "input_ids": "test_prompt.py::test_all_forms_of_one_prompt_give_the_same",
     "attention_mask": "test_prompt.py::test_masks_with_holes_and_padding_behind",
@@ -33,9 +29,20 @@ SUPPORTED_ARGUMENTS: dict[str, str] = {
     "assistant_model": f"{_ASSISTED}greedy_ids_do_not_change",
     "streamer": f"{_ENGINE}streams_give_the_prompt_and_then_each_token",
 }
-"""Argument -> the test that shows it."""
+_REFUSED_ARGUMENTS = {
+    "negative_prompt_ids": Refusal("run both prompts yourself in a LogitsProcessor"),
+    "negative_prompt_attention_mask": Refusal("run both prompts yourself in a LogitsProcessor"),
+    "custom_generate": Refusal("call the function yourself, with the model as its argument"),
+    "trust_remote_code": Refusal("no code is loaded from the hub; leave it out", (False,)),
+    "assistant_tokenizer": Refusal("all gpt-oss models share one tokenizer; leave it out"),
+    "labels": Refusal("there is no loss here; call the model itself for one"),
+    "cache_position": Refusal("follows from past_key_values; leave it out"),
+    "logits_to_keep": Refusal("is chosen by generate; leave it out"),
+    "token_type_ids": Refusal("gpt-oss has none; leave it out"),
+}
+"""Of `generate` and of forward passes."""
 
-SUPPORTED_SETTINGS: dict[str, str] = {
+_SETTINGS: dict[str, str] = {
     "max_length": f"{_CONFIG}limits",
     "max_new_tokens": f"{_CONFIG}limits",
     "min_length": f"{_PARITY}greedy",
@@ -86,51 +93,34 @@ SUPPORTED_SETTINGS: dict[str, str] = {
     "disable_compile": "test_arguments.py::test_settings_that_ask_for_nothing",
     "transformers_version": "test_config.py::test_files_are_read_by_transformers_and_back",
 }
-"""Setting -> the test that shows it."""
+
+GENERATE = ArgumentTable(
+    title="Arguments",
+    tests="tests/api/generation",
+    supported=_ARGUMENTS,
+    refused=_REFUSED_ARGUMENTS,
+)
+SETTINGS = ArgumentTable(
+    title="Settings",
+    about="By name, or as fields of a `GenerationConfig`.",
+    tests="tests/api/generation",
+    supported=_SETTINGS,
+    refused=REFUSED,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One line of the table.
+def check_arguments(options: Mapping[str, Any], others: Collection[str] = ()) -> None:
+    """Refuse what `generate` does not take. None asks for nothing, and passes.
 
     Args:
-        name: Of the argument or setting.
-        is_setting: Whether it is a field of GenerationConfig.
-        shown_by: The test that shows it, within tests/api/generation; None if it is refused.
-        way_round: What to do instead, if it is refused.
+        options: Arguments and settings.
+        others: Names that are not of `generate` but may have been meant.
+
+    Raises:
+        RequestError: there is one; names it.
     """
-
-    name: str
-    is_setting: bool
-    shown_by: str | None = None
-    way_round: str | None = None
-
-
-def arguments() -> Iterator[Argument]:
-    """All arguments, then all settings, each in alphabetical order."""
-    refused = {name: why for name, (_, why) in REFUSED.items()}
-    for is_setting, supported, ways_round in (
-        (False, SUPPORTED_ARGUMENTS, REFUSED_ARGUMENTS),
-        (True, SUPPORTED_SETTINGS, refused),
-    ):
-        for name in sorted(supported | ways_round):
-            yield Argument(name, is_setting, supported.get(name), ways_round.get(name))
-
-
-def as_markdown() -> str:
-    """The table as a page."""
-    lines = [
-        "# Arguments of `generate`",
-        "",
-        "Every argument of transformers' `generate` and every field of its `GenerationConfig`.",
-        "A refused one raises `RequestError` with its name, unless it has its neutral value.",
-        "This page is written from `ossia.api.generation.arguments`.",
-    ]
-    for is_setting, title in ((False, "Arguments"), (True, "Settings")):
-        lines += ["", f"## {title}", "", "| name | | |", "|---|---|---|"]
-        for one in arguments():
-            if one.is_setting != is_setting:
-                continue
-            state = "supported" if one.way_round is None else "refused"
-            lines.append(f"| `{one.name}` | {state} | {one.way_round or ''} |")
-    return "\n".join(lines) + "\n"
+    refuse(options, GENERATE.refused)
+    known = GENERATE.names | SETTINGS.names
+    for name, value in options.items():
+        if value is not None and name not in known:
+            refuse_unknown(name, "generate", known.union(others))

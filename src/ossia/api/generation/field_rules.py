@@ -6,38 +6,39 @@ import numbers
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from ossia.api.argument_table import Refusal, refuse
 from ossia.errors import RequestError
 from ossia.log import logger, warn_once
 
 _log = logger(__name__)
 
-REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
-    "assistant_early_exit": ((None,), "pass a smaller model as assistant_model="),
-    "assistant_ensemble_weight": ((None,), "leave it out: assisted generation here is lossless"),
-    "assistant_lookbehind": ((None, 10), "leave it out: all gpt-oss models share one tokenizer"),
-    "cache_config": ((None,), "leave it out: the cache grows as needed"),
-    "compile_config": ((None,), "compile the module yourself: model.forward = torch.compile(...)"),
-    "constraints": ((None,), "restrict tokens with prefix_allowed_tokens_fn="),
-    "continuous_batching_config": ((None,), "pass it to generate_batch()"),
-    "decoder_start_token_id": ((None,), "leave it out: gpt-oss has no encoder"),
-    "diversity_penalty": ((None, 0.0), "sample with num_return_sequences= instead"),
-    "dola_layers": ((None,), "leave it out: DoLa is not supported"),
-    "encoder_no_repeat_ngram_size": ((None, 0), "use no_repeat_ngram_size: there is no encoder"),
-    "encoder_repetition_penalty": ((None, 1.0), "use repetition_penalty: there is no encoder"),
-    "force_words_ids": ((None,), "restrict tokens with prefix_allowed_tokens_fn="),
-    "guidance_scale": ((None, 1.0), "run both prompts yourself in a LogitsProcessor"),
-    "is_assistant": ((None, False), "pass the model as assistant_model= to another's generate"),
-    "low_memory": ((None, False), "lower num_beams or the batch size"),
-    "max_cache_len": ((None,), "leave it out: the cache grows as needed"),
-    "num_beam_groups": ((None, 1), "use num_beams alone, or sample with num_return_sequences="),
-    "penalty_alpha": ((None, 0.0), "sample with min_p or top_p instead of contrastive search"),
-    "speculation_type": ((None,), "use assistant_model= or prompt_lookup_num_tokens="),
-    "target_lookbehind": ((None, 10), "leave it out: all gpt-oss models share one tokenizer"),
-    "token_healing": ((None, False), "end the prompt at a token boundary, without a last blank"),
-    "use_mtp": ((None, False), "use assistant_model= or prompt_lookup_num_tokens="),
-    "watermarking_config": ((None,), "write a LogitsProcessor that marks the scores"),
+REFUSED: dict[str, Refusal] = {
+    "assistant_early_exit": Refusal("pass a smaller model as assistant_model="),
+    "assistant_ensemble_weight": Refusal("leave it out: assisted generation here is lossless"),
+    "assistant_lookbehind": Refusal("leave it out: all gpt-oss models share one tokenizer", (10,)),
+    "cache_config": Refusal("leave it out: the cache grows as needed"),
+    "compile_config": Refusal("compile the module yourself: model.forward = torch.compile(...)"),
+    "constraints": Refusal("restrict tokens with prefix_allowed_tokens_fn="),
+    "continuous_batching_config": Refusal("pass it to generate_batch()"),
+    "decoder_start_token_id": Refusal("leave it out: gpt-oss has no encoder"),
+    "diversity_penalty": Refusal("sample with num_return_sequences= instead", (0.0,)),
+    "dola_layers": Refusal("leave it out: DoLa is not supported"),
+    "encoder_no_repeat_ngram_size": Refusal("use no_repeat_ngram_size: there is no encoder", (0,)),
+    "encoder_repetition_penalty": Refusal("use repetition_penalty: there is no encoder", (1.0,)),
+    "force_words_ids": Refusal("restrict tokens with prefix_allowed_tokens_fn="),
+    "guidance_scale": Refusal("run both prompts yourself in a LogitsProcessor", (1.0,)),
+    "is_assistant": Refusal("pass the model as assistant_model= to another's generate", (False,)),
+    "low_memory": Refusal("lower num_beams or the batch size", (False,)),
+    "max_cache_len": Refusal("leave it out: the cache grows as needed"),
+    "num_beam_groups": Refusal("use num_beams alone, or sample with num_return_sequences=", (1,)),
+    "penalty_alpha": Refusal("sample with min_p or top_p instead of contrastive search", (0.0,)),
+    "speculation_type": Refusal("use assistant_model= or prompt_lookup_num_tokens="),
+    "target_lookbehind": Refusal("leave it out: all gpt-oss models share one tokenizer", (10,)),
+    "token_healing": Refusal("end the prompt at a token boundary, without a last blank", (False,)),
+    "use_mtp": Refusal("use assistant_model= or prompt_lookup_num_tokens=", (False,)),
+    "watermarking_config": Refusal("write a LogitsProcessor that marks the scores"),
 }
-"""Field of transformers -> its neutral values, and the way round it."""
+"""Field of transformers -> why it is refused."""
 
 CACHES = ("dynamic", "paged")
 AS_DYNAMIC = ("static", "hybrid", "sliding_window")
@@ -99,10 +100,7 @@ def check_fields(config: Any, *, strict: bool) -> None:
     Raises:
         RequestError: the message names the field.
     """
-    for name, (neutral, way_round) in REFUSED.items():
-        value = getattr(config, name)
-        if not any(value is one or _equal(value, one) for one in neutral):
-            raise RequestError(f"{value!r} is not supported; {way_round}", field=name)
+    refuse({name: getattr(config, name) for name in REFUSED}, REFUSED)
     for name, (kind, least, most) in _RANGES.items():
         _check_range(name, getattr(config, name), kind, least, most)
     _check_choices(config)
@@ -123,10 +121,6 @@ def sampling_fields_set(values: dict[str, Any]) -> list[str]:
         and values[name] != neutral
         and not (name == "temperature" and values[name] == 0)
     ]
-
-
-def _equal(value: object, neutral: object) -> bool:
-    return isinstance(value, numbers.Real) and value == neutral and neutral is not None
 
 
 def _check_range(name: str, value: Any, kind: type, least: float, most: float) -> None:

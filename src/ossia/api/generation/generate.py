@@ -12,12 +12,12 @@ A call is understood (`resolving`, `prompt`, `choosing`) and then runs in one of
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from ossia.api.generation.arguments import check_arguments
 from ossia.api.generation.assisted import assisted
 from ossia.api.generation.batch import BatchGenerationMixin
 from ossia.api.generation.beam_search import BeamSearch
@@ -30,7 +30,7 @@ from ossia.api.generation.choosing import (
     eos_ids_of,
     stop_string_criteria,
 )
-from ossia.api.generation.config import FIELD_NAMES, GenerationConfig
+from ossia.api.generation.config import GenerationConfig
 from ossia.api.generation.module_steps import ModuleSteps
 from ossia.api.generation.on_engine import EngineCall, why_not
 from ossia.api.generation.outputs import (
@@ -49,20 +49,7 @@ _log = logger(__name__)
 
 GenerateOutput = GenerateDecoderOnlyOutput | GenerateBeamDecoderOnlyOutput
 
-REFUSED_ARGUMENTS = {
-    "negative_prompt_ids": "run both prompts yourself in a LogitsProcessor",
-    "negative_prompt_attention_mask": "run both prompts yourself in a LogitsProcessor",
-    "custom_generate": "call the function yourself, with the model as its argument",
-    "trust_remote_code": "no code is loaded from the hub; leave it out",
-    "assistant_tokenizer": "all gpt-oss models share one tokenizer; leave it out",
-    "labels": "there is no loss here; call the model itself for one",
-    "cache_position": "follows from past_key_values; leave it out",
-    "logits_to_keep": "is chosen by generate; leave it out",
-    "token_type_ids": "gpt-oss has none; leave it out",
-}
-"""Arguments of transformers' `generate` and of forward passes -> the way round."""
-
-_ARGUMENTS = ("past_key_values", "tokenizer")
+_FURTHER = ("past_key_values", "tokenizer")
 
 
 class GenerationMixin(BatchGenerationMixin):
@@ -178,8 +165,8 @@ def _generate(
         bos_id=config.bos_token_id,
         device=model.lm_head.weight.device,
     )
-    _check_options(options)
-    arguments |= {name: options.get(name) for name in _ARGUMENTS}
+    check_arguments(options)
+    arguments |= {name: options.get(name) for name in _FURTHER}
     limit = new_token_limit(config, prompt.length, model.config.max_position_embeddings)
     max_length = prompt.input_ids.shape[1] + limit
     ends = Ends(eos_ids=eos_ids, pad_id=pad_id, max_length=max_length)
@@ -298,16 +285,3 @@ def settings_of(model: Any) -> GenerationConfig:
     """A model's own settings."""
     own = getattr(model, "generation_config", None)
     return GenerationConfig.from_model_config(model.config) if own is None else as_config(own)
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    """Refuse what nobody takes."""
-    for name, value in options.items():
-        if value is None or name in _ARGUMENTS:
-            continue
-        if name in REFUSED_ARGUMENTS:
-            raise RequestError(f"is not supported; {REFUSED_ARGUMENTS[name]}", field=name)
-        known = [*FIELD_NAMES, *_ARGUMENTS, "input_ids", "attention_mask", "position_ids"]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else "see the documentation of generate"
-        raise RequestError(f"no such argument; {hint}", field=name)

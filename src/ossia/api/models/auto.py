@@ -24,9 +24,13 @@ class AutoConfig:
         _refuse(type(self).__name__)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **options: Any) -> GptOssConfig:  # noqa: ANN401
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        **options: Any,  # noqa: ANN401
+    ) -> GptOssConfig:
         """As `GptOssConfig.from_pretrained`."""
-        return GptOssConfig.from_pretrained(name, **options)
+        return GptOssConfig.from_pretrained(pretrained_model_name_or_path, **options)
 
     @classmethod
     def for_model(cls, model_type: str, **values: Any) -> GptOssConfig:  # noqa: ANN401
@@ -49,9 +53,16 @@ class _AutoClass(Generic[Model]):
         _refuse(type(self).__name__)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **options: Any) -> Model:  # noqa: ANN401
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *model_args: object,
+        **options: Any,  # noqa: ANN401
+    ) -> Model:
         """As the class's own `from_pretrained`."""
-        return cls.model_class.from_pretrained(name, **options)
+        return cls.model_class.from_pretrained(
+            pretrained_model_name_or_path, *model_args, **options
+        )
 
     @classmethod
     def from_config(cls, config: GptOssConfig | ModelConfig, **options: Any) -> Model:  # noqa: ANN401

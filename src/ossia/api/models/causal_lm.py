@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from ossia.api.generation.config import GenerationConfig
 from ossia.api.generation.config_file import CONFIG_FILE
 from ossia.api.generation.generate import GenerationMixin
+from ossia.api.generation.resolving import as_config as as_generation_config
 from ossia.api.model_source import ModelSource
 from ossia.api.models.cache import DynamicCache
 from ossia.api.models.config import GptOssConfig
@@ -141,7 +143,10 @@ class GptOssForCausalLM(GenerationMixin, PreTrainedModel):
     def _generation_settings(self) -> Mapping[str, Any]:
         return json.loads(self.generation_config.to_json_string())
 
-    def _take_generation_settings(self, source: ModelSource) -> None:
+    def _take_generation_settings(self, source: ModelSource, given: object) -> None:
+        if given is not None:
+            self.generation_config = copy.deepcopy(as_generation_config(given))
+            return
         file = None if source.folder is None else find_side_file(source.folder, CONFIG_FILE)
         self.generation_config = (
             GenerationConfig.from_model_config(self.config)

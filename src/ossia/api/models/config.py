@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ossia.api.argument_table import or_nearest, refuse, refuse_all, refuse_unknown
+from ossia.api.model_source import in_subfolder
+from ossia.api.models.arguments import CONFIG_FROM_PRETRAINED, CONFIG_SAVE_PRETRAINED
 from ossia.api.models.config_defaults import (
     ALIASES,
     DEFAULTS,
@@ -21,6 +24,9 @@ from ossia.api.placement import float_dtype
 from ossia.checkpoint.config_file import CONFIG_FILE
 from ossia.config import ModelConfig, RopeScaling
 from ossia.errors import ConfigError, RequestError
+from ossia.log import logger
+
+_log = logger(__name__)
 
 
 class GptOssConfig:
@@ -74,13 +80,14 @@ class GptOssConfig:
     @classmethod
     def from_pretrained(
         cls,
-        name: str | Path,
+        pretrained_model_name_or_path: str | Path,
         *,
         revision: str | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
         token: str | bool | None = None,
+        subfolder: str | None = None,
         trust_remote_code: bool | None = None,
         return_unused_kwargs: bool = False,
         **overrides: Any,  # noqa: ANN401
@@ -88,26 +95,27 @@ class GptOssConfig:
         """Read the config.json of a model; weights are not downloaded.
 
         Args:
-            name: A folder of either layout, a hub id, `demo`, or `random:20b|120b|tiny`.
+            pretrained_model_name_or_path: A folder of either layout, a hub id, `demo`, or
+                `random:20b|120b|tiny`.
             revision: Branch, tag or commit of a hub id.
             cache_dir: Where hub files are kept.
             local_files_only: Never download.
             force_download: Download a hub id's again.
             token: Access token of the hub.
-            trust_remote_code: Accepted, unless True: no code of the hub is needed.
+            subfolder: Where in a folder the config is.
+            trust_remote_code: Accepted: no code of a repository is ever run.
             return_unused_kwargs: Return a pair: the config, and which overrides it does not know.
             **overrides: Known keys that are to have another value.
 
         Raises:
             ModelNotFoundError: nothing has this name.
             ConfigError: not of gpt-oss, or contradictory.
-            RequestError: `trust_remote_code`.
+            RequestError: an argument that is unknown or not supported; names it.
         """
         if trust_remote_code:
-            raise RequestError(
-                "Ossia runs no code from the hub and needs none; leave it out",
-                field="trust_remote_code",
-            )
+            _log.info("trust_remote_code makes no difference: no code of a repository is run")
+        refuse(overrides, CONFIG_FROM_PRETRAINED.refused)
+        name = in_subfolder(pretrained_model_name_or_path, subfolder)
         raw = read_raw_config(
             name,
             revision=revision,
@@ -116,11 +124,14 @@ class GptOssConfig:
             force_download=force_download,
             token=token,
         )
+        for key in overrides.keys() & CONFIG_FROM_PRETRAINED.refused.keys():
+            del overrides[key]
         unused = {key: overrides.pop(key) for key in set(overrides) - SETTINGS}
         if unused and not return_unused_kwargs:
-            _check_known(unused)
+            known = CONFIG_FROM_PRETRAINED.names | SETTINGS
+            refuse_unknown(min(unused), "AutoConfig.from_pretrained", known)
         config = cls.from_dict(raw, **overrides)
-        config._name_or_path = str(name)
+        config._name_or_path = name
         return (config, unused) if return_unused_kwargs else config  # type: ignore[return-value]
 
     def to_model_config(self) -> ModelConfig:
@@ -153,9 +164,18 @@ class GptOssConfig:
         """`to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json into a folder, which is made if need be."""
-        path = Path(folder)
+    def save_pretrained(self, save_directory: str | Path, **unsupported: object) -> None:
+        """Write config.json.
+
+        Args:
+            save_directory: The folder; made if need be.
+            **unsupported: Refused, with the way round, unless they ask for nothing.
+
+        Raises:
+            RequestError: an argument that is not supported.
+        """
+        refuse_all(unsupported, CONFIG_SAVE_PRETRAINED, "save_pretrained")
+        path = Path(save_directory)
         path.mkdir(parents=True, exist_ok=True)
         (path / CONFIG_FILE).write_text(self.to_json_string(), encoding="utf-8")
 
@@ -264,7 +284,8 @@ _DERIVED = frozenset(
 def _check_known(values: Mapping[str, Any]) -> None:
     unknown = sorted(set(values) - SETTINGS)
     if unknown:
-        raise ConfigError(f"{unknown[0]} is no setting of a gpt-oss model")
+        hint = or_nearest(unknown[0], SETTINGS)
+        raise ConfigError(f"{unknown[0]} is no setting of a gpt-oss model{hint}")
 
 
 def _without(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,15 +62,19 @@ def asked_placement(
         max_memory: Bytes, or text such as "20GiB", by device; bounds what "auto" uses.
 
     Raises:
-        RequestError: devices that are not there, or a map that puts more than experts elsewhere.
+        RequestError: devices that are not there, a map that puts more than experts elsewhere, or
+            bounds without "auto".
     """
+    spreads = isinstance(device_map, str) and device_map in _SPREAD
+    if max_memory and not spreads:
+        raise RequestError("bounds what device_map='auto' takes; give that", field="max_memory")
     if device_map is None:
         return Placement(device=_device("cpu" if device is None else device, "device"))
     if device is not None:
         raise RequestError("was given as well as device_map; give one", field="device")
     if isinstance(device_map, Mapping):
         return _by_module(device_map)
-    if isinstance(device_map, str) and device_map in _SPREAD:
+    if spreads:
         place = torch_device("auto")
         if place.type == "cpu":
             return Placement(device=place)

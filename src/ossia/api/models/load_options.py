@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ossia.api.argument_table import refuse, refuse_unknown
+from ossia.api.models.arguments import FROM_PRETRAINED
 from ossia.api.models.attn_names import checked_attention
 from ossia.api.models.config import GptOssConfig
 from ossia.api.models.config_defaults import SETTINGS
@@ -23,31 +25,6 @@ _log = logger(__name__)
 _told: set[str] = set()
 
 _EXPERT_LOOPS = ("eager", "batched_mm", "grouped_mm")
-
-REFUSED: Mapping[str, str] = {
-    "adapter_kwargs": "adapters are not loaded; merge them into a checkpoint first",
-    "adapter_name": "adapters are not loaded; merge them into a checkpoint first",
-    "custom_generate": "code from the hub is not run; pass your own loop around `forward`",
-    "device_mesh": "one process holds the whole model; leave it out",
-    "from_flax": "only safetensors are read; convert the checkpoint first",
-    "from_tf": "only safetensors are read; convert the checkpoint first",
-    "generation_config": "set `model.generation_config` after loading",
-    "gguf_file": "only safetensors are read; get them with `ossia pull`",
-    "kernel_config": "kernels are chosen by device, see `ossia doctor`; leave it out",
-    "load_in_4bit": "gpt-oss has MXFP4 experts already; leave it out",
-    "load_in_8bit": "gpt-oss has MXFP4 experts already; leave it out",
-    "mirror": "set the environment variable HF_ENDPOINT instead",
-    "offload_folder": "weights are not offloaded to disk; on the CPU they are views on the files",
-    "offload_state_dict": "weights are placed one by one anyway; leave it out",
-    "proxies": "set the environment variables HTTPS_PROXY and HTTP_PROXY instead",
-    "resume_download": "downloads are always resumed; leave it out",
-    "state_dict": "build the class from its config and call `load_state_dict`",
-    "subfolder": "give the folder itself as the name",
-    "tqdm_class": "progress bars are not configurable; leave it out",
-    "variant": "files of one model are found by their index; leave it out",
-    "weights_only": "safetensors hold nothing but weights; leave it out",
-}
-"""Arguments of transformers that are not supported, with the way round each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +43,18 @@ class LoadOptions:
     ignore_mismatched_sizes: bool
 
 
-def check_unknown(arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments that are neither supported nor settings of the config.
+def settings_among(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the config among further arguments of `from_pretrained`.
 
     Raises:
-        RequestError: names the first of them, and the way round it where there is one.
+        RequestError: an argument that is unknown or not supported; names it.
     """
-    for name in arguments:
-        if name in REFUSED:
-            raise RequestError(f"is not supported: {REFUSED[name]}", field=name)
+    refuse(arguments, FROM_PRETRAINED.refused)
+    rest = {name: arguments[name] for name in arguments if name not in FROM_PRETRAINED.refused}
+    for name in rest:
         if name not in SETTINGS:
-            raise RequestError(
-                "is no argument of from_pretrained and no setting of the config", field=name
-            )
+            refuse_unknown(name, "from_pretrained", SETTINGS | FROM_PRETRAINED.names)
+    return rest
 
 
 def one_dtype(dtype: Dtype | None, torch_dtype: Dtype | None) -> torch.dtype | None:
@@ -177,6 +153,12 @@ def check_kernels(use_kernels: bool, experts_implementation: str | None) -> None
         say_once("kernels", "Ossia chooses its kernels by device; see `ossia doctor`")
 
 
+def say_no_code_is_run(trust_remote_code: bool | None) -> None:
+    """Take note of a permission to run a repository's code, which is not needed."""
+    if trust_remote_code:
+        say_once("code", "trust_remote_code makes no difference: no code of a repository is run")
+
+
 def say_once(key: str, message: str) -> None:
     """Log a line at level info, the first time in a process."""
     if key not in _told:
@@ -203,7 +185,7 @@ def checked_options(
     Raises:
         RequestError: names the argument at fault.
     """
-    check_unknown(overrides)
+    overrides = settings_among(overrides)
     return LoadOptions(
         dtype=one_dtype(dtype, torch_dtype),
         device_map=device_map,

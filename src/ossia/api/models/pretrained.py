@@ -9,7 +9,9 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 
-from ossia.api.model_source import ModelSource, find_model
+from ossia.api.argument_table import refuse, refuse_all
+from ossia.api.model_source import ModelSource, find_model, in_subfolder
+from ossia.api.models.arguments import FROM_PRETRAINED, SAVE_PRETRAINED
 from ossia.api.models.attn_names import checked_attention
 from ossia.api.models.config import GptOssConfig
 from ossia.api.models.device_map import parse_bytes
@@ -18,10 +20,11 @@ from ossia.api.models.load_options import (
     check_spread,
     checked_options,
     one_dtype,
+    say_no_code_is_run,
 )
 from ossia.api.models.manners import ModelManners
 from ossia.api.models.quantization import Mxfp4Config
-from ossia.api.models.saving import REFUSED, save_model
+from ossia.api.models.saving import save_model
 from ossia.api.models.weights import canonical_names, load_weights
 from ossia.api.placement import Dtype
 from ossia.checkpoint.head import Head, HeadKind
@@ -71,9 +74,9 @@ class PreTrainedModel(ModelManners):
     @classmethod
     def from_pretrained(
         cls,
-        name: str | Path,
-        *,
-        config: GptOssConfig | None = None,
+        pretrained_model_name_or_path: str | Path,
+        *model_args: object,
+        config: GptOssConfig | str | Path | None = None,
         dtype: Dtype | None = None,
         torch_dtype: Dtype | None = None,
         device_map: str | int | torch.device | Mapping[str, Any] | None = None,
@@ -91,11 +94,12 @@ class PreTrainedModel(ModelManners):
         local_files_only: bool = False,
         force_download: bool = False,
         token: str | bool | None = None,
+        subfolder: str | None = None,
+        generation_config: Any = None,  # noqa: ANN401  (transformers' class will do)
         key_mapping: Mapping[str, str] | None = None,
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
         low_cpu_mem_usage: bool | None = None,
-        use_safetensors: bool | None = None,
         trust_remote_code: bool | None = None,
         **overrides: Any,  # noqa: ANN401
     ) -> Self:
@@ -105,8 +109,11 @@ class PreTrainedModel(ModelManners):
         experts stay packed unless they are to be dequantised.
 
         Args:
-            name: A folder of either layout, a hub id, `demo`, or `random:20b|120b|tiny`.
-            config: In place of the checkpoint's; must have its shape.
+            pretrained_model_name_or_path: A folder of either layout, a hub id, `demo`, or
+                `random:20b|120b|tiny`.
+            *model_args: None are taken.
+            config: In place of the checkpoint's, or the name of a model that has it; must have the
+                checkpoint's shape.
             dtype: What floating-point weights become: a torch dtype or its name; "auto" or None
                 keeps the checkpoint's.
             torch_dtype: The same, under its old name.
@@ -129,14 +136,16 @@ class PreTrainedModel(ModelManners):
             local_files_only: Never download.
             force_download: Download hub files again.
             token: Access token of the hub; True is the one that was logged in with.
+            subfolder: Where in a folder the checkpoint is.
+            generation_config: Settings of `generate`, in place of the checkpoint's.
             key_mapping: Regular expressions on tensor names in the files, with what to put there.
             ignore_mismatched_sizes: A head of another size is replaced by a new one.
             output_loading_info: Return a pair: the model, and which tensors were missing or left
                 over.
             low_cpu_mem_usage: Accepted: memory never holds more than the model.
-            use_safetensors: Accepted, unless False: nothing else is read.
-            trust_remote_code: Accepted, unless True: no code of the hub is needed.
-            **overrides: Settings of the config, such as `num_labels` or `use_cache`.
+            trust_remote_code: Accepted: no code of a repository is ever run.
+            **overrides: Settings of the config, such as `num_labels` or `use_cache`. Arguments of
+                transformers that are not supported are refused, unless they ask for nothing.
 
         Raises:
             ModelNotFoundError: nothing has this name.
@@ -147,9 +156,14 @@ class PreTrainedModel(ModelManners):
             RequestError: an argument that is unknown, cannot be met, or contradicts another.
         """
         del low_cpu_mem_usage
-        _check_code(use_safetensors, trust_remote_code)
+        refuse({"model_args": model_args or None}, FROM_PRETRAINED.refused)
+        say_no_code_is_run(trust_remote_code)
         check_kernels(use_kernels, experts_implementation)
         check_spread(tp_plan, tp_size, distributed_config)
+        name = in_subfolder(pretrained_model_name_or_path, subfolder)
+        hub = {"revision": revision, "cache_dir": cache_dir, "token": token}
+        if isinstance(config, str | Path):
+            config = GptOssConfig.from_pretrained(config, local_files_only=local_files_only, **hub)
         options = checked_options(
             dtype=dtype,
             torch_dtype=torch_dtype,
@@ -164,15 +178,10 @@ class PreTrainedModel(ModelManners):
             ignore_mismatched_sizes=ignore_mismatched_sizes,
         )
         source = find_model(
-            str(name),
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-            download=not local_files_only,
-            force_download=force_download,
+            name, download=not local_files_only, force_download=force_download, **hub
         )
         model, info, placement = load_weights(cls, source, options)
-        model._take_generation_settings(source)
+        model._take_generation_settings(source, generation_config)
         if device_map is not None:
             model.hf_device_map = placement.as_map()
         return (model, info.to_dict()) if output_loading_info else model  # type: ignore[return-value]
@@ -184,7 +193,6 @@ class PreTrainedModel(ModelManners):
         state_dict: Mapping[str, torch.Tensor] | None = None,
         *,
         max_shard_size: int | str = "5GB",
-        safe_serialization: bool = True,
         **unsupported: Any,  # noqa: ANN401
     ) -> None:
         """Write config.json, generation_config.json and the weights, as transformers reads them.
@@ -197,22 +205,14 @@ class PreTrainedModel(ModelManners):
             is_main_process: False writes nothing: another process does.
             state_dict: In place of the model's own.
             max_shard_size: Bytes, or text such as "5GB", at which files are split.
-            safe_serialization: Accepted, unless False: only safetensors are written.
-            **unsupported: Refused, with the way round.
+            **unsupported: Refused, with the way round, unless they ask for nothing.
 
         Raises:
             CheckpointError: tensors that a checkpoint of this class does not have, or lacks; or a
                 disk that refuses.
             RequestError: an argument that is not supported.
         """
-        for name, value in unsupported.items():
-            if value or name not in REFUSED:
-                hint = REFUSED.get(name, "it is no argument of save_pretrained")
-                raise RequestError(f"is not supported: {hint}", field=name)
-        if not safe_serialization:
-            raise RequestError(
-                "only safetensors are written; leave it out", field="safe_serialization"
-            )
+        refuse_all(unsupported, SAVE_PRETRAINED, "save_pretrained")
         if not is_main_process:
             return
         limit = parse_bytes(max_shard_size, "max_shard_size")
@@ -256,20 +256,15 @@ class PreTrainedModel(ModelManners):
         """What generation_config.json holds; nothing for models that do not generate."""
         return {}
 
-    def _take_generation_settings(self, source: ModelSource) -> None:
-        """Read generation_config.json, if the model generates."""
+    def _take_generation_settings(self, source: ModelSource, given: object) -> None:
+        """Take what was given, or read generation_config.json; only where the model generates."""
+        del source
+        if given is not None:
+            raise RequestError(
+                f"{type(self).__name__} does not generate; leave it out", field="generation_config"
+            )
 
 
 def as_config(config: GptOssConfig | ModelConfig) -> GptOssConfig:
     """The mutable kind of a config, whichever is given."""
     return GptOssConfig.from_model_config(config) if isinstance(config, ModelConfig) else config
-
-
-def _check_code(use_safetensors: bool | None, trust_remote_code: bool | None) -> None:
-    if use_safetensors is False:
-        raise RequestError("only safetensors are read; leave it out", field="use_safetensors")
-    if trust_remote_code:
-        raise RequestError(
-            "Ossia runs no code from the hub and needs none; leave it out",
-            field="trust_remote_code",
-        )

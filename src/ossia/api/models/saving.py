@@ -16,16 +16,6 @@ from ossia.checkpoint.writer import write_checkpoint
 from ossia.config import ModelConfig
 from ossia.errors import CheckpointError
 
-REFUSED: Mapping[str, str] = {
-    "distributed_checkpoint": "one process holds the whole model; leave it out",
-    "push_to_hub": "save to a folder, then `hf upload OWNER/NAME FOLDER`",
-    "save_original_format": "`ossia convert FOLDER TARGET --layout original` writes that layout",
-    "save_peft_format": "adapters are not supported; leave it out",
-    "token": "nothing is uploaded; leave it out",
-    "variant": "file names are fixed; choose another folder",
-}
-"""Arguments of transformers that are not supported, with the way round each."""
-
 
 def save_model(
     folder: Path,
