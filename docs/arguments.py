@@ -7,6 +7,7 @@ from pathlib import Path
 from ossia.api.argument_table import page
 from ossia.api.generation.arguments import GENERATE, SETTINGS
 from ossia.api.models import arguments as models
+from ossia.api.tokenizing import arguments as tokenizers
 
 _DOCS = Path(__file__).parent
 
@@ -22,12 +23,25 @@ def pages() -> dict[Path, str]:
         _DOCS / "from_pretrained.md": page(
             "Arguments of `from_pretrained`",
             "Every argument of transformers' `from_pretrained`.",
-            (models.FROM_PRETRAINED, models.CONFIG_FROM_PRETRAINED),
+            (
+                models.FROM_PRETRAINED,
+                models.CONFIG_FROM_PRETRAINED,
+                tokenizers.FROM_PRETRAINED,
+            ),
         ),
         _DOCS / "save_pretrained.md": page(
             "Arguments of `save_pretrained`",
             "Every argument of transformers' `save_pretrained`.",
-            (models.SAVE_PRETRAINED, models.CONFIG_SAVE_PRETRAINED),
+            (
+                models.SAVE_PRETRAINED,
+                models.CONFIG_SAVE_PRETRAINED,
+                tokenizers.SAVE_PRETRAINED,
+            ),
+        ),
+        _DOCS / "apply_chat_template.md": page(
+            "Arguments of `apply_chat_template`",
+            "Every argument of the tokenizer's `apply_chat_template`, as in transformers.",
+            (tokenizers.CHAT_TEMPLATE,),
         ),
     }
 

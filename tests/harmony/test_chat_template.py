@@ -283,3 +283,23 @@ def test_a_folder_gives_its_template(tmp_path: Path) -> None:
     assert ChatTemplate.from_folder(tmp_path).render([]) == "config"
     (tmp_path / "chat_template.jinja").write_text("file")
     assert ChatTemplate.from_folder(tmp_path).render([]) == "file"
+
+
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        ("{{ a }}{% set b = c %}{{ b }}", {"a", "c"}),
+        ("{% if not a %}{% set a = 1 %}{% endif %}{{ a }}", {"a"}),
+        ("{% set a = a or 1 %}{{ a }}", {"a"}),
+        ("{% if x %}{% set a = 1 %}{% else %}{% set a = 2 %}{% endif %}{{ a }}", {"x"}),
+        ("{% for a in b %}{{ a }}{% set c = a %}{{ c }}{% endfor %}{{ c }}", {"b", "c"}),
+        ("{% for a in a %}{{ loop.index }}{% endfor %}", {"a"}),
+        ("{% macro f(a, d=e) %}{{ a }}{{ d }}{{ g }}{% endmacro %}{{ f(1) }}", {"e", "g"}),
+        ("{% set n = namespace(a=b) %}{% set n.a = c %}{{ n.a }}", {"b", "c"}),
+        ("{% if a is defined %}{{ strftime_now('%d') }}{% endif %}", {"a"}),
+        ("{% set a %}{{ b }}{% endset %}{{ a }}", {"b"}),
+        ("{% generation %}{{ a }}{% endgeneration %}", {"a"}),
+    ],
+)
+def test_the_variables_that_a_template_asks_for(source: str, asked: set[str]) -> None:
+    assert ChatTemplate(source).variables == asked

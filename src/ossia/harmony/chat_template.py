@@ -21,6 +21,7 @@ from ossia.errors import CheckpointError, HarmonyError, RequestError
 from ossia.harmony.function_schema import function_schema
 from ossia.harmony.open_message import OpenMessage
 from ossia.harmony.template_sandbox import plain_data, sandbox
+from ossia.harmony.template_variables import asked_variables
 
 _REASONING_NAMES = ("reasoning_content", "thinking", "reasoning")
 
@@ -70,6 +71,13 @@ class ChatTemplate:
             if isinstance(source, str):
                 return cls(source, now=now)
         raise CheckpointError("not found; this checkpoint has no chat template", file=file)
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """The names that the template asks for, `messages` and the like among them."""
+        environment = sandbox(self._now)
+        asked = asked_variables(environment.parse(self._source))
+        return asked - set(environment.globals)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
     def render(
         self,
@@ -152,7 +160,7 @@ class ChatTemplate:
         try:
             return template.render(
                 messages=chat,
-                tools=None if tools is None else plain_data([_as_schema(tool) for tool in tools]),
+                tools=None if tools is None else plain_data([as_schema(tool) for tool in tools]),
                 documents=plain_data(documents),
                 add_generation_prompt=add_generation_prompt,
                 **{name: plain_data(value) for name, value in variables.items()},
@@ -170,7 +178,13 @@ class ChatTemplate:
             raise HarmonyError(f"the chat template refuses this chat: {error}") from error
 
 
-def _as_schema(tool: Tool) -> Mapping[str, Any]:
+def as_schema(tool: Tool) -> Mapping[str, Any]:
+    """A tool as a JSON object.
+
+    Raises:
+        RequestError: it is neither an object nor a function.
+        HarmonyError: a function that `function_schema` refuses.
+    """
     if isinstance(tool, Mapping):
         return cast("Mapping[str, Any]", tool)
     if inspect.isfunction(tool) or inspect.ismethod(tool):

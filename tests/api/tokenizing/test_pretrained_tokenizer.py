@@ -435,7 +435,7 @@ def test_saved_files_give_it_back_to_both(
     changed = copy.deepcopy(ours)
     changed.padding_side, changed.pad_token, changed.model_max_length = "left", "<|end|>", 77
     changed.chat_template = "{{ messages[0].content }}"
-    written = changed.save_pretrained(tmp_path / "saved")
+    written = changed.save_pretrained(save_directory=tmp_path / "saved")
     assert sorted(Path(path).name for path in written) == [
         "chat_template.jinja",
         "tokenizer.json",
@@ -475,6 +475,23 @@ def test_settings_given_by_name_win(folder: Path) -> None:
     ]
     assert len(tokenizer("<|end|>")["input_ids"]) > 1
     assert tokenizer.apply_chat_template([{"role": "user"}], tokenize=False) == "1"
+
+
+def test_roles_can_be_given_by_name(folder: Path) -> None:
+    roles = ("bos", "eos", "pad", "unk", "sep", "cls", "mask")
+    named: dict[str, Any] = {f"{role}_token": "<|end|>" for role in roles}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **named, extra_special_tokens=["<|call|>"])
+    for name in ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token"):
+        assert getattr(tokenizer, name) == "<|end|>", name
+    assert tokenizer.mask_token_id == special.END
+    assert tokenizer.extra_special_tokens == ["<|call|>"]
+    older = AutoTokenizer.from_pretrained(folder, additional_special_tokens=["<|call|>"])
+    assert older.extra_special_tokens == ["<|call|>"]
+
+
+def test_a_slip_of_the_pen_is_refused_with_the_nearest_name(folder: Path) -> None:
+    with pytest.raises(RequestError, match=r"^pading_side: .*did you mean padding_side\?"):
+        AutoTokenizer.from_pretrained(folder, pading_side="left")
 
 
 @pytest.mark.parametrize(
@@ -527,7 +544,9 @@ def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_subfolder_can_hold_it(folder: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(folder.parent, subfolder=folder.name)
+    tokenizer = AutoTokenizer.from_pretrained(
+        pretrained_model_name_or_path=folder.parent, subfolder=folder.name
+    )
     assert tokenizer.model_max_length == 131_072
 
 
@@ -553,6 +572,8 @@ def test_of_a_hub_repository_only_small_files_are_fetched(
         again = AutoTokenizer.from_pretrained(hub.repo_id, local_files_only=True, **options)
         assert again.chat_template == tokenizer.chat_template
         assert not hub.requests
+        AutoTokenizer.from_pretrained(hub.repo_id, force_download=True, **options)
+        assert set(hub.fetched()) == {*names, "config.json"}
         with pytest.raises(ModelNotFoundError, match="no revision"):
             AutoTokenizer.from_pretrained(hub.repo_id, revision="nope", **options)
         with pytest.raises(ModelNotFoundError, match="not in"):

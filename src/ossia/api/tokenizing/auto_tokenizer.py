@@ -5,48 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ossia.api.argument_table import refuse, refuse_unknown
+from ossia.api.tokenizing.arguments import FROM_PRETRAINED, SETTINGS
 from ossia.api.tokenizing.pretrained_tokenizer import PreTrainedTokenizer
-from ossia.api.tokenizing.special_names import ROLES
 from ossia.api.tokenizing.tokenizer_files import find_tokenizer
 from ossia.errors import RequestError
 from ossia.log import logger
 
 _log = logger(__name__)
-_SETTINGS = frozenset(
-    {
-        *ROLES,
-        "additional_special_tokens",
-        "chat_template",
-        "extra_special_tokens",
-        "model_max_length",
-        "padding_side",
-        "split_special_tokens",
-        "truncation_side",
-    }
-)
-# Words of other tokenizers, with the one value that says what this one does anyway.
-_FIXED: dict[str, object] = {
-    "add_bos_token": False,
-    "add_eos_token": False,
-    "add_prefix_space": False,
-    "backend": "tokenizers",
-    "clean_up_tokenization_spaces": False,
-    "gguf_file": None,
-    "legacy": None,
-    "mirror": None,
-    "proxies": None,
-    "resume_download": None,
-    "tokenizer_file": None,
-    "tokenizer_type": "gpt_oss",
-    "use_auth_token": None,
-    "use_fast": True,
-}
-_ADVICE = {
-    "gguf_file": "convert the file to a checkpoint folder",
-    "proxies": "set HTTPS_PROXY",
-    "tokenizer_file": "give the folder it is in",
-    "use_auth_token": "use token",
-}
 
 
 class AutoTokenizer:
@@ -85,22 +51,25 @@ class AutoTokenizer:
             config: The model's config; must be of gpt-oss.
             settings: What is to be otherwise than the files say: `padding_side`,
                 `truncation_side`, `model_max_length`, `chat_template`, `split_special_tokens`,
-                `pad_token` and the like, `extra_special_tokens`.
+                `pad_token` and the like, `extra_special_tokens`. Arguments of transformers that
+                are not supported are refused, unless they ask for nothing.
 
         Raises:
             ModelNotFoundError: nothing has this name.
             CheckpointError: a file is damaged, or not of gpt-oss.
             RequestError: an argument that is unknown or cannot be met.
         """
-        if inputs:
-            raise RequestError("give arguments by name", field="inputs")
+        refuse({"inputs": inputs or None, **settings}, FROM_PRETRAINED.refused)
+        settings = {
+            name: settings[name] for name in settings if name not in FROM_PRETRAINED.refused
+        }
+        for name in settings.keys() - SETTINGS.keys():
+            refuse_unknown(name, "AutoTokenizer.from_pretrained", FROM_PRETRAINED.names)
         model_type = getattr(config, "model_type", "gpt_oss")
         if model_type != "gpt_oss":
             raise RequestError(f"is of {model_type!r}; Ossia runs gpt_oss alone", field="config")
         if trust_remote_code:
             _log.info("trust_remote_code makes no difference: no code of a repository is run")
-        for name in settings.keys() - _SETTINGS:
-            _check_fixed(name, settings.pop(name))
         files = find_tokenizer(
             str(pretrained_model_name_or_path),
             revision=revision,
@@ -113,14 +82,3 @@ class AutoTokenizer:
         return PreTrainedTokenizer(
             files, name_or_path=str(pretrained_model_name_or_path), settings=settings
         )
-
-
-def _check_fixed(name: str, value: object) -> None:
-    """Refuse what this tokenizer does not do."""
-    if name not in _FIXED:
-        raise RequestError(
-            f"is unknown; there are {', '.join(sorted(_SETTINGS | _FIXED.keys()))}", field=name
-        )
-    if value is not None and value != _FIXED[name]:
-        advice = _ADVICE.get(name, f"leave it out; it is {_FIXED[name]!r} here")
-        raise RequestError(f"{value!r} is not supported; {advice}", field=name)

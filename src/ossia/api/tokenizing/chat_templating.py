@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ossia.api.tokenizing.batch_encoding import BatchEncoding, as_tensor
+from ossia.api.tokenizing.chat_inputs import Chat, as_batch, check_variables, marked
 from ossia.api.tokenizing.encoded_text import EncodedText
 from ossia.errors import RequestError
 from ossia.harmony.chat_template import ChatTemplate, Spans, Tool
 from ossia.tokenizer import Tokenizer
-
-Chat = Sequence[Mapping[str, Any]]
-_CONTROL = re.compile(r"<\|(?=[a-z]+(?:_\d+)?\|>)")
 
 
 def _local_now() -> datetime:
@@ -116,7 +113,7 @@ class ChatTemplating:
                 template's `{% generation %}` blocks.
             tokenizer_kwargs: What else the tokenizer's own call takes, such as `padding_side`.
             variables: What else the template takes: `reasoning_effort`, `model_identity`,
-                `builtin_tools`, `thinking`, ...
+                `builtin_tools`, ...
 
         Returns:
             Text, ids (lists or a tensor) or a `BatchEncoding`; of them several for several chats.
@@ -131,13 +128,12 @@ class ChatTemplating:
         )
         if sanitize_control_tokens and (not tokenize or masked):
             raise RequestError("it needs ids, and no masks", field="sanitize_control_tokens")
-        chats, is_batched = _as_batch(conversation)
+        chats, is_batched = as_batch(conversation)
         mark = f"<mark {secrets.token_hex(8)}>" if sanitize_control_tokens else ""
-        inputs: tuple[Any, Any, Any, Any] = (chats, tools, documents, variables)
-        if mark:
-            inputs = tuple(_marked(value, mark) for value in inputs)  # type: ignore[assignment]
-        chats, tools, documents, variables = inputs
         template = self._compiled(chat_template)
+        check_variables(template, documents, tools, variables)
+        if mark:
+            chats, tools, documents, variables = marked(mark, chats, tools, documents, variables)
         arguments: dict[str, Any] = {
             "tools": tools,
             "documents": documents,
@@ -235,31 +231,6 @@ def _write(
         return [template.render_with_spans(chat, **arguments) for chat in chats]
     arguments["continue_final_message"] = continue_final_message
     return [(template.render(chat, **arguments), []) for chat in chats]
-
-
-def _as_batch(conversation: Chat | Sequence[Chat]) -> tuple[list[Chat], bool]:
-    if not conversation:
-        raise RequestError("there is no message", field="conversation")
-    is_batched = isinstance(conversation[0], Sequence)
-    chats = cast("Sequence[Chat]", conversation if is_batched else [conversation])
-    # Many templates would write "None" where an API says that there is nothing.
-    return [
-        [{name: value for name, value in message.items() if value is not None} for message in chat]
-        for chat in chats
-    ], is_batched
-
-
-def _marked(value: object, mark: str) -> object:
-    """A copy with names of special tokens broken up by the mark, so that they are none."""
-    match value:
-        case str():
-            return _CONTROL.sub(f"<{mark}|", value)
-        case Mapping():
-            return {_marked(key, mark): _marked(item, mark) for key, item in value.items()}
-        case list() | tuple():
-            return [_marked(item, mark) for item in value]
-        case _:
-            return value
 
 
 def _assistant_mask(row: EncodedText, spans: Spans) -> list[int]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ossia.api.argument_table import refuse_all
+from ossia.api.tokenizing.arguments import SAVE_PRETRAINED
 from ossia.api.tokenizing.chat_templating import ChatTemplating
 from ossia.api.tokenizing.special_names import ROLES, SpecialNames
 from ossia.api.tokenizing.text_encoding import TextEncoding, refuse_pair
@@ -188,22 +190,20 @@ class PreTrainedTokenizer(TextEncoding, ChatTemplating, SpecialNames):
         marked = set(self.all_special_ids) if already_has_special_tokens else set[int]()
         return [int(token_id in marked) for token_id in token_ids_0]
 
-    def save_pretrained(
-        self, save_directory: str | Path, push_to_hub: bool = False
-    ) -> tuple[str, ...]:
+    def save_pretrained(self, save_directory: str | Path, **unsupported: object) -> tuple[str, ...]:
         """Write the files from which `from_pretrained`, ours or transformers', makes this again.
 
         Args:
             save_directory: A folder; it is made if it is not there.
-            push_to_hub: Not supported; use `hf upload`.
+            unsupported: Refused, with the way round, unless they ask for nothing.
 
         Returns:
             Paths of the files.
+
+        Raises:
+            RequestError: an argument that is not supported.
         """
-        if push_to_hub:
-            raise RequestError(
-                "is not supported; run `hf upload` on the folder", field="push_to_hub"
-            )
+        refuse_all(unsupported, SAVE_PRETRAINED, "save_pretrained")
         settings: dict[str, Any] = {
             **self.special_tokens_map,
             "clean_up_tokenization_spaces": False,
