@@ -2,7 +2,7 @@
 #   make demo    ask the shipped model a question
 #   make test    run the fast tests
 #   make check   linters, types, import contracts
-#   make docs    the API reference, from the docstrings
+#   make docs    the API reference, from the docstrings, and the pages of arguments
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,6 +28,7 @@ check: $(STAMPS)-dev
 
 docs: $(STAMPS)-dev
 	$(VENV)/bin/python docs/reference.py build/docs
+	$(VENV)/bin/python docs/arguments.py
 
 format: $(STAMPS)-dev
 	$(VENV)/bin/ruff check --fix .

@@ -7,6 +7,7 @@ from pathlib import Path
 from ossia.api.argument_table import page
 from ossia.api.generation.arguments import GENERATE, SETTINGS
 from ossia.api.models import arguments as models
+from ossia.api.pipelines import arguments as pipelines
 from ossia.api.tokenizing import arguments as tokenizers
 
 _DOCS = Path(__file__).parent
@@ -36,6 +37,16 @@ def pages() -> dict[Path, str]:
                 models.SAVE_PRETRAINED,
                 models.CONFIG_SAVE_PRETRAINED,
                 tokenizers.SAVE_PRETRAINED,
+            ),
+        ),
+        _DOCS / "pipeline.md": page(
+            "Arguments of `pipeline`",
+            "Every argument of transformers' `pipeline` and of calls of what it gives.",
+            (
+                pipelines.PIPELINE,
+                pipelines.TEXT_GENERATION,
+                pipelines.TEXT_CLASSIFICATION,
+                pipelines.TOKEN_CLASSIFICATION,
             ),
         ),
         _DOCS / "apply_chat_template.md": page(

@@ -86,9 +86,9 @@ def _taken_by(node: ast.AST, holders: frozenset[str]) -> set[str]:
             args=[ast.Constant(value=str(name)), *_],
         ) if holder in holders and attr in _TAKES:
             return {name}
-        case ast.Subscript(value=ast.Name(id=holder), slice=ast.Constant(value=str(name))) if (
-            holder in holders
-        ):
+        case ast.Subscript(
+            value=ast.Name(id=holder), slice=ast.Constant(value=str(name)), ctx=ast.Load()
+        ) if holder in holders:
             return {name}
         case ast.Compare(
             left=ast.Constant(value=str(name)),

@@ -113,15 +113,22 @@ def refuse(arguments: Mapping[str, object], refused: Mapping[str, Refusal]) -> N
             raise RequestError(f"is not supported; {refusal.way_round}", field=name)
 
 
-def refuse_all(arguments: Mapping[str, object], table: ArgumentTable, function: str) -> None:
-    """Refuse arguments that a function takes only to say what is wrong with them.
+def refuse_all_but(
+    arguments: Mapping[str, object],
+    table: ArgumentTable,
+    function: str,
+    others: Collection[str] = (),
+) -> None:
+    """Refuse all arguments but the supported ones of a table, and others that are named.
 
     Raises:
         RequestError: one is unknown, or asks for something that is not supported; names it.
     """
     refuse(arguments, table.refused)
-    for name in arguments.keys() - table.refused.keys():
-        refuse_unknown(name, function, table.names)
+    known = table.names.union(others)
+    for name in arguments:
+        if name not in known:
+            refuse_unknown(name, function, known)
 
 
 def refuse_unknown(name: str, function: str, known: Collection[str]) -> NoReturn:

@@ -116,6 +116,36 @@ def test_words_can_be_given(both: tuple[str, Any, Any]) -> None:
     options: dict[str, Any] = {"is_split_into_words": True, "ignore_labels": []}
     _close(ours(words, **options), theirs(words, **options))
     _close(ours([words, words[:1]], **options), theirs([words, words[:1]], **options))
+    options["delimiter"] = " - "
+    _close(ours(words, **options), theirs(words, **options))
+
+
+@pytest.mark.parametrize("both", ["text-classification"], indirect=True)
+def test_options_of_the_tokenizer_go_by_both_ways(both: tuple[str, Any, Any]) -> None:
+    _, ours, theirs = both
+    for options in (
+        {"padding": "max_length", "max_length": 12, "padding_side": "left"},
+        {"padding": True, "pad_to_multiple_of": 8, "add_special_tokens": False},
+        {"split_special_tokens": True},
+    ):
+        expected = theirs("a <|end|> b", **options)
+        _close(ours("a <|end|> b", **options), expected)
+        _close(ours("a <|end|> b", tokenizer_kwargs=options), expected)
+
+
+def test_inputs_go_by_name(both: tuple[str, Any, Any]) -> None:
+    _, ours, _ = both
+    _close(ours(inputs="a b"), ours("a b"))
+
+
+def test_a_slip_of_the_pen_is_refused_with_the_nearest_name(both: tuple[str, Any, Any]) -> None:
+    task, ours, _ = both
+    name, near = {
+        "text-classification": ("truncate", "truncation"),
+        "token-classification": ("agregation_strategy", "aggregation_strategy"),
+    }[task]
+    with pytest.raises(RequestError, match=rf"^{name}: .*did you mean {near}\?"):
+        ours("a", **{name: "simple"})
 
 
 def test_what_cannot_be_met_is_refused_by_name(both: tuple[str, Any, Any]) -> None:

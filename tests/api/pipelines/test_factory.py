@@ -14,6 +14,7 @@ import ossia
 from ossia.api.pipelines.factory import _place, pipeline
 from ossia.api.pipelines.text_generation_options import TextGenerationOptions
 from ossia.errors import ModelNotFoundError, RequestError
+from support.fake_hub import fake_hub
 from support.folders import write_tiny_folder
 
 
@@ -84,7 +85,7 @@ def test_classification_names_its_model():
 
 
 def test_models_and_tokenizers_come_in_every_form(folder: Path):
-    pipe = pipeline(model=folder, torch_dtype=torch.float32, device=-1, batch_size=3)
+    pipe = pipeline(task=None, model=folder, torch_dtype=torch.float32, device=-1, batch_size=3)
     assert (pipe.task, str(pipe.device), pipe.dtype) == ("text-generation", "cpu", torch.float32)
     assert pipe.tokenizer.name_or_path == str(folder)
     again = pipeline("text-generation", model=pipe.model, tokenizer=pipe.tokenizer, device="cpu")
@@ -93,7 +94,8 @@ def test_models_and_tokenizers_come_in_every_form(folder: Path):
     named = pipeline(
         model=str(folder),
         tokenizer=("random:tiny", {"padding_side": "left"}),
-        model_kwargs={"local_files_only": True},
+        model_kwargs={"force_download": False},
+        local_files_only=True,
         revision=None,
         token=None,
         trust_remote_code=True,
@@ -103,6 +105,81 @@ def test_models_and_tokenizers_come_in_every_form(folder: Path):
     assert named.tokenizer.padding_side == "left"
     (output,) = named("a", return_tensors=True)
     assert len(output["generated_token_ids"]) == 3
+
+
+def test_what_loads_a_model_goes_through_model_kwargs(folder: Path):
+    for options in (
+        {"model_kwargs": {"torch_dtype": torch.float32, "device_map": "cpu"}},
+        {"model_kwargs": {"dtype": "float32", "attn_implementation": "sdpa"}, "device": -1},
+        {"dtype": "float32", "device_map": "cpu"},
+    ):
+        pipe = pipeline(model=folder, **options)
+        assert (str(pipe.device), pipe.dtype) == ("cpu", torch.float32)
+    assert pipe.model.hf_device_map == {"": "cpu"}
+    with pytest.raises(RequestError, match=r"^atn_implementation: .*did you mean attn_impl"):
+        pipeline(model=folder, model_kwargs={"atn_implementation": "sdpa"})
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"config": "demo"},
+        {"dtype": "float32"},
+        {"device_map": "cpu"},
+        {"revision": "main"},
+        {"model_kwargs": {"use_cache": False}},
+    ],
+    ids=str,
+)
+def test_a_loaded_model_is_not_loaded_again(folder: Path, argument: dict[str, Any]):
+    model = ossia.AutoModelForCausalLM.from_pretrained(folder)
+    with pytest.raises(RequestError, match="loaded already"):
+        pipeline(model=model, **argument)
+    pipeline(model=model, dtype="auto", token="x", local_files_only=True, trust_remote_code=False)
+
+
+def test_a_config_can_be_given(folder: Path):
+    config = ossia.AutoConfig.from_pretrained(folder, use_cache=False)
+    assert pipeline(model=folder, config=config, device=-1).model.config.use_cache is False
+    assert pipeline(model=folder, config=str(folder), device=-1).model.config.use_cache is True
+
+
+def test_the_hub_is_asked_as_said(folder: Path, tmp_path: Path, monkeypatch: Any):
+    files = {one.name: one.read_bytes() for one in folder.iterdir() if one.is_file()}
+    with fake_hub(files) as hub:
+        hub.revisions = {"mine": files}
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        own: dict[str, Any] = {"model_kwargs": {"cache_dir": tmp_path}, "device": -1}
+        with pytest.raises(ModelNotFoundError):
+            pipeline(model=hub.repo_id, revision="other", **own)
+        pipe = pipeline(model=hub.repo_id, revision="mine", token="secret", **own)
+        assert pipe.task == "text-generation"
+        assert "Bearer secret" in hub.tokens
+        hub.requests.clear()
+        pipeline(model=hub.repo_id, revision="mine", local_files_only=True, **own)
+        assert not hub.requests
+
+
+def test_workers_change_nothing(folder: Path):
+    options: dict[str, Any] = {"do_sample": False, "max_new_tokens": 3}
+    pipe = pipeline(model=folder, device=-1, num_workers=2)
+    assert pipe(["a", "b"], num_workers=3, **options) == pipe(["a", "b"], **options)
+
+
+def test_a_slip_of_the_pen_is_refused_when_the_pipeline_is_made(folder: Path):
+    for name, near in (
+        ("reasoning_efort", "reasoning_effort"),
+        ("max_new_token", "max_new_tokens"),
+        ("bach_size", "batch_size"),
+    ):
+        with pytest.raises(RequestError, match=rf"^{name}: .*did you mean {near}\?"):
+            pipeline(model=folder, **{name: 1})
+    with pytest.raises(RequestError, match=r"^text_inputs: is for calls"):
+        pipeline(model=folder, text_inputs="a")
 
 
 def test_a_saved_pipeline_is_the_same(folder: Path, tmp_path: Path):

@@ -164,7 +164,7 @@ def test_generators_and_datasets_are_read_as_they_go(ours: TextGenerationPipelin
 def test_an_empty_text_begins_with_the_first_token(
     ours: TextGenerationPipeline, theirs: Any
 ) -> None:
-    found = ours("", **GREEDY)
+    found = ours(text_inputs="", **GREEDY)
     assert found == theirs("", **GREEDY)
 
 
@@ -237,6 +237,31 @@ def test_all_prompts_of_a_call_run_together(
     calls.clear()
     ours(["a", "b c"], max_length=9)
     assert [len(ids) for ids, _ in calls] == [1, 1], "a length counts each prompt's own tokens"
+
+
+def test_an_assistant_changes_nothing_but_the_time(
+    ours: TextGenerationPipeline,
+) -> None:
+    pipe = pipeline(
+        model=ours.model, tokenizer=ours.tokenizer, assistant_model=ours.model, device=-1
+    )
+    assert pipe("a b", **GREEDY) == ours("a b", **GREEDY)
+    assert ours("a b", assistant_model=ours.model, **GREEDY) == ours("a b", **GREEDY)
+
+
+def test_documents_need_a_template_that_shows_them(ours: TextGenerationPipeline) -> None:
+    documents = [{"title": "t", "text": "x"}]
+    with pytest.raises(RequestError, match="documents: this chat template shows none"):
+        ours(CHAT, documents=documents, **GREEDY)
+    source = "{{ documents[0].text }}"
+    (output,) = ours(
+        CHAT,
+        documents=documents,
+        tokenizer_encode_kwargs={"chat_template": source},
+        return_tensors=True,
+        **GREEDY,
+    )
+    assert output["generated_token_ids"][0] == ours.tokenizer("x")["input_ids"][0]
 
 
 def test_a_streamer_sees_the_text(ours: TextGenerationPipeline, capsys: Any) -> None:

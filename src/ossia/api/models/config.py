@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ossia.api.argument_table import or_nearest, refuse, refuse_all, refuse_unknown
+from ossia.api.argument_table import or_nearest, refuse, refuse_all_but, refuse_unknown
 from ossia.api.model_source import in_subfolder
 from ossia.api.models.arguments import CONFIG_FROM_PRETRAINED, CONFIG_SAVE_PRETRAINED
 from ossia.api.models.config_defaults import (
@@ -174,7 +174,7 @@ class GptOssConfig:
         Raises:
             RequestError: an argument that is not supported.
         """
-        refuse_all(unsupported, CONFIG_SAVE_PRETRAINED, "save_pretrained")
+        refuse_all_but(unsupported, CONFIG_SAVE_PRETRAINED, "save_pretrained")
         path = Path(save_directory)
         path.mkdir(parents=True, exist_ok=True)
         (path / CONFIG_FILE).write_text(self.to_json_string(), encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 
-from ossia.api.argument_table import refuse, refuse_all
+from ossia.api.argument_table import refuse, refuse_all_but
 from ossia.api.model_source import ModelSource, find_model, in_subfolder
 from ossia.api.models.arguments import FROM_PRETRAINED, SAVE_PRETRAINED
 from ossia.api.models.attn_names import checked_attention
@@ -212,7 +212,7 @@ class PreTrainedModel(ModelManners):
                 disk that refuses.
             RequestError: an argument that is not supported.
         """
-        refuse_all(unsupported, SAVE_PRETRAINED, "save_pretrained")
+        refuse_all_but(unsupported, SAVE_PRETRAINED, "save_pretrained")
         if not is_main_process:
             return
         limit = parse_bytes(max_shard_size, "max_shard_size")

@@ -43,7 +43,9 @@ class Pipeline:
         self.tokenizer = tokenizer
         self._batch_size = batch_size
         self._options = options
-        self.prepare(dict(options))
+        for name in options.keys() & {"inputs", "text_inputs"}:
+            raise RequestError("is for calls of the pipeline; leave it out", field=name)
+        self.prepare({name: options[name] for name in options if name != "num_workers"})
 
     @property
     def device(self) -> torch.device:
@@ -61,7 +63,7 @@ class Pipeline:
         Args:
             inputs: One input, or a list, dataset or generator of inputs.
             options: Those of the task; `batch_size` says how many inputs are computed together.
-                `num_workers` makes no difference.
+                `num_workers` makes no difference: reading texts takes no time.
 
         Returns:
             What the task says; a list for a list; an iterator for other iterables, which computes
@@ -106,19 +108,6 @@ class Pipeline:
         """Write model and tokenizer into a folder, from which `pipeline` makes this again."""
         self.model.save_pretrained(save_directory)
         self.tokenizer.save_pretrained(save_directory)
-
-
-def refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Refuse options that a task does not take.
-
-    Raises:
-        RequestError: there is one; names it.
-    """
-    if unknown := options.keys() - set(known):
-        raise RequestError(
-            f"is no option of this pipeline; there are {', '.join(sorted(known))}",
-            field=min(unknown),
-        )
 
 
 def _items(inputs: Any) -> Iterator[Any]:  # noqa: ANN401

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from ossia.api.argument_table import refuse
 from ossia.api.model_source import DEMO, find_model
+from ossia.api.pipelines.arguments import PIPELINE
 from ossia.api.pipelines.base import Pipeline
 from ossia.api.pipelines.text_classification import TextClassificationPipeline
 from ossia.api.pipelines.text_generation import TextGenerationPipeline
@@ -75,7 +77,8 @@ def pipeline(
         trust_remote_code: Makes no difference: no code of a repository is run.
         model_kwargs: Further arguments of `from_pretrained`.
         pipeline_class: Not supported; make the class yourself.
-        kwargs: `torch_dtype` (older name of `dtype`), `batch_size`, and options for all calls.
+        kwargs: `torch_dtype` (older name of `dtype`), `batch_size`, `local_files_only`, and options
+            for all calls.
 
     Raises:
         RequestError: an argument is unknown or cannot be met; names it.
@@ -86,9 +89,11 @@ def pipeline(
         "image_processor": image_processor,
         "video_processor": video_processor,
         "processor": processor,
+        "use_fast": use_fast,
         "pipeline_class": pipeline_class,
     }
-    _refuse_given(given)
+    refuse(given | kwargs, PIPELINE.refused)
+    kwargs = {name: kwargs[name] for name in kwargs if name not in PIPELINE.refused}
     if device is not None and device_map is not None:
         raise RequestError("is given beside device; keep one", field="device_map")
     dtype = _dtype(dtype, kwargs.pop("torch_dtype", None))
@@ -96,19 +101,24 @@ def pipeline(
     model = _model_or_demo(model, found)
     extras = dict(model_kwargs or {})
     hub = {"revision": revision, "token": token}
+    hub["local_files_only"] = kwargs.pop("local_files_only", None)
     hub |= {name: extras[name] for name in _HUB if name in extras}
     hub = {name: value for name, value in hub.items() if value is not None}
     is_name = isinstance(model, str | Path)
+    if not is_name:
+        loading = {"config": config, "device_map": device_map, "dtype": dtype} | hub | extras
+        _refuse_loading(loading)
     found = found or (_task_of_name(str(model), hub) if is_name else _task_of_model(model))
     source = tokenizer if tokenizer is not None else model if is_name else _name_of(model)
-    used = _tokenizer(source, hub if source is model else {}, use_fast)
+    shared = hub if source is model else {k: v for k, v in hub.items() if k != "revision"}
+    used = _tokenizer(source, shared)
     if is_name:
-        places = (
-            {"device_map": device_map} if device_map is not None else {"device": _place(device)}
-        )
-        own = {} if config is None else {"config": config}
-        options = {"dtype": dtype, **places, **own, **hub, **extras}
-        model = _model_class(found).from_pretrained(str(model), **options)
+        options = {"config": config, "dtype": dtype, **_places(device, device_map), **hub}
+        if "torch_dtype" in extras and dtype == "auto":
+            del options["dtype"]
+        if "device_map" in extras and device is None:
+            del options["device"]
+        model = _model_class(found).from_pretrained(str(model), **(options | extras))
     elif device is not None:
         model = model.to(_place(device))
     if trust_remote_code:
@@ -116,10 +126,15 @@ def pipeline(
     return _PIPELINES[found](model, used, **kwargs)
 
 
-def _refuse_given(arguments: Mapping[str, object]) -> None:
+def _refuse_loading(arguments: Mapping[str, object]) -> None:
+    """Refuse what says how to load, for a model that is loaded."""
     for name, value in arguments.items():
-        if value is not None:
-            raise RequestError("is not supported; gpt-oss reads text alone", field=name)
+        if value not in (None, "auto") and name not in ("token", "local_files_only"):
+            raise RequestError("says how to load, and the model is loaded already", field=name)
+
+
+def _places(device: Any, device_map: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"device": _place(device)} if device_map is None else {"device_map": device_map}
 
 
 def _dtype(dtype: Any, older: Any) -> Any:  # noqa: ANN401
@@ -182,10 +197,10 @@ def _name_of(model: Any) -> str:  # noqa: ANN401
     return "random:tiny"  # every gpt-oss model has the vocabulary that the package holds
 
 
-def _tokenizer(source: Any, hub: dict[str, Any], use_fast: bool) -> PreTrainedTokenizer:  # noqa: ANN401
+def _tokenizer(source: Any, hub: dict[str, Any]) -> PreTrainedTokenizer:  # noqa: ANN401
     if isinstance(source, PreTrainedTokenizer):
         return source
-    arguments = {**hub, "use_fast": use_fast}
+    arguments = dict(hub)
     if isinstance(source, tuple):
         source, own = source
         arguments |= own

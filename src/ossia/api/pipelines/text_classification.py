@@ -7,14 +7,12 @@ from typing import Any, ClassVar
 
 import torch
 
+from ossia.api.argument_table import refuse_all_but
+from ossia.api.pipelines.arguments import TEXT_CLASSIFICATION
 from ossia.api.pipelines.base import Pipeline, Run
 from ossia.errors import RequestError
 
 _FUNCTIONS = ("sigmoid", "softmax", "none")
-_TOKENIZER_OPTIONS = (
-    *("truncation", "max_length", "padding", "add_special_tokens", "split_special_tokens"),
-    *("padding_side", "pad_to_multiple_of"),
-)
 
 
 class TextClassificationPipeline(Pipeline):
@@ -34,9 +32,10 @@ class TextClassificationPipeline(Pipeline):
         if top_k != "" and top_k is not None and (type(top_k) is not int or top_k < 1):
             raise RequestError(f"{top_k!r} is neither None nor a number of labels", field="top_k")
         function = self._function(options.pop("function_to_apply", None))
-        arguments = {**options.pop("tokenizer_kwargs", {}), **options}
-        if unknown := arguments.keys() - set(_TOKENIZER_OPTIONS):
-            raise RequestError("is no option of this pipeline", field=min(unknown))
+        arguments = {**(options.pop("tokenizer_kwargs", None) or {}), **options}
+        refuse_all_but(arguments, TEXT_CLASSIFICATION, "this pipeline")
+        for name in arguments.keys() & TEXT_CLASSIFICATION.refused.keys():
+            del arguments[name]
 
         def run(inputs: list[Any]) -> list[Any]:
             encoded = self.tokenizer(

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ossia.api.argument_table import refuse
 from ossia.api.generation.config import GenerationConfig
+from ossia.api.pipelines.arguments import TEXT_GENERATION
 from ossia.api.pipelines.base import Pipeline, Run
 from ossia.api.pipelines.text_generation_options import TextGenerationOptions
 from ossia.api.reply import Reply
@@ -105,6 +107,8 @@ class TextGenerationPipeline(Pipeline):
             RequestError: an option that is unknown or cannot be met, or an input that is none.
             HarmonyError: the template refuses a chat.
         """
+        refuse(options, TEXT_GENERATION.refused)
+        options.pop("inputs", None)  # the base's own name, which here is no argument
         return super().__call__(text_inputs, **options)
 
     def is_one(self, inputs: Any) -> bool:  # noqa: ANN401

@@ -5,19 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ossia.api.argument_table import refuse
+from ossia.api.generation.arguments import check_arguments
+from ossia.api.pipelines.arguments import TEXT_GENERATION
 from ossia.errors import RequestError
 
 ReturnType = Literal["tensors", "new_text", "full_text"]
 _RETURN_TYPES: dict[object, ReturnType] = {0: "tensors", 1: "new_text", 2: "full_text"}
 _TEMPLATE = ("tools", "documents", "reasoning_effort", "model_identity", "builtin_tools")
 _TEXT = ("add_special_tokens", "truncation", "padding")
-_REFUSED = {
-    "return_dict_in_generate": "call model.generate for its scores and states",
-    "output_scores": "call model.generate for scores",
-    "output_logits": "call model.generate for logits",
-    "output_attentions": "call model.generate for attentions",
-    "output_hidden_states": "call model.generate for hidden states",
-}
 # With these, what a row gets depends on the rows beside it: each prompt runs alone.
 _ALONE = (
     *("max_length", "min_length", "streamer", "assistant_model", "prompt_lookup_num_tokens"),
@@ -56,16 +52,15 @@ class TextGenerationOptions:
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> TextGenerationOptions:
-        """Sort options; those that are nobody's own are for `generate`, which checks them.
+        """Sort options; those that are nobody's own are for `generate`.
 
         Raises:
-            RequestError: options that contradict each other or are refused.
+            RequestError: options that are unknown, contradict each other or are refused.
         """
         rest = {**options, **(options.get("generate_kwargs") or {})}
         rest.pop("generate_kwargs", None)
-        for name, advice in _REFUSED.items():
-            if rest.get(name):
-                raise RequestError(f"is not supported; {advice}", field=name)
+        refuse(rest, TEXT_GENERATION.refused)
+        rest = {name: rest[name] for name in rest if name not in TEXT_GENERATION.refused}
         returns = _return_type(
             *(rest.pop(name, None) for name in ("return_type", "return_full_text")),
             *(rest.pop(name, None) for name in ("return_tensors", "return_text")),
@@ -82,17 +77,23 @@ class TextGenerationOptions:
         if rest.get("max_length") is not None:
             text["max_length"] = rest["max_length"]
         skips = rest.pop("skip_special_tokens", None)
+        template = {name: rest.pop(name) for name in _TEMPLATE if name in rest}
+        continues = rest.pop("continue_final_message", None)
+        parted, prefix = rest.pop("parse_harmony", None), rest.pop("prefix", None)
+        both = dict(rest.pop("tokenizer_encode_kwargs", None) or {})
+        generation = {name: value for name, value in rest.items() if name not in _TEXT}
+        check_arguments(generation, others=TEXT_GENERATION.names)
         return cls(
             returns=returns,
-            reasoning_name=_reasoning_name(rest.pop("parse_harmony", None)),
+            reasoning_name=_reasoning_name(parted),
             skip_special_tokens=True if skips is None else skips,
-            prefix=rest.pop("prefix", None) or "",
+            prefix=prefix or "",
             fits_context=hole is not None,
-            continues=rest.pop("continue_final_message", None),
-            template={name: rest.pop(name) for name in _TEMPLATE if name in rest},
+            continues=continues,
+            template=template,
             text=text,
-            both=dict(rest.pop("tokenizer_encode_kwargs", None) or {}),
-            generation={name: value for name, value in rest.items() if name not in _TEXT},
+            both=both,
+            generation=generation,
         )
 
     @property

@@ -7,16 +7,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from ossia.api.pipelines.base import Pipeline, Run, refuse_unknown
+from ossia.api.argument_table import refuse_all_but
+from ossia.api.pipelines.arguments import TOKEN_CLASSIFICATION
+from ossia.api.pipelines.base import Pipeline, Run
 from ossia.api.pipelines.entities import STRATEGIES, ScoredToken, Scores, grouped, worded
 from ossia.api.tokenizing.encoded_text import EncodedText
 from ossia.errors import RequestError
-
-_OPTIONS = ("aggregation_strategy", "ignore_labels", "is_split_into_words", "delimiter")
-_REFUSED = {
-    "stride": "long texts are read whole, up to the model's context",
-    "offset_mapping": "offsets are the tokenizer's",
-}
 
 
 class TokenClassificationPipeline(Pipeline):
@@ -32,10 +28,7 @@ class TokenClassificationPipeline(Pipeline):
 
     def prepare(self, options: dict[str, Any]) -> Run:
         """See `Pipeline`."""
-        for name, advice in _REFUSED.items():
-            if options.pop(name, None) is not None:
-                raise RequestError(f"is not supported; {advice}", field=name)
-        refuse_unknown(options, _OPTIONS)
+        refuse_all_but(options, TOKEN_CLASSIFICATION, "this pipeline")
         given = options.get("aggregation_strategy") or "none"
         strategy = str(getattr(given, "name", given)).lower()
         if strategy not in STRATEGIES:

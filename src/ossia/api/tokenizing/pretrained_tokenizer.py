@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ossia.api.argument_table import refuse_all
+from ossia.api.argument_table import refuse_all_but
 from ossia.api.tokenizing.arguments import SAVE_PRETRAINED
 from ossia.api.tokenizing.chat_templating import ChatTemplating
 from ossia.api.tokenizing.special_names import ROLES, SpecialNames
@@ -203,7 +203,7 @@ class PreTrainedTokenizer(TextEncoding, ChatTemplating, SpecialNames):
         Raises:
             RequestError: an argument that is not supported.
         """
-        refuse_all(unsupported, SAVE_PRETRAINED, "save_pretrained")
+        refuse_all_but(unsupported, SAVE_PRETRAINED, "save_pretrained")
         settings: dict[str, Any] = {
             **self.special_tokens_map,
             "clean_up_tokenization_spaces": False,
