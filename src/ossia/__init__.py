@@ -6,8 +6,10 @@ Public names load on first use, so that `import ossia` stays cheap and imports n
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+from ossia.garbage import collector_paused
+
+TYPE_CHECKING = False  # for type checkers it is True; importing typing takes 10 ms
 if TYPE_CHECKING:
     from ossia.api.tokenizing.auto_tokenizer import AutoTokenizer as AutoTokenizer
     from ossia.api.tokenizing.batch_encoding import BatchEncoding as BatchEncoding
@@ -260,7 +262,8 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'ossia' has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    with collector_paused():
+        return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

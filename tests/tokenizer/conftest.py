@@ -18,9 +18,16 @@ def packaged() -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published() -> bytes:
+    """The tokenizer.json of gpt-oss."""
+    return tokenizer_json()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, published: bytes) -> Path:
+    """A tokenizer.json that is not byte for byte the published one, so it has to be parsed."""
     path = tmp_path_factory.mktemp("checkpoint")
-    (path / "tokenizer.json").write_bytes(tokenizer_json())
+    (path / "tokenizer.json").write_bytes(published + b"\n")
     return path
 
 

@@ -108,6 +108,17 @@ def test_threads_share_one_tokenizer(packaged: Tokenizer) -> None:
         assert list(pool.map(packaged.decode, expected)) == samples
 
 
+def test_the_published_file_is_known_without_parsing(
+    packaged: Tokenizer, published: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_bytes(published)
+    assert Tokenizer.from_folder(tmp_path) is packaged
+    file.write_bytes(published[:-2] + b"]\n")  # as long, and damaged
+    with pytest.raises(CheckpointError, match="not a tokenizer"):
+        Tokenizer.from_folder(tmp_path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: not found"):
         Tokenizer.from_folder(tmp_path)

@@ -98,12 +98,12 @@ def chat(
         sampling = SamplingParams(
             temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens
         )
+        runtime = load_runtime(output, model, dtype=dtype, device=device, revision=revision)
 
         from ossia.api.dialogue import Dialogue
         from ossia.api.opening import opening_messages
         from ossia.harmony import ReasoningEffort
 
-        runtime = load_runtime(output, model, dtype=dtype, device=device, revision=revision)
         opening = opening_messages(effort=ReasoningEffort(effort.value), instructions=instructions)
         dialogue = Dialogue(runtime, opening, sampling=sampling, reasoning=not no_reasoning)
     _talk(output, dialogue, model, show_reasoning)

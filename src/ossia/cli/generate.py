@@ -75,10 +75,11 @@ def generate(
     )
     name, text = model_and_prompt(model, prompt, prompt_option)
 
-    from ossia.api.text_generation import generate_text
-
     output = Output()
     runtime = load_runtime(output, name, dtype=dtype, device=device, revision=revision)
+
+    from ossia.api.text_generation import generate_text
+
     tokenizer = runtime.tokenizer
     ids = tokenizer.encode_with_special(text) if special else tokenizer.encode(text)
     pieces = generate_text(runtime.engine, tokenizer, ids, sampling=sampling, stop=stop or ())

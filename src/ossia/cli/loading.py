@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ossia.cli.output import Output
 from ossia.env import threads_chosen
+from ossia.garbage import collector_paused
 
 if TYPE_CHECKING:
     from ossia.api.runtime import Runtime
@@ -15,8 +16,10 @@ def load_runtime(
     output: Output, model: str, *, dtype: str, device: str, revision: str | None
 ) -> Runtime:
     """What `Runtime.load` gives, with bars while it takes long."""
-    from ossia.api.runtime import Runtime
-    from ossia.api.threads import use_fitting_threads
+    # Call it before anything else that brings torch in.
+    with collector_paused():
+        from ossia.api.runtime import Runtime
+        from ossia.api.threads import use_fitting_threads
 
     with output.progress() as progress:
         runtime = Runtime.load(

@@ -115,6 +115,7 @@ def run(
     if model_option is not None:
         model, prompt = model_option, model if prompt is None else prompt
     name, text = model_and_prompt(model, prompt)
+    runtime = load_runtime(output, name, dtype=dtype, device=device, revision=revision)
 
     from ossia.api.conversation import respond
     from ossia.api.opening import opening_messages, user_message
@@ -122,7 +123,6 @@ def run(
     from ossia.cli.answer_view import AnswerView, show_json, show_raw
     from ossia.harmony import ReasoningEffort
 
-    runtime = load_runtime(output, name, dtype=dtype, device=device, revision=revision)
     opening = opening_messages(effort=ReasoningEffort(effort.value), instructions=instructions)
     question = Question(
         [*opening, user_message(text)],

@@ -11,6 +11,7 @@ from typing import Any
 from ossia.cli.output import Output
 from ossia.env import threads_chosen
 from ossia.errors import RequestError
+from ossia.garbage import collector_paused
 
 FORMATS = ("infer", "json", "csv", "pipe")
 
@@ -48,8 +49,9 @@ def run_task(
     inputs = _read(source, column, file_format)
     if not inputs:
         raise RequestError("there is no line of input", field="input")
-    from ossia.api.pipelines.factory import pipeline
-    from ossia.api.threads import use_fitting_threads
+    with collector_paused():
+        from ossia.api.pipelines.factory import pipeline
+        from ossia.api.threads import use_fitting_threads
 
     pipe = pipeline(task, model=model, **options)
     if not threads_chosen():

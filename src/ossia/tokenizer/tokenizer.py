@@ -16,6 +16,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from ossia.errors import CheckpointError, RequestError
+from ossia.garbage import collector_paused
 from ossia.tokenizer import byte_level, special, vocabulary
 
 _SPECIAL_SHAPE: Final = re.compile(r"<\|[a-z]+(?:_\d+)?\|>")
@@ -43,6 +44,8 @@ class Tokenizer:
     def from_folder(cls, path: str | Path) -> Tokenizer:
         """Read the tokenizer.json of a checkpoint folder.
 
+        The published file is known by its checksum, and not parsed: it is `o200k_harmony`.
+
         Raises:
             CheckpointError: the file is missing, damaged, or not a gpt-oss tokenizer.
         """
@@ -50,6 +53,8 @@ class Tokenizer:
         if not file.is_file():
             raise CheckpointError("not found; copy it from the original checkpoint", file=file)
         try:
+            if vocabulary.is_published(file):
+                return cls.o200k_harmony()
             backend = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception for all that is wrong
             raise CheckpointError(f"not a tokenizer: {error}", file=file) from error
@@ -173,15 +178,14 @@ class Tokenizer:
 
 @cache
 def _packaged() -> Tokenizer:
-    tokens = vocabulary.token_texts()
-    merges = vocabulary.merges_of(tokens)
-    backend = tokenizers.Tokenizer(
-        models.BPE(
+    with collector_paused():
+        tokens = vocabulary.token_texts()
+        model = models.BPE(
             vocab={token: rank for rank, token in enumerate(tokens)},
-            merges=[(tokens[left], tokens[right]) for left, right in merges],
+            merges=vocabulary.merges_that_happen(tokens),
             ignore_merges=True,
         )
-    )
+    backend = tokenizers.Tokenizer(model)
     split = pre_tokenizers.Split(tokenizers.Regex(vocabulary.SPLIT_PATTERN), "isolated")
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, as_bytes])

@@ -1,16 +1,22 @@
 """The o200k_base vocabulary that ships with the package, and the tokenizer.json made from it.
 
-Only ranks are stored. A tokenizer.json also lists merges: for every token each way to split it
-into two shorter tokens, which is what byte-pair encoding by rank amounts to.
+A tokenizer.json lists merges: for every token each way to split it into two shorter tokens, which
+is what byte-pair encoding by rank amounts to. But only one merge a token can ever happen. Two
+neighbours become token T only if all merges before were inside the bytes of T, and those are, in
+this order, the ones that T alone would see: the cheapest pair first, the leftmost of equals. So the
+last two parts are those of T encoded alone, and where they meet is stored, one byte a token. It
+takes less than half the time to make a tokenizer from these merges.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import lzma
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from ossia.tokenizer.byte_level import ALPHABET, to_characters
@@ -29,7 +35,11 @@ SPLIT_PATTERN: Final = "|".join(
 )
 """How text is cut into words before merging; a fact of the o200k vocabulary."""
 
+_PUBLISHED_BYTES: Final = 27_868_174
+_PUBLISHED_SHA256: Final = "0614fe83cadab421296e664e1f48f4261fa8fef6e03e63bb75c20f38e37d07d3"
+
 _PACKED: Final = "o200k_base.xz"
+_PACKED_CUTS: Final = "o200k_base_cuts.xz"
 _SEPARATOR: Final = b"\xff"  # no token of two bytes or more contains it
 
 
@@ -71,6 +81,31 @@ def merges_of(tokens: Sequence[str]) -> list[tuple[int, int]]:
     return merges
 
 
+def merges_that_happen(tokens: Sequence[str]) -> list[tuple[str, str]]:
+    """The merges of which encoding makes use, one for each token of two bytes or more.
+
+    Args:
+        tokens: The vocabulary in the byte-level alphabet, by rank.
+
+    Returns:
+        Pairs of tokens, ordered by the rank of the whole.
+    """
+    cuts = lzma.decompress(_resource(_PACKED_CUTS))
+    return [(token[:cut], token[cut:]) for token, cut in zip(tokens[256:], cuts, strict=True)]
+
+
+def is_published(file: Path) -> bool:
+    """Whether a tokenizer.json is, byte for byte, what `tokenizer_json` gives.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if file.stat().st_size != _PUBLISHED_BYTES:
+        return False
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == _PUBLISHED_SHA256
+
+
 def tokenizer_json() -> bytes:
     """The tokenizer.json of gpt-oss, byte for byte as the published checkpoints hold it."""
     tokens = token_texts()
@@ -93,9 +128,12 @@ def tokenizer_json() -> bytes:
 @cache
 def _unpacked() -> tuple[bytes, bytes]:
     """The single-byte tokens, and the separated rest."""
-    packed = files("ossia.tokenizer").joinpath(_PACKED).read_bytes()
-    plain = lzma.decompress(packed)
+    plain = lzma.decompress(_resource(_PACKED))
     return plain[:256], plain[256:]
+
+
+def _resource(name: str) -> bytes:
+    return files("ossia.tokenizer").joinpath(name).read_bytes()
 
 
 def _frame() -> dict[str, Any]:

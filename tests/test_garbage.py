@@ -1,0 +1,58 @@
+"""The collector pauses, and afterwards everything is as it was."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from ossia.garbage import collector_paused
+
+
+def test_it_goes_on_after_an_error():
+    with pytest.raises(KeyError), collector_paused():
+        raise KeyError
+    assert gc.isenabled()
+
+
+def test_it_pauses():
+    with collector_paused():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_one_within_another_does_not_end_the_pause():
+    with collector_paused():
+        with collector_paused():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_what_was_made_meanwhile_is_old():
+    with collector_paused():
+        made = [[] for _ in range(1000)]
+    assert any(one is made for one in gc.get_objects(generation=2))
+
+
+def test_it_is_still_collected():
+    class Knot:
+        pass
+
+    with collector_paused():
+        knot = Knot()
+        knot.itself = knot
+        del knot
+    gc.collect()
+    assert not any(type(one) is Knot for one in gc.get_objects())
+
+
+def test_what_the_program_froze_stays_frozen():
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with collector_paused():
+            pass
+        assert gc.get_freeze_count() == frozen > 0
+    finally:
+        gc.unfreeze()
