@@ -19,14 +19,12 @@ def country_names() -> list[tuple[str, int]]:
 
 
 def main() -> tuple[float, float]:
-    """Train, then give the accuracy on 200 unseen names and that of one constant answer."""
+    """Train; then accuracy on 200 unseen names, and that of one answer to all, 0.3 lower or more."""
     torch.manual_seed(0)
     texts, labels = zip(*country_names(), strict=True)
     inputs = AutoTokenizer.from_pretrained("demo")(list(texts), padding=True, return_tensors="pt")
     ids, mask, labels = inputs["input_ids"], inputs["attention_mask"], torch.tensor(labels)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        "demo", dtype="float32", num_labels=6
-    )
+    model = AutoModelForSequenceClassification.from_pretrained("demo", num_labels=6).float()
     model.model.embed_tokens.requires_grad_(False)  # by far the most weights
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     for rows in torch.cat([torch.randperm(len(ids) - 200) + 200 for _ in range(3)]).split(16):
