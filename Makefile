@@ -26,7 +26,7 @@ check: $(STAMPS)-dev
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pyright
 
-docs: $(STAMPS)-dev
+docs: $(STAMPS)-test
 	$(VENV)/bin/python docs/reference.py build/docs
 	$(VENV)/bin/python docs/arguments.py
 
