@@ -135,43 +135,29 @@ def find_model(
         raise ModelNotFoundError(
             f"{name!r} is no folder, no hub id (owner/name) and none of {DEMO}, {presets}"
         )
-    if force_download:
-        folder = _pull_anew(name, revision, cache_dir, token, download, progress)
-    else:
-        folder = _hub_folder(name, revision, cache_dir, token, download, progress)
+    if force_download and not download:
+        raise RequestError("contradicts local_files_only; give one", field="force_download")
+    folder = None if force_download else _downloaded(name, revision, cache_dir)
+    if folder is None:
+        if not download:
+            raise ModelNotFoundError(
+                f"{name} is no folder here and was not downloaded; run `ossia pull {name}`"
+            )
+        from ossia.checkpoint.download import pull
+
+        folder = pull(
+            name,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            force_download=force_download,
+            progress=progress,
+        )
     return ModelSource(name=name, folder=folder)
 
 
-def _pull_anew(
-    repo_id: str,
-    revision: str | None,
-    cache_dir: str | Path | None,
-    token: str | bool | None,
-    download: bool,
-    progress: ProgressCallback | None,
-) -> Path:
-    from ossia.checkpoint.download import pull
-
-    if not download:
-        raise RequestError("contradicts local_files_only; give one", field="force_download")
-    return pull(
-        repo_id,
-        revision=revision,
-        cache_dir=cache_dir,
-        token=token,
-        force_download=True,
-        progress=progress,
-    )
-
-
-def _hub_folder(
-    repo_id: str,
-    revision: str | None,
-    cache_dir: str | Path | None,
-    token: str | bool | None,
-    download: bool,
-    progress: ProgressCallback | None,
-) -> Path:
+def _downloaded(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Path | None:
+    """The folder of a hub repository that is here already, in either layout."""
     from ossia.checkpoint.download import pull
 
     for files in ("hf", "original"):
@@ -183,10 +169,6 @@ def _hub_folder(
                 local_files_only=True,
                 files=files,
             )
-        except ModelNotFoundError as error:
-            missing = error
-    if not download:
-        raise ModelNotFoundError(
-            f"{repo_id} is no folder here and was not downloaded; run `ossia pull {repo_id}`"
-        ) from missing
-    return pull(repo_id, revision=revision, cache_dir=cache_dir, token=token, progress=progress)
+        except ModelNotFoundError:
+            continue
+    return None

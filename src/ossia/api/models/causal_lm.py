@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -98,9 +98,11 @@ class GptOssForCausalLM(GenerationMixin, PreTrainedModel):
             RequestError: shapes that do not fit, or ids outside the vocabulary.
         """
         targets = _targets(labels, shift_labels, ignore_index)
-        wants_router = self.config.output_router_logits
-        if output_router_logits is not None:
-            wants_router = output_router_logits
+        wants_router = (
+            self.config.output_router_logits
+            if output_router_logits is None
+            else output_router_logits
+        )
         decoded = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -116,16 +118,13 @@ class GptOssForCausalLM(GenerationMixin, PreTrainedModel):
             run_padding=None if targets is None else targets != ignore_index,
         )
         hidden = decoded.last_hidden_state
-        seq = hidden.shape[1]
         logits = self.lm_head(_kept(hidden, logits_to_keep))  # (batch, kept, vocab)
         loss = aux_loss = None
         if targets is not None:
             _check_targets(targets, logits)
             loss = token_loss(logits, targets, num_items_in_batch, ignore_index)
         if wants_router:
-            tokens = None if attention_mask is None else attention_mask[:, -seq:].flatten()
-            top_k = self.config.num_experts_per_tok
-            aux_loss = load_balancing_loss(decoded.router_logits, top_k, tokens)
+            aux_loss = self._balance(decoded.router_logits, attention_mask, hidden.shape[1])
             if loss is not None:
                 loss = loss + self.config.router_aux_loss_coef * aux_loss.to(loss.device)
         output = CausalLMOutput(
@@ -137,8 +136,14 @@ class GptOssForCausalLM(GenerationMixin, PreTrainedModel):
             attentions=decoded.attentions,
             router_logits=decoded.router_logits,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()  # type: ignore[return-value]
+        return output.as_asked(self.config.return_dict if return_dict is None else return_dict)
+
+    def _balance(
+        self, router_logits: Sequence[torch.Tensor], attention_mask: torch.Tensor | None, seq: int
+    ) -> torch.Tensor:
+        """The loss that is least where all experts get as much to do; padding does not count."""
+        tokens = None if attention_mask is None else attention_mask[:, -seq:].flatten()
+        return load_balancing_loss(router_logits, self.config.num_experts_per_tok, tokens)
 
     def _generation_settings(self) -> Mapping[str, Any]:
         return json.loads(self.generation_config.to_json_string())

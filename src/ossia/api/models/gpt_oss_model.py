@@ -50,7 +50,7 @@ class GptOssModel(PreTrainedModel, Decoder):
         return_dict: bool | None = None,
         *,
         run_padding: torch.Tensor | None = None,
-    ) -> DecoderOutput | tuple[Any, ...]:
+    ) -> DecoderOutput:
         """Hidden states of every token; differentiable.
 
         Args:
@@ -103,7 +103,7 @@ class GptOssModel(PreTrainedModel, Decoder):
             attentions=_in_order(recording.attentions, recording.attention_weights),
             router_logits=_flat(recording.router, recording.router_logits, rows),
         )
-        return output if _choose(return_dict, self.config.return_dict) else output.to_tuple()
+        return output.as_asked(_choose(return_dict, self.config.return_dict))
 
     def _batch(
         self,

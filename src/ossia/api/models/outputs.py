@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -44,6 +44,10 @@ class ModelOutput(dict[str, Any]):
     def to_tuple(self) -> tuple[Any, ...]:
         """The values that are not None, in order of the fields."""
         return tuple(super(ModelOutput, self).__getitem__(name) for name in self)
+
+    def as_asked(self, return_dict: bool) -> Self:
+        """Itself, or the tuple that a caller of old wants instead."""
+        return self if return_dict else self.to_tuple()  # type: ignore[return-value]
 
 
 def _rebuild(kind: type[ModelOutput], values: dict[str, Any]) -> ModelOutput:

@@ -99,8 +99,7 @@ class GptOssForSequenceClassification(PreTrainedModel):
             hidden_states=decoded.hidden_states,
             attentions=decoded.attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()  # type: ignore[return-value]
+        return output.as_asked(self.config.return_dict if return_dict is None else return_dict)
 
     def _last_tokens(
         self,

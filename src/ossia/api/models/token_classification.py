@@ -96,5 +96,4 @@ class GptOssForTokenClassification(PreTrainedModel):
             hidden_states=decoded.hidden_states,
             attentions=decoded.attentions,
         )
-        as_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dict else output.to_tuple()  # type: ignore[return-value]
+        return output.as_asked(self.config.return_dict if return_dict is None else return_dict)

@@ -17,16 +17,9 @@ _DECODE_TOKENS = 16  # what `triton_decode` takes; named here so that asking loa
 def run_experts(
     x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
 ) -> torch.Tensor:
-    """Send every token through its experts and add up what they say.
+    """Send every token through its experts and add up what they say, as `reference` defines it.
 
-    Args:
-        x: (tokens, hidden).
-        expert_ids: int64 (tokens, top_k).
-        weights: (tokens, top_k).
-        experts: The layer's expert weights.
-
-    Returns:
-        (tokens, hidden) of x's dtype.
+    Takes and gives what `ossia.kernels.moe.reference.run_experts` does.
     """
     if _decodes(x, experts):
         from ossia.kernels.moe import triton_decode
