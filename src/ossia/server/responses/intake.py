@@ -1,0 +1,215 @@
+"""Intake: a request and what went before it, as a question for the model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from ossia.api.question import Question
+from ossia.api.turn_masks import FINAL
+from ossia.errors import HarmonyError, RequestError
+from ossia.harmony import Message, Renderer
+from ossia.server.api_error import ApiError
+from ossia.server.responses.objects import JsonObject, response_object, stored_item
+from ossia.server.responses.opening import with_opening
+from ossia.server.responses.references import resolved
+from ossia.server.responses.sampling import (
+    may_reason,
+    reasoning_effort,
+    sampling_of,
+    stop_strings,
+)
+from ossia.server.responses.schemas import PromptRequest, ResponseRequest
+from ossia.server.responses.sealing import Sealer
+from ossia.server.responses.text_format import answer_grammar, developer_sections
+from ossia.server.responses.tool_choice import ToolChoice, read_tool_choice
+from ossia.server.responses.tools import ToolTable, read_tools
+from ossia.server.responses.transcript import Transcript
+from ossia.server.responses.truncation import fitted
+from ossia.server.service import ModelService
+from ossia.server.settings import ServerSettings
+from ossia.server.store import Store
+
+_REFUSED: Final = {
+    "prompt": "this server keeps no prompt templates; put the text into 'instructions' and 'input'",
+    "moderation": "this server moderates nothing; leave it out",
+    "context_management": "this server does not compact by itself; leave it out, or use "
+    "'truncation': 'auto'",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a request is read with.
+
+    Args:
+        settings: How the server behaves.
+        service: The model.
+        sealer: For reasoning that clients carry.
+        renderer: Tells lengths of prompts.
+        store: Where items may be referred to.
+    """
+
+    settings: ServerSettings
+    service: ModelService
+    sealer: Sealer
+    renderer: Renderer
+    store: Store | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What the model reads.
+
+    Args:
+        messages: From the system message to what is to be answered.
+        input_items: What the request added, with ids.
+        table: All tools of the request.
+        choice: Which of them may and must be called.
+        notes: What was left out.
+    """
+
+    messages: list[Message]
+    input_items: list[JsonObject]
+    table: ToolTable
+    choice: ToolChoice
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """A request that has been understood.
+
+    Args:
+        request: As it came.
+        prompt: What the model reads.
+        question: The same, and how to answer.
+        response: The response object before anything is answered; it has no id yet.
+    """
+
+    request: ResponseRequest
+    prompt: Prompt
+    question: Question
+    response: JsonObject
+
+
+async def take_in(
+    request: ResponseRequest, around: Surroundings, history: Sequence[JsonObject] = ()
+) -> Intake:
+    """Understand a request.
+
+    Args:
+        request: Its body.
+        around: What it is read with.
+        history: Items that come before its input, oldest first.
+
+    Raises:
+        ApiError: it cannot be met as asked; `param` names the field.
+    """
+    for name, why in _REFUSED.items():
+        if getattr(request, name) is not None:
+            raise ApiError(f"Invalid value for '{name}': {why}.", param=name, code="unsupported")
+    prompt = await read_prompt(request, around, history, max_output=request.output_limit)
+    try:
+        question = _question(request, prompt, around.settings.request_timeout)
+    except RequestError as error:
+        raise ApiError.of(error) from None
+    response = response_object(
+        request,
+        model=around.service.model,
+        tools=prompt.table.echo,
+        choice=prompt.choice,
+        store=request.store is not False and around.store is not None,
+    )
+    return Intake(request=request, prompt=prompt, question=question, response=response)
+
+
+async def read_prompt(
+    request: PromptRequest,
+    around: Surroundings,
+    history: Sequence[JsonObject] = (),
+    *,
+    max_output: int | None = None,
+) -> Prompt:
+    """What the model is to read.
+
+    Args:
+        request: The body, or what it has in common with others.
+        around: What it is read with.
+        history: Items that come before its input, oldest first.
+        max_output: How long the answer may become.
+
+    Raises:
+        ApiError: it cannot be met as asked; `param` names the field.
+    """
+    given = await resolved(_input_items(request, bool(history)), around.store)
+    transcript = Transcript(around.sealer, around.settings.images)
+    for position, item in enumerate(history):
+        transcript.add(item, f"history[{position}]")
+    for position, item in enumerate(given):
+        transcript.add(item, f"input[{position}]")
+    table = read_tools(request.tools or [])
+    choice = read_tool_choice(request.tool_choice, table)
+    messages = with_opening(
+        transcript.finish(),
+        effort=reasoning_effort(request.reasoning),
+        instructions=request.instructions,
+        groups=choice.table.groups,
+        sections=developer_sections(request.text),
+        today=datetime.now().astimezone().date(),
+    )
+    if request.truncation == "auto":
+        messages = _fitted(messages, around, max_output)
+    return Prompt(
+        messages=messages,
+        input_items=[stored_item(item, f"input[{i}]") for i, item in enumerate(given)],
+        table=table,
+        choice=choice,
+        notes=(*table.ignored, *transcript.notes),
+    )
+
+
+def _question(request: ResponseRequest, prompt: Prompt, timeout: float) -> Question:
+    grammars = prompt.choice.table.grammars
+    grammar = answer_grammar(request.text)
+    if grammar is not None:
+        grammars[FINAL] = grammar
+    return Question(
+        prompt.messages,
+        sampling=sampling_of(request),
+        stop=stop_strings(request),
+        tool_choice=prompt.choice.choice,
+        reasoning=may_reason(request.reasoning),
+        grammars=grammars,
+        deadline=time.monotonic() + timeout,
+        priority=request.priority or 0,
+    )
+
+
+def _input_items(request: PromptRequest, has_history: bool) -> Sequence[object]:
+    given = request.input
+    if isinstance(given, str):
+        return [{"type": "message", "role": "user", "content": given}]
+    if not given and not has_history:
+        raise ApiError(
+            "Missing required parameter: 'input'. One of 'input', 'previous_response_id' and "
+            "'conversation' must say what to answer.",
+            param="input",
+            code="missing_required_parameter",
+        )
+    return given or []
+
+
+def _fitted(messages: list[Message], around: Surroundings, max_output: int | None) -> list[Message]:
+    try:
+        return fitted(
+            messages,
+            around.renderer,
+            max_context=around.service.max_context,
+            max_output=max_output,
+        )
+    except HarmonyError as error:
+        raise ApiError.of(error) from None

@@ -1,0 +1,76 @@
+"""Live: a response in the making, independent of who listens to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from ossia.api.events import Event
+from ossia.log import logger
+from ossia.server.api_error import ApiError
+from ossia.server.responses.event_log import JsonObject
+from ossia.server.responses.fold import ResponseFold
+
+_log = logger(__name__)
+
+
+class Live:
+    """Runs an answer into a fold, from its construction on.
+
+    It runs whether or not somebody takes its batches, so that a response in the background needs
+    no listener; a foreground one is to be closed when its client goes away.
+
+    Args:
+        events: Of the answer, admitted already.
+        fold: Has begun.
+    """
+
+    def __init__(self, events: AsyncGenerator[Event, None], fold: ResponseFold) -> None:
+        self.fold = fold
+        self._events = events
+        self._fresh = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    async def batches(self) -> AsyncGenerator[list[JsonObject], None]:
+        """The stream's events, those together that are ready together; for one listener."""
+        while True:
+            over = self.fold.over
+            if batch := self.fold.take():
+                yield batch
+            if over:
+                return
+            await self._fresh.wait()
+            self._fresh.clear()
+
+    async def finished(self) -> None:
+        """Wait for the end."""
+        await asyncio.wait((self._task,))
+
+    async def close(self) -> None:
+        """End it now, if it has not ended: the model stops, and the response is cancelled."""
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+        # A task that never began has closed nothing.
+        await self._events.aclose()
+        self._end()
+
+    async def _run(self) -> None:
+        try:
+            async with aclosing(self._events) as events:
+                async for event in events:
+                    self.fold.push(event)
+                    self._fresh.set()
+            if not self.fold.over:
+                self.fold.fail(ApiError.internal())
+        except Exception as error:
+            told = ApiError.of(error)
+            if told.status >= 500:
+                _log.warning("a response failed", exc_info=error)
+            self.fold.fail(told)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self.fold.cancel()
+        self._fresh.set()

@@ -1,0 +1,136 @@
+"""The routes of the Responses API that answer: POST /v1/responses and its input_tokens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ossia.errors import HarmonyError
+from ossia.harmony import Renderer
+from ossia.server import sse
+from ossia.server.api_error import ApiError
+from ossia.server.body import parse
+from ossia.server.json_response import JsonResponse
+from ossia.server.responses.fold import TIMED_OUT
+from ossia.server.responses.intake import Surroundings, read_prompt
+from ossia.server.responses.live import Live
+from ossia.server.responses.obfuscation import obfuscated
+from ossia.server.responses.running import start
+from ossia.server.responses.schemas import PromptRequest, ResponseRequest
+from ossia.server.responses.sealing import Sealer
+from ossia.server.responses.truncation import prompt_length
+from ossia.server.state import ServerState
+
+NOTES_HEADER: Final = "x-ossia-left-out"
+"""Says which tools and items of a request were left out."""
+_MAX_NOTES: Final = 1024  # characters
+
+
+def surroundings(state: ServerState) -> Surroundings:
+    """What requests are read with; made once for a server.
+
+    Raises:
+        OSError: the sealing key cannot be read or written.
+    """
+    service = state.service
+    return Surroundings(
+        settings=state.settings,
+        service=service,
+        sealer=Sealer.of_folder(state.settings.state_folder, service.model),
+        renderer=Renderer(service.tokenizer),
+        store=state.store,
+    )
+
+
+def routes(state: ServerState) -> list[BaseRoute]:
+    """Those that answer."""
+    around = surroundings(state)
+
+    async def create(request: Request) -> ASGIApp:
+        body = await parse(request, ResponseRequest)
+        live, intake = await start(body, around)
+        headers = notes_headers(intake.prompt.notes)
+        if body.stream:
+            obfuscates = body.stream_options is not None and body.stream_options.include_obfuscation
+            pieces = stream_pieces(live, obfuscates=bool(obfuscates))
+            return ForegroundStream(live, pieces, state.settings.keep_alive, headers)
+        return await _whole(live, request.receive, headers)
+
+    async def count(request: Request) -> Response:
+        body = await parse(request, PromptRequest)
+        prompt = await read_prompt(body, around)
+        try:
+            num_tokens = await asyncio.to_thread(prompt_length, prompt.messages, around.renderer)
+        except HarmonyError as error:
+            raise ApiError.of(error) from None
+        return JsonResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
+
+    return [
+        Route("/v1/responses", create, methods=["POST"]),
+        Route("/v1/responses/input_tokens", count, methods=["POST"]),
+    ]
+
+
+async def stream_pieces(live: Live, *, obfuscates: bool = False) -> AsyncGenerator[bytes, None]:
+    """A response as server-sent events, up to `[DONE]`."""
+    async for batch in live.batches():
+        events = obfuscated(batch) if obfuscates else batch
+        yield b"".join([sse.event(event, event["type"]) for event in events])
+    yield sse.DONE
+
+
+class ForegroundStream(sse.EventStream):
+    """An event stream whose response ends with it."""
+
+    def __init__(
+        self,
+        live: Live,
+        pieces: AsyncGenerator[bytes, None],
+        keep_alive: float,
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__(pieces, keep_alive=keep_alive, headers=headers)
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._live.close()
+
+
+def notes_headers(notes: tuple[str, ...]) -> dict[str, str]:
+    """The headers that tell what was left out."""
+    text = ", ".join(notes)[:_MAX_NOTES]
+    return {NOTES_HEADER: text} if text else {}
+
+
+async def _whole(live: Live, receive: Receive, headers: dict[str, str]) -> Response:
+    """The response once it is complete; it ends early if the client goes away."""
+    gone = asyncio.create_task(_until_disconnect(receive))
+    end = asyncio.create_task(live.finished())
+    try:
+        await asyncio.wait((gone, end), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        end.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
+        await live.close()
+    error = live.fold.error
+    if error is not None and error.status != TIMED_OUT:
+        raise error
+    return JsonResponse(live.fold.response, headers=headers)
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,93 @@
+"""How a request wants tokens drawn."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ossia.harmony import ReasoningEffort
+from ossia.server.api_error import ApiError
+from ossia.server.responses.schemas import ReasoningParam, ResponseRequest
+from ossia.types import SamplingParams
+
+LOGPROBS: Final = "message.output_text.logprobs"
+
+_EFFORTS: Final = {
+    "none": ReasoningEffort.LOW,  # with the analysis channel shut
+    "minimal": ReasoningEffort.LOW,
+    "low": ReasoningEffort.LOW,
+    "medium": ReasoningEffort.MEDIUM,
+    "high": ReasoningEffort.HIGH,
+    "xhigh": ReasoningEffort.HIGH,
+    "max": ReasoningEffort.HIGH,
+}
+_SMALLEST_TOP_P: Final = 1e-9
+
+
+def sampling_of(request: ResponseRequest) -> SamplingParams:
+    """The parameters of a request; what it leaves out is drawn as OpenAI recommends.
+
+    Raises:
+        ApiError: `logit_bias` is none.
+        RequestError: a value is out of range.
+    """
+    given = {
+        "temperature": request.temperature,
+        "top_p": None if request.top_p is None else max(request.top_p, _SMALLEST_TOP_P),
+        "top_k": None if request.top_k is None else max(request.top_k, 0),
+        "min_p": request.min_p,
+        "seed": request.seed,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "repetition_penalty": request.repetition_penalty,
+        "logit_bias": _logit_bias(request.logit_bias),
+        "max_tokens": 1 if request.only_prefills else request.output_limit,
+        "logprobs": (request.top_logprobs or 0) if wants_logprobs(request) else None,
+    }
+    return SamplingParams(**{name: value for name, value in given.items() if value is not None})
+
+
+def wants_logprobs(request: ResponseRequest) -> bool:
+    """Whether the answer's tokens are to come with log-probabilities."""
+    return request.includes(LOGPROBS) or bool(request.top_logprobs)
+
+
+def stop_strings(request: ResponseRequest) -> list[str]:
+    """What ends the answer.
+
+    Raises:
+        ApiError: one is empty.
+    """
+    stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
+    if not all(stop):
+        raise ApiError("Invalid value for 'stop': a stop string is empty.", param="stop")
+    return stop
+
+
+def reasoning_effort(reasoning: ReasoningParam | None) -> ReasoningEffort:
+    """The effort that the model is told of: newer spellings mean the nearest of its three."""
+    return _EFFORTS[_asked(reasoning)]
+
+
+def effective_effort(reasoning: ReasoningParam | None) -> str:
+    """The same as the response object shows it."""
+    asked = _asked(reasoning)
+    return asked if asked == "none" else _EFFORTS[asked].value.lower()
+
+
+def may_reason(reasoning: ReasoningParam | None) -> bool:
+    """Whether the model may think at all."""
+    return _asked(reasoning) != "none"
+
+
+def _asked(reasoning: ReasoningParam | None) -> str:
+    return (reasoning.effort if reasoning is not None else None) or "medium"
+
+
+def _logit_bias(given: dict[str, float] | None) -> dict[int, float] | None:
+    if given is None:
+        return None
+    if not all(key.isdecimal() and len(key) < 10 for key in given):
+        raise ApiError(
+            "Invalid value for 'logit_bias': its keys must be token ids.", param="logit_bias"
+        )
+    return {int(key): value for key, value in given.items()}

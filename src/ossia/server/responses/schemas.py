@@ -1,0 +1,183 @@
+"""ResponseRequest: the body of POST /v1/responses, every field of it.
+
+Items and tools stay raw here; `items` and `tools` read them, each of its own kind.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ossia.server.body import RequestModel
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Summary = Literal["auto", "concise", "detailed"]
+
+
+class ReasoningParam(RequestModel):
+    """How to think, and what of it to show."""
+
+    effort: Effort | None = None
+    summary: Summary | None = None
+    generate_summary: Summary | None = None  # the older name
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    mode: str | None = None
+
+    @property
+    def wanted_summary(self) -> Summary | None:
+        """The summary that is asked for, under either name."""
+        return self.summary or self.generate_summary
+
+
+class PlainFormat(RequestModel):
+    """The answer is any text."""
+
+    type: Literal["text"]
+
+
+class JsonObjectFormat(RequestModel):
+    """The answer is a JSON object."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormat(RequestModel):
+    """The answer is JSON of a schema."""
+
+    type: Literal["json_schema"]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None
+
+
+TextFormat = Annotated[
+    PlainFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")
+]
+
+
+class TextParam(RequestModel):
+    """What the answer is to look like."""
+
+    format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class StreamOptions(RequestModel):
+    """How to stream."""
+
+    include_obfuscation: bool | None = None
+
+
+class ConversationParam(RequestModel):
+    """A conversation by its id."""
+
+    id: str
+
+
+class PromptCacheOptions(RequestModel):
+    """Hints for the prefix cache, which needs none but `prewarm`."""
+
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: Literal["30m", "12h"] | None = None
+    prewarm: bool | None = None
+
+
+_Key = Annotated[str, Field(max_length=64)]
+_Value = Annotated[str, Field(max_length=512)]
+Metadata = Annotated[dict[_Key, _Value], Field(max_length=16)]
+_Count = Annotated[int, Field(ge=1)]
+
+
+class PromptRequest(RequestModel):
+    """What makes up the prompt: the part that `input_tokens` shares."""
+
+    model: str | None = None
+    input: str | list[Any] | None = None
+    messages: list[Any] | None = None  # another name of `input`, from the guides
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    conversation: str | ConversationParam | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningParam | None = None
+    text: TextParam | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of the conversation, in either of its forms."""
+        given = self.conversation
+        return given.id if isinstance(given, ConversationParam) else given
+
+    @model_validator(mode="after")
+    def _one_history(self) -> PromptRequest:
+        if self.input is None:
+            self.input = self.messages
+        if self.previous_response_id is not None and self.conversation is not None:
+            raise ValueError(
+                "'previous_response_id' and 'conversation' exclude each other; give one of them"
+            )
+        return self
+
+
+class ResponseRequest(PromptRequest):
+    """The body of POST /v1/responses."""
+
+    # how to draw
+    max_output_tokens: _Count | None = None
+    max_tokens: _Count | None = None  # another name, from the guides
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    # how to answer
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    include: list[str] | None = None
+    store: bool | None = None
+    background: bool | None = None
+    background_options: dict[str, Any] | None = None
+    generate: bool | None = None  # false only fills the prefix cache
+    # echoed
+    metadata: Metadata | None = None
+    max_tool_calls: _Count | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    user: str | None = None
+    # without meaning here: there are no images and no programs of access
+    image: dict[str, Any] | None = None
+    access_programs: dict[str, Any] | None = None
+    # refused by name
+    prompt: Any = None
+    moderation: Any = None
+    context_management: Any = None
+    # beyond the hosted API
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    stop: str | list[str] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    logit_bias: dict[str, float] | None = None
+    priority: int | None = None
+
+    @property
+    def output_limit(self) -> int | None:
+        """How many tokens may be drawn, under either name."""
+        return self.max_output_tokens or self.max_tokens
+
+    @property
+    def only_prefills(self) -> bool:
+        """Whether only the prefix cache is to be filled."""
+        options = self.prompt_cache_options
+        return self.generate is False or (options is not None and options.prewarm is True)
+
+    def includes(self, name: str) -> bool:
+        """Whether `include` holds this."""
+        return name in (self.include or ())

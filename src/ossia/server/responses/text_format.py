@@ -1,0 +1,65 @@
+"""What `text` asks of the answer: a grammar that holds it, and words that tell the model of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+
+from ossia.server.responses.schemas import JsonObjectFormat, JsonSchemaFormat, TextParam
+from ossia.structured import Grammar, GrammarKind
+
+_VERBOSITY: Final = {
+    "low": "# Verbosity\n\nKeep the answer short.",
+    "high": "# Verbosity\n\nAnswer at length and in detail.",
+}
+
+
+def answer_grammar(text: TextParam | None) -> Grammar | None:
+    """What the answer must look like; None if it is free."""
+    match text.format if text is not None else None:
+        case JsonSchemaFormat(schema_=schema):
+            return Grammar(GrammarKind.JSON_SCHEMA, orjson.dumps(schema).decode())
+        case JsonObjectFormat():
+            return Grammar(GrammarKind.JSON_OBJECT)
+        case _:
+            return None
+
+
+def developer_sections(text: TextParam | None) -> list[str]:
+    """What the developer message says of it, in the sections that harmony has for such."""
+    if text is None:
+        return []
+    sections: list[str] = []
+    if isinstance(text.format, JsonSchemaFormat):
+        sections.append(_schema_section(text.format))
+    if text.verbosity in _VERBOSITY:
+        sections.append(_VERBOSITY[text.verbosity])
+    return sections
+
+
+def text_echo(text: TextParam | None) -> dict[str, object]:
+    """As the response object shows it."""
+    echo: dict[str, object] = {"format": {"type": "text"}}
+    if text is None:
+        return echo
+    if isinstance(text.format, JsonSchemaFormat):
+        given = text.format
+        echo["format"] = {
+            "type": "json_schema",
+            "name": given.name,
+            "description": given.description,
+            "schema": given.schema_,
+            "strict": given.strict,
+        }
+    elif text.format is not None:
+        echo["format"] = {"type": text.format.type}
+    if text.verbosity is not None:
+        echo["verbosity"] = text.verbosity
+    return echo
+
+
+def _schema_section(given: JsonSchemaFormat) -> str:
+    lines = ["# Response Formats", "", f"## {given.name}", ""]
+    lines += [f"// {line}" for line in (given.description or "").splitlines()]
+    return "\n".join([*lines, orjson.dumps(given.schema_).decode()])

@@ -1,0 +1,293 @@
+"""ToolTable: the tools of a request as the model is told of them, and as calls are given back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import Field
+
+from ossia.api.tools import function_name
+from ossia.harmony import ToolDescription, ToolNamespaceConfig
+from ossia.server.api_error import ApiError
+from ossia.server.body import RequestModel, validated
+from ossia.structured import Grammar, GrammarKind
+
+JsonObject = dict[str, Any]
+
+FUNCTIONS: Final = "functions"
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:/@$+-]{1,128}")
+_FREE_TEXT: Final = "Takes free text, written as it is, without quotes or JSON around it."
+
+IGNORED_TOOLS: Final = frozenset(
+    {
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+    }
+)
+"""Tools that clients send whether or not there is a search; they are not offered to the model."""
+
+REFUSED_TOOLS: Final = frozenset(
+    {
+        "apply_patch",
+        "code_interpreter",
+        "computer",
+        "computer_use",
+        "computer_use_preview",
+        "file_search",
+        "image_generation",
+        "local_shell",
+        "mcp",
+        "programmatic_tool_calling",
+        "shell",
+        "tool_search",
+    }
+)
+"""Tools that the hosted API runs, and this server does not."""
+
+
+class FunctionTool(RequestModel):
+    """A function of the caller's."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class CustomFormat(RequestModel):
+    """What the text for a custom tool looks like."""
+
+    type: Literal["text", "grammar"]
+    syntax: Literal["lark", "regex"] | None = None
+    definition: str | None = None
+
+
+class CustomTool(RequestModel):
+    """A tool of the caller's that takes text instead of JSON."""
+
+    name: str
+    description: str | None = None
+    format: CustomFormat | None = None
+
+
+class NamespaceTool(RequestModel):
+    """Tools under a common first half of their name."""
+
+    name: str
+    description: str | None = None
+    tools: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallableTool:
+    """A tool that the model may call and the client runs.
+
+    Args:
+        name: As the client knows it.
+        namespace: The group that the client has put it in.
+        is_custom: Whether it takes text instead of JSON.
+        description: What the model is told.
+        grammar: What the arguments must look like.
+    """
+
+    name: str
+    namespace: str | None = None
+    is_custom: bool = False
+    description: ToolDescription
+    grammar: Grammar | None = None
+
+    @property
+    def recipient(self) -> str:
+        """How the model addresses it."""
+        return recipient_of(self.name, self.namespace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolTable:
+    """The tools of a request.
+
+    Args:
+        tools: In the order given, those of namespaces too.
+        echo: As the response object shows them.
+        ignored: What was left out, and where it stood.
+        about: Descriptions of namespaces.
+    """
+
+    tools: tuple[CallableTool, ...] = ()
+    echo: list[JsonObject] = field(default_factory=list[JsonObject])
+    ignored: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def groups(self) -> dict[str, ToolNamespaceConfig]:
+        """As the developer message offers them."""
+        groups: dict[str, ToolNamespaceConfig] = {}
+        for tool in self.tools:
+            name = tool.namespace or FUNCTIONS
+            group = groups.setdefault(name, ToolNamespaceConfig(name, self.about.get(name)))
+            group.tools.append(tool.description)
+        return groups
+
+    @property
+    def grammars(self) -> dict[str, Grammar]:
+        """What arguments must look like, by recipient."""
+        return {tool.recipient: tool.grammar for tool in self.tools if tool.grammar is not None}
+
+    @property
+    def by_event_name(self) -> dict[str, CallableTool]:
+        """The tools by the names that the events of an answer give them."""
+        return {function_name(tool.recipient): tool for tool in self.tools}
+
+    def only(self, recipients: Collection[str]) -> ToolTable:
+        """The same with fewer tools on offer."""
+        kept = tuple(tool for tool in self.tools if tool.recipient in recipients)
+        return replace(self, tools=kept)
+
+
+def recipient_of(name: str, namespace: str | None) -> str:
+    """How the model addresses a tool."""
+    return f"{namespace or FUNCTIONS}.{name}"
+
+
+def read_tools(raw: Sequence[JsonObject]) -> ToolTable:
+    """The tools of a request.
+
+    Raises:
+        ApiError: one is malformed, of a kind that is not offered, or named as another.
+    """
+    table = _Reading()
+    for position, tool in enumerate(raw):
+        table.read(tool, f"tools[{position}]")
+    return ToolTable(
+        tools=tuple(table.tools.values()),
+        echo=table.echo,
+        ignored=tuple(table.ignored),
+        about=table.about,
+    )
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The table in the making; `tools` goes by the names that events give them."""
+
+    tools: dict[str, CallableTool] = field(default_factory=dict[str, CallableTool])
+    echo: list[JsonObject] = field(default_factory=list[JsonObject])
+    ignored: list[str] = field(default_factory=list[str])
+    about: dict[str, str] = field(default_factory=dict[str, str])
+
+    def read(self, raw: JsonObject, path: str) -> None:
+        kind = raw.get("type")
+        if kind == "namespace":
+            self.echo.append(self._namespace(raw, path))
+        elif kind in ("function", "custom"):
+            self.echo.append(self._tool(raw, path, None))
+        elif isinstance(kind, str) and kind in IGNORED_TOOLS:
+            self.ignored.append(f"{path} ({kind})")
+        else:
+            raise _refused(kind, path)
+
+    def _namespace(self, raw: JsonObject, path: str) -> JsonObject:
+        group = validated(raw, NamespaceTool, path)
+        _check_name(group.name, f"{path}.name")
+        if group.description:
+            self.about[group.name] = group.description
+        inner: list[JsonObject] = []
+        for position, tool in enumerate(group.tools):
+            where = f"{path}.tools[{position}]"
+            if tool.get("type") not in ("function", "custom"):
+                raise _refused(tool.get("type"), where)
+            inner.append(self._tool(tool, where, group.name))
+        return {**raw, "description": group.description or "", "tools": inner}
+
+    def _tool(self, raw: JsonObject, path: str, namespace: str | None) -> JsonObject:
+        if raw["type"] == "custom":
+            tool, echo = _custom(raw, path, namespace), raw
+        else:
+            # The form of Chat Completions is taken too.
+            inner = raw.get("function")
+            flat = {"type": "function", **inner} if isinstance(inner, dict) else raw
+            tool = _function(flat, path, namespace)
+            echo = {"description": None, "parameters": None, "strict": None, **flat}
+        name = function_name(tool.recipient)
+        if name in self.tools:
+            where = f"{path}.name"
+            raise ApiError(f"Invalid value for '{where}': {name!r} is given twice.", param=where)
+        self.tools[name] = tool
+        return echo
+
+
+def _function(raw: JsonObject, path: str, namespace: str | None) -> CallableTool:
+    tool = validated(raw, FunctionTool, path)
+    _check_name(tool.name, f"{path}.name")
+    schema = tool.parameters or None
+    grammar = Grammar(GrammarKind.JSON_OBJECT)
+    if schema is not None and tool.strict is not False:
+        grammar = Grammar(GrammarKind.JSON_SCHEMA, orjson.dumps(schema).decode())
+    description = ToolDescription(tool.name, tool.description or "", schema)
+    return CallableTool(
+        name=tool.name, namespace=namespace, description=description, grammar=grammar
+    )
+
+
+def _custom(raw: JsonObject, path: str, namespace: str | None) -> CallableTool:
+    tool = validated(raw, CustomTool, path)
+    _check_name(tool.name, f"{path}.name")
+    grammar = _grammar(tool.format, f"{path}.format")
+    lines = [tool.description or "", _FREE_TEXT]
+    if grammar is not None:
+        lines += [f"The text must follow this {grammar.kind.value} grammar:", grammar.source]
+    told = "\n".join(line for line in lines if line)
+    return CallableTool(
+        name=tool.name,
+        namespace=namespace,
+        is_custom=True,
+        description=ToolDescription(tool.name, told, {"type": "string"}),
+        grammar=grammar,
+    )
+
+
+def _grammar(given: CustomFormat | None, path: str) -> Grammar | None:
+    if given is None or given.type == "text":
+        return None
+    for name in ("syntax", "definition"):
+        if getattr(given, name) is None:
+            raise ApiError(
+                f"Missing required parameter: '{path}.{name}'.",
+                param=f"{path}.{name}",
+                code="missing_required_parameter",
+            )
+    kind = GrammarKind.LARK if given.syntax == "lark" else GrammarKind.REGEX
+    return Grammar(kind, given.definition or "")
+
+
+def _check_name(name: str, path: str) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise ApiError(
+            f"Invalid value for '{path}': a name is 1 to 128 letters, digits or any of "
+            "_ . : / @ $ + -",
+            param=path,
+            code="invalid_value",
+        )
+
+
+def _refused(kind: object, path: str) -> ApiError:
+    where = f"{path}.type"
+    if isinstance(kind, str) and kind in REFUSED_TOOLS:
+        return ApiError(
+            f"Invalid value for '{where}': this server runs no {kind!r} tool; leave it out, or "
+            "offer it as a function that your program runs.",
+            param=where,
+            code="unsupported_tool",
+        )
+    return ApiError(
+        f"Invalid value for '{where}': {str(kind)[:64]!r} is none of 'function', 'custom' and "
+        "'namespace'.",
+        param=where,
+        code="invalid_value",
+    )

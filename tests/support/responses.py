@@ -1,0 +1,156 @@
+"""The Responses API without HTTP, and what clients make of its streams."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from openai import omit
+from openai.lib.streaming.responses._responses import ResponseStreamState
+from openai.types.responses import Response, ResponseStreamEvent
+
+from ossia.harmony import Renderer
+from ossia.server.responses.intake import Intake, Surroundings, take_in
+from ossia.server.responses.live import Live
+from ossia.server.responses.running import fold_of
+from ossia.server.responses.schemas import ResponseRequest
+from ossia.server.responses.sealing import Sealer
+from ossia.server.settings import ServerSettings
+from support.scripted_engine import TOKENIZER
+from support.scripted_service import ScriptedService
+
+JsonObject = dict[str, Any]
+KEY = bytes(32)
+
+EVENT_TYPES = {
+    get_args(cls.model_fields["type"].annotation)[0]: cls
+    for cls in get_args(get_args(ResponseStreamEvent)[0])
+}
+
+
+def around(*scripts: str | list[int], reasoning="raw", store=None, **options: Any) -> Surroundings:
+    """What requests are read with, over a scripted model."""
+    images = options.pop("images", "refuse")
+    return Surroundings(
+        settings=ServerSettings(reasoning=reasoning, images=images),
+        service=ScriptedService(*scripts, **options),
+        sealer=Sealer(KEY, "gpt-oss-test"),
+        renderer=Renderer(TOKENIZER),
+        store=store,
+    )
+
+
+def read(body: JsonObject, surroundings: Surroundings | None = None, history=()) -> Intake:
+    """A body as it is understood."""
+    request = ResponseRequest.model_validate(body)
+    return asyncio.run(take_in(request, surroundings or around(), history))
+
+
+def prompt_of(body: JsonObject, surroundings: Surroundings | None = None, history=()) -> str:
+    """The prompt that a body becomes, control tokens by name, behind the system message."""
+    surroundings = surroundings or around()
+    messages = read(body, surroundings, history).question.messages
+    ids = [i for message in messages[1:] for i in surroundings.renderer.render(message)]
+    return TOKENIZER.decode(ids)
+
+
+async def run(body: JsonObject, surroundings: Surroundings) -> tuple[list[JsonObject], Live]:
+    """All events that answer a body, and what made them; ids and times are the same every time."""
+    intake = await take_in(ResponseRequest.model_validate(body), surroundings)
+    fold = fold_of(intake, surroundings)
+    number = itertools.count(1)
+    fold._make_id = lambda prefix: f"{prefix}_{next(number)}"
+    fold._now = lambda: 1_750_000_000.0
+    fold._response.update(id="resp_0", created_at=1_750_000_000)
+    fold.begin()
+    live = Live(await surroundings.service.answer(intake.question), fold)
+    events = [copy.deepcopy(event) async for batch in live.batches() for event in batch]
+    await live.close()
+    return events, live
+
+
+def answer(body: JsonObject, surroundings: Surroundings) -> tuple[list[JsonObject], JsonObject]:
+    """The events, each checked, and the response as it is without streaming."""
+    events, live = asyncio.run(run({"input": "Hi", **body}, surroundings))
+    check_stream(events)
+    return events, live.fold.response
+
+
+def check_stream(events: Sequence[JsonObject]) -> None:
+    """Everything that a strict client asks of a stream."""
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    state = ResponseStreamState(input_tools=omit, text_format=omit)
+    for event in events:
+        known = EVENT_TYPES[event["type"]].model_validate(event, strict=True)
+        state.handle_event(known)
+        if "response" in event:
+            Response.model_validate(event["response"], strict=True)
+    assert events[0]["type"] == "response.created"
+    assert events[1]["type"] == "response.in_progress"
+    assert folded(events) == events[-1]["response"]["output"]
+
+
+def folded(events: Sequence[JsonObject]) -> list[JsonObject]:
+    """The output that a client puts together from deltas, checked against every `done`."""
+    items: list[JsonObject] = []
+    for event in events:
+        kind = event["type"]
+        if kind == "response.output_item.added":
+            assert event["output_index"] == len(items)
+            items.append(copy.deepcopy(event["item"]))
+        elif "item_id" in event:
+            item = items[event["output_index"]]
+            assert item["id"] == event["item_id"]
+            assert event["output_index"] == len(items) - 1
+            _apply(event, item)
+        elif kind == "response.output_item.done":
+            item = items[event["output_index"]]
+            final = event["item"]
+            item["status"] = final["status"]
+            if "encrypted_content" in final:
+                item["encrypted_content"] = final["encrypted_content"]
+            assert item == final
+    return items
+
+
+def _apply(event: JsonObject, item: JsonObject) -> None:
+    match event["type"].removeprefix("response."):
+        case "content_part.added":
+            assert event["content_index"] == len(item["content"])
+            item["content"].append(copy.deepcopy(event["part"]))
+        case "output_text.delta":
+            assert event["delta"]
+            item["content"][event["content_index"]]["text"] += event["delta"]
+            item["content"][event["content_index"]]["logprobs"] += event["logprobs"]
+        case "reasoning_text.delta":
+            assert event["delta"]
+            item["content"][event["content_index"]]["text"] += event["delta"]
+        case "reasoning_summary_part.added":
+            assert event["summary_index"] == len(item["summary"])
+            item["summary"].append(copy.deepcopy(event["part"]))
+        case "reasoning_summary_text.delta":
+            item["summary"][event["summary_index"]]["text"] += event["delta"]
+        case "function_call_arguments.delta":
+            item["arguments"] += event["delta"]
+        case "custom_tool_call_input.delta":
+            item["input"] += event["delta"]
+        case "output_text.done":
+            part = item["content"][event["content_index"]]
+            assert (event["text"], event["logprobs"]) == (part["text"], part["logprobs"])
+        case "reasoning_text.done":
+            assert event["text"] == item["content"][event["content_index"]]["text"]
+        case "reasoning_summary_text.done":
+            assert event["text"] == item["summary"][event["summary_index"]]["text"]
+        case "content_part.done":
+            assert event["part"] == item["content"][event["content_index"]]
+        case "reasoning_summary_part.done":
+            assert event["part"] == item["summary"][event["summary_index"]]
+        case "function_call_arguments.done":
+            assert event["arguments"] == item["arguments"]
+        case "custom_tool_call_input.done":
+            assert event["input"] == item["input"]
+        case other:
+            raise AssertionError(f"{other} is not expected")
