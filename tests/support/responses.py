@@ -117,40 +117,34 @@ def folded(events: Sequence[JsonObject]) -> list[JsonObject]:
 
 
 def _apply(event: JsonObject, item: JsonObject) -> None:
-    match event["type"].removeprefix("response."):
-        case "content_part.added":
-            assert event["content_index"] == len(item["content"])
-            item["content"].append(copy.deepcopy(event["part"]))
-        case "output_text.delta":
-            assert event["delta"]
-            item["content"][event["content_index"]]["text"] += event["delta"]
-            item["content"][event["content_index"]]["logprobs"] += event["logprobs"]
-        case "reasoning_text.delta":
-            assert event["delta"]
-            item["content"][event["content_index"]]["text"] += event["delta"]
-        case "reasoning_summary_part.added":
-            assert event["summary_index"] == len(item["summary"])
-            item["summary"].append(copy.deepcopy(event["part"]))
-        case "reasoning_summary_text.delta":
-            item["summary"][event["summary_index"]]["text"] += event["delta"]
-        case "function_call_arguments.delta":
-            item["arguments"] += event["delta"]
-        case "custom_tool_call_input.delta":
-            item["input"] += event["delta"]
-        case "output_text.done":
-            part = item["content"][event["content_index"]]
-            assert (event["text"], event["logprobs"]) == (part["text"], part["logprobs"])
-        case "reasoning_text.done":
-            assert event["text"] == item["content"][event["content_index"]]["text"]
-        case "reasoning_summary_text.done":
-            assert event["text"] == item["summary"][event["summary_index"]]["text"]
-        case "content_part.done":
-            assert event["part"] == item["content"][event["content_index"]]
-        case "reasoning_summary_part.done":
-            assert event["part"] == item["summary"][event["summary_index"]]
-        case "function_call_arguments.done":
-            assert event["arguments"] == item["arguments"]
-        case "custom_tool_call_input.done":
-            assert event["input"] == item["input"]
-        case other:
-            raise AssertionError(f"{other} is not expected")
+    kind = event["type"].removeprefix("response.")
+    name, _, what = kind.rpartition(".")
+    if name in ("content_part", "reasoning_summary_part"):
+        parts = item["content" if name == "content_part" else "summary"]
+        index = event["content_index" if name == "content_part" else "summary_index"]
+        if what == "added":
+            assert index == len(parts)
+            parts.append(copy.deepcopy(event["part"]))
+        assert event["part"] == parts[index]
+        return
+    place, field = _PLACES[name]
+    holder = item if place is None else item[place][event[f"{place}_index"]]
+    if what == "delta":
+        assert event["delta"]
+        holder[field] += event["delta"]
+        if "logprobs" in event:
+            holder["logprobs"] += event["logprobs"]
+    else:
+        assert what == "done"
+        assert event[field] == holder[field]
+        assert event.get("logprobs") == holder.get("logprobs")
+
+
+_PLACES = {
+    "output_text": ("content", "text"),
+    "reasoning_text": ("content", "text"),
+    "reasoning_summary_text": ("summary", "text"),
+    "function_call_arguments": (None, "arguments"),
+    "custom_tool_call_input": (None, "input"),
+}
+"""Where the text of an event stands in its item: in which list, and in which field."""
