@@ -112,6 +112,13 @@ async def take_in(
     for name, why in _REFUSED.items():
         if getattr(request, name) is not None:
             raise ApiError(f"Invalid value for '{name}': {why}.", param=name, code="unsupported")
+    if request.background:
+        raise ApiError(
+            "Invalid value for 'background': this server does not answer in the background; leave "
+            "it out.",
+            param="background",
+            code="unsupported",
+        )
     prompt = await read_prompt(request, around, history, max_output=request.output_limit)
     try:
         question = _question(request, prompt, around.settings.request_timeout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from ossia.api.events import Event
@@ -24,11 +24,19 @@ class Live:
     Args:
         events: Of the answer, admitted already.
         fold: Has begun.
+        at_end: Awaited before clients get to know that the response has ended, unless it was
+            cancelled; such as to store it.
     """
 
-    def __init__(self, events: AsyncGenerator[Event, None], fold: ResponseFold) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[Event, None],
+        fold: ResponseFold,
+        at_end: Callable[[ResponseFold], Awaitable[None]] | None = None,
+    ) -> None:
         self.fold = fold
         self._events = events
+        self._at_end = at_end
         self._fresh = asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
@@ -36,6 +44,8 @@ class Live:
         """The stream's events, those together that are ready together; for one listener."""
         while True:
             over = self.fold.over
+            if over:
+                await self.finished()
             if batch := self.fold.take():
                 yield batch
             if over:
@@ -57,6 +67,16 @@ class Live:
 
     async def _run(self) -> None:
         try:
+            await self._answer()
+            if self._at_end is not None:
+                await self._at_end(self.fold)
+        except Exception:
+            _log.exception("the end of a response failed")
+        finally:
+            self._end()
+
+    async def _answer(self) -> None:
+        try:
             async with aclosing(self._events) as events:
                 async for event in events:
                     self.fold.push(event)
@@ -68,8 +88,6 @@ class Live:
             if told.status >= 500:
                 _log.warning("a response failed", exc_info=error)
             self.fold.fail(told)
-        finally:
-            self._end()
 
     def _end(self) -> None:
         self.fold.cancel()

@@ -18,6 +18,7 @@ from ossia.server import sse
 from ossia.server.api_error import ApiError
 from ossia.server.body import parse
 from ossia.server.json_response import JsonResponse
+from ossia.server.responses.continuation import history_of
 from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import Surroundings, read_prompt
 from ossia.server.responses.live import Live
@@ -65,7 +66,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
 
     async def count(request: Request) -> Response:
         body = await parse(request, PromptRequest)
-        prompt = await read_prompt(body, around)
+        prompt = await read_prompt(body, around, await history_of(body, around.store))
         try:
             num_tokens = await asyncio.to_thread(prompt_length, prompt.messages, around.renderer)
         except HarmonyError as error:

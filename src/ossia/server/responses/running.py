@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from ossia.server.responses.event_log import JsonObject
+from ossia.server.responses.continuation import history_of
 from ossia.server.responses.fold import ResponseFold
 from ossia.server.responses.intake import Intake, Surroundings, take_in
+from ossia.server.responses.keeping import keeper
 from ossia.server.responses.live import Live
 from ossia.server.responses.logprobs import LogprobCollector
 from ossia.server.responses.sampling import wants_logprobs
@@ -14,24 +13,21 @@ from ossia.server.responses.schemas import ResponseRequest
 from ossia.server.responses.visibility import visibility
 
 
-async def start(
-    request: ResponseRequest, around: Surroundings, history: Sequence[JsonObject] = ()
-) -> tuple[Live, Intake]:
+async def start(request: ResponseRequest, around: Surroundings) -> tuple[Live, Intake]:
     """Understand a request, have it admitted, and begin with the answer.
 
     Args:
         request: Its body.
         around: What it is read with.
-        history: Items that come before its input, oldest first.
 
     Raises:
         ApiError: it cannot be met as asked, or not now.
     """
-    intake = await take_in(request, around, history)
+    intake = await take_in(request, around, await history_of(request, around.store))
     fold = fold_of(intake, around)
     events = await around.service.answer(intake.question)
     fold.begin()
-    return Live(events, fold), intake
+    return Live(events, fold, keeper(intake, around.store)), intake
 
 
 def fold_of(intake: Intake, around: Surroundings) -> ResponseFold:

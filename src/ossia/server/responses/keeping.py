@@ -1,0 +1,61 @@
+"""Responses into the store: whole, with what led to them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ossia.errors import StoreError
+from ossia.log import logger
+from ossia.server.responses.fold import ResponseFold
+from ossia.server.responses.intake import Intake
+from ossia.server.store import JsonObject, Store, StoredResponse
+
+_log = logger(__name__)
+
+
+def keeper(intake: Intake, store: Store | None) -> Callable[[ResponseFold], Awaitable[None]] | None:
+    """What is to be awaited at the end of a response that is to be kept; None if it is not."""
+    if store is None or not (intake.response["store"] or intake.request.conversation_id):
+        return None
+
+    async def keep(fold: ResponseFold) -> None:
+        try:
+            await _keep(intake, fold, store)
+        except StoreError as error:
+            # The client has its answer all the same.
+            _log.error("a response was not kept: %s", error)
+
+    return keep
+
+
+def as_listed(response: JsonObject, *, sealed: bool) -> JsonObject:
+    """A kept response as clients get it later.
+
+    Args:
+        response: From the store, where reasoning may stand sealed that clients did not ask for.
+        sealed: They ask for it now.
+    """
+    if sealed:
+        return response
+    output = [
+        {name: value for name, value in item.items() if name != "encrypted_content"}
+        if item["type"] == "reasoning"
+        else item
+        for item in response["output"]
+    ]
+    return {**response, "output": output}
+
+
+async def _keep(intake: Intake, fold: ResponseFold, store: Store) -> None:
+    response = fold.kept_response
+    request, input_items = intake.request, intake.prompt.input_items
+    if response["store"]:
+        record = StoredResponse(
+            response=response,
+            input_items=input_items,
+            previous_response_id=request.previous_response_id,
+            conversation_id=request.conversation_id,
+        )
+        await store.put_response(record)
+    if request.conversation_id is not None and response["status"] == "completed":
+        await store.add_items(request.conversation_id, [*input_items, *response["output"]])
