@@ -8,8 +8,11 @@ import pytest
 
 from ossia.errors import StoreError
 from ossia.server.api_error import ApiError
+from ossia.server.responses.fold import ResponseFold
+from ossia.server.responses.intake import take_in
 from ossia.server.responses.keeping import as_listed
-from ossia.server.responses.running import start
+from ossia.server.responses.live import Live
+from ossia.server.responses.running import fold_of, start
 from ossia.server.responses.schemas import ResponseRequest
 from ossia.server.store import SqliteStore
 from support.responses import around
@@ -177,6 +180,42 @@ def test_a_store_that_fails_costs_nobody_the_answer():
 
 
 def test_a_response_is_stored_before_its_end_is_told():
+    async def test():
+        told = []
+        surroundings = around(HELLO)
+        intake = await take_in(ResponseRequest(input="One"), surroundings)
+        fold = fold_of(intake, surroundings)
+
+        async def slowly(fold):
+            await asyncio.sleep(0.05)
+            told.append(fold.response["status"])
+
+        live = Live(await surroundings.service.answer(intake.question), fold, slowly)
+        async for batch in live.batches():
+            told += [event["type"] for event in batch]
+        assert told.index("completed") < told.index("response.completed")
+
+    asyncio.run(test())
+
+
+def test_closing_closes_an_answer_that_has_not_begun():
+    class Events:
+        closed = False
+
+        async def aclose(self):
+            self.closed = True
+
+    async def test():
+        events = Events()
+        live = Live(events, ResponseFold({}))
+        await live.close()
+        assert events.closed
+        assert live.fold.response["status"] == "cancelled"
+
+    asyncio.run(test())
+
+
+def test_a_stored_response_is_there_when_its_end_is_told():
     async def test(ask, store, service):
         del ask
         surroundings = around(HELLO, store=store)

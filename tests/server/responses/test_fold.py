@@ -86,6 +86,16 @@ def test_a_call_has_its_name_from_the_start_and_deltas_of_its_arguments():
     assert "namespace" not in call
 
 
+def test_calls_of_impossible_names_are_items_of_their_own():
+    begin = "<|channel|>commentary to=functions.a<b<|message|>"
+    script = f"{begin}1<|end|><|start|>assistant{begin}2<|call|>"
+    _, response = answer({"tools": [LOOKUP]}, around(script))
+    assert [(item["arguments"], item["status"]) for item in response["output"]] == [
+        ("1", "incomplete"),
+        ("2", "incomplete"),
+    ]
+
+
 def test_a_call_without_arguments_is_a_call():
     script = "<|channel|>commentary to=functions.lookup<|message|><|call|>"
     _, response = answer({"tools": [LOOKUP]}, around(script))
@@ -185,7 +195,8 @@ def test_an_abort_is_a_cancelled_response_without_an_event():
 def test_usage_counts_cached_and_reasoning_tokens():
     _, response = answer({}, around(HELLO))
     usage = response["usage"]
-    assert usage["input_tokens_details"]["cached_tokens"] == 3
+    written = usage["input_tokens"] - 3
+    assert usage["input_tokens_details"] == {"cached_tokens": 3, "cache_write_tokens": written}
     assert usage["output_tokens"] == len(TOKENIZER.encode_with_special(HELLO))
     assert usage["output_tokens_details"]["reasoning_tokens"] == len(
         TOKENIZER.encode("Greet them.")

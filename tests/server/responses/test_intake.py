@@ -390,7 +390,13 @@ def test_every_way_to_draw_arrives():
 
 @pytest.mark.parametrize(
     "body",
-    [{"logit_bias": {"x": 1}}, {"logit_bias": {"1": 1000}}, {"stop": [""]}, {"stop": ""}],
+    [
+        {"stop": ["x"] * 17},
+        {"logit_bias": {"x": 1}},
+        {"logit_bias": {"1": 1000}},
+        {"stop": [""]},
+        {"stop": ""},
+    ],
 )
 def test_what_cannot_be_drawn_is_refused(body):
     assert refusal({"input": "Hi", **body}).param == next(iter(body))
@@ -530,6 +536,12 @@ def test_a_free_answer_has_no_grammar():
 
 
 # Truncation
+
+
+def test_more_items_than_can_ever_fit_are_refused_at_once():
+    error = refusal({"input": [USER] * 101}, around(max_context=400))
+    assert (error.param, error.code) == ("input", "context_length_exceeded")
+    assert read({"input": [USER] * 100}, around(max_context=400))
 
 
 def test_a_prompt_that_is_too_long_loses_its_oldest_messages_and_outputs_with_their_calls():

@@ -189,7 +189,7 @@ class ResponseFold:
     def _text(self, event: TextDelta) -> None:
         phase = COMMENTARY if event.preamble else FINAL_ANSWER
         item = self._item
-        if not isinstance(item, OpenMessage) or item.phase != phase:
+        if not isinstance(item, OpenMessage):
             item = self._open_message(phase)
         if self._logprobs is not None:
             item.add_logprobs(self._logprobs.take())

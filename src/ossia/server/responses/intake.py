@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -153,6 +154,7 @@ async def read_prompt(
         ApiError: it cannot be met as asked; `param` names the field.
     """
     given = await resolved(_input_items(request, bool(history)), around.store)
+    _check_number(len(history) + len(given), around.service.max_context)
     transcript = Transcript(around.sealer, around.settings.images)
     for position, item in enumerate(history):
         transcript.add(item, f"history[{position}]")
@@ -169,7 +171,7 @@ async def read_prompt(
         today=datetime.now().astimezone().date(),
     )
     if request.truncation == "auto":
-        messages = _fitted(messages, around, max_output)
+        messages = await asyncio.to_thread(_fitted, messages, around, max_output)
     return Prompt(
         messages=messages,
         input_items=[stored_item(item, f"input[{i}]") for i, item in enumerate(given)],
@@ -194,6 +196,21 @@ def _question(request: ResponseRequest, prompt: Prompt, timeout: float) -> Quest
         deadline=time.monotonic() + timeout,
         priority=request.priority or 0,
     )
+
+
+def _check_number(num_items: int, max_context: int) -> None:
+    """Refuse at once what can never fit: every message takes four tokens at least.
+
+    Raises:
+        ApiError: there are too many items.
+    """
+    if num_items > max(1, max_context // 4):
+        raise ApiError(
+            f"{num_items} items do not fit the model's context of {max_context} tokens; leave the "
+            "oldest out.",
+            param="input",
+            code="context_length_exceeded",
+        )
 
 
 def _input_items(request: PromptRequest, has_history: bool) -> Sequence[object]:

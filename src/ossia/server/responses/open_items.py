@@ -86,7 +86,7 @@ class OpenMessage(OpenItem):
 
     def __init__(self, log: EventLog, index: int, item_id: str, phase: str) -> None:
         super().__init__(log, index, item_id)
-        self.phase = phase
+        self._phase = phase
         self._logprobs: list[JsonObject] = []
         self._fresh_logprobs: list[JsonObject] = []
         self._begin(self._item("in_progress", []))
@@ -113,7 +113,7 @@ class OpenMessage(OpenItem):
             "type": "message",
             "status": status,
             "role": "assistant",
-            "phase": self.phase,
+            "phase": self._phase,
             "content": content,
         }
 

@@ -21,6 +21,7 @@ _EFFORTS: Final = {
     "max": ReasoningEffort.HIGH,
 }
 _SMALLEST_TOP_P: Final = 1e-9
+_MAX_STOPS: Final = 16
 
 
 def sampling_of(request: ResponseRequest) -> SamplingParams:
@@ -55,11 +56,14 @@ def stop_strings(request: ResponseRequest) -> list[str]:
     """What ends the answer.
 
     Raises:
-        ApiError: one is empty.
+        ApiError: there are too many, or one is empty.
     """
     stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
-    if not all(stop):
-        raise ApiError("Invalid value for 'stop': a stop string is empty.", param="stop")
+    if len(stop) > _MAX_STOPS or not all(stop):
+        raise ApiError(
+            f"Invalid value for 'stop': at most {_MAX_STOPS} strings, none of them empty.",
+            param="stop",
+        )
     return stop
 
 
