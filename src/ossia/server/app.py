@@ -11,11 +11,18 @@ from starlette.responses import Response
 
 from ossia.server import health_routes
 from ossia.server.api_error import ApiError
+from ossia.server.conversations import routes as conversation_routes
 from ossia.server.json_response import JsonResponse, error_response
 from ossia.server.responses import routes as response_routes
+from ossia.server.responses import stored_routes
 from ossia.server.state import ServerState
 
-GROUPS = (health_routes.routes, response_routes.routes)
+GROUPS = (
+    health_routes.routes,
+    response_routes.routes,
+    stored_routes.routes,
+    conversation_routes.routes,
+)
 """Each makes the routes of one group for a server's state."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ossia.server.metrics import Metrics
+from ossia.server.responses.active import ActiveResponses
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.store.interface import Store
@@ -19,9 +20,11 @@ class ServerState:
         service: The model.
         store: Where responses are kept; None keeps none.
         metrics: What is counted.
+        active: Stored responses in the making.
     """
 
     settings: ServerSettings
     service: ModelService
     store: Store | None = None
     metrics: Metrics = field(default_factory=Metrics)
+    active: ActiveResponses = field(default_factory=ActiveResponses)

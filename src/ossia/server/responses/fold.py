@@ -94,6 +94,7 @@ class ResponseFold:
         self._output: list[JsonObject] = []
         self._kept: list[JsonObject] = []
         self._item: OpenItem | None = None
+        self._is_waiting = False  # in the queue
         self._is_ending = False  # the message is done; what comes next tells how
         self._last_token = -1
         self._only_prefills = only_prefills
@@ -117,6 +118,7 @@ class ResponseFold:
         Args:
             queued: The response waits in the background; `proceed` goes on.
         """
+        self._is_waiting = True
         if queued:
             self._response["status"] = "queued"
         self._emit_lifecycle("response.created")
@@ -126,9 +128,11 @@ class ResponseFold:
             self.proceed()
 
     def proceed(self) -> None:
-        """The response is no longer queued."""
-        self._response["status"] = "in_progress"
-        self._emit_lifecycle("response.in_progress")
+        """The response is no longer queued, if it was."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self._response["status"] = "in_progress"
+            self._emit_lifecycle("response.in_progress")
 
     def push(self, event: Event) -> None:
         """Take in what happened."""

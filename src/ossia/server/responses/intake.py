@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -14,6 +14,7 @@ from ossia.api.turn_masks import FINAL
 from ossia.errors import HarmonyError, RequestError
 from ossia.harmony import Message, Renderer
 from ossia.server.api_error import ApiError
+from ossia.server.responses.active import ActiveResponses
 from ossia.server.responses.objects import JsonObject, response_object, stored_item
 from ossia.server.responses.opening import with_opening
 from ossia.server.responses.references import resolved
@@ -52,6 +53,7 @@ class Surroundings:
         sealer: For reasoning that clients carry.
         renderer: Tells lengths of prompts.
         store: Where items may be referred to.
+        active: Stored responses in the making.
     """
 
     settings: ServerSettings
@@ -59,6 +61,7 @@ class Surroundings:
     sealer: Sealer
     renderer: Renderer
     store: Store | None = None
+    active: ActiveResponses = field(default_factory=ActiveResponses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +116,6 @@ async def take_in(
     for name, why in _REFUSED.items():
         if getattr(request, name) is not None:
             raise ApiError(f"Invalid value for '{name}': {why}.", param=name, code="unsupported")
-    if request.background:
-        raise ApiError(
-            "Invalid value for 'background': this server does not answer in the background; leave "
-            "it out.",
-            param="background",
-            code="unsupported",
-        )
     prompt = await read_prompt(request, around, history, max_output=request.output_limit)
     try:
         question = _question(request, prompt, around.settings.request_timeout)
@@ -132,6 +128,12 @@ async def take_in(
         choice=prompt.choice,
         store=request.store is not False and around.store is not None,
     )
+    if request.background and not response["store"]:
+        raise ApiError(
+            "Invalid value for 'background': a response in the background must be stored; set "
+            "'store' to true, on a server that keeps responses.",
+            param="background",
+        )
     return Intake(request=request, prompt=prompt, question=question, response=response)
 
 

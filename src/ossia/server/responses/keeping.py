@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from starlette.datastructures import QueryParams
+
 from ossia.errors import StoreError
 from ossia.log import logger
 from ossia.server.responses.fold import ResponseFold
 from ossia.server.responses.intake import Intake
+from ossia.server.responses.visibility import ENCRYPTED
 from ossia.server.store import JsonObject, Store, StoredResponse
 
 _log = logger(__name__)
@@ -35,15 +38,20 @@ def as_listed(response: JsonObject, *, sealed: bool) -> JsonObject:
         response: From the store, where reasoning may stand sealed that clients did not ask for.
         sealed: They ask for it now.
     """
-    if sealed:
-        return response
-    output = [
-        {name: value for name, value in item.items() if name != "encrypted_content"}
-        if item["type"] == "reasoning"
-        else item
-        for item in response["output"]
-    ]
+    output = [listed_item(item, sealed=sealed) for item in response["output"]]
     return {**response, "output": output}
+
+
+def listed_item(item: JsonObject, *, sealed: bool) -> JsonObject:
+    """The same for one item."""
+    if sealed or item["type"] != "reasoning":
+        return item
+    return {name: value for name, value in item.items() if name != "encrypted_content"}
+
+
+def asks_for_sealed(query: QueryParams) -> bool:
+    """Whether a query's `include` names sealed reasoning."""
+    return ENCRYPTED in (*query.getlist("include"), *query.getlist("include[]"))
 
 
 async def _keep(intake: Intake, fold: ResponseFold, store: Store) -> None:

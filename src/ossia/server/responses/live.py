@@ -79,6 +79,7 @@ class Live:
         try:
             async with aclosing(self._events) as events:
                 async for event in events:
+                    self.fold.proceed()
                     self.fold.push(event)
                     self._fresh.set()
             if not self.fold.over:

@@ -17,11 +17,14 @@ async def resolved(items: Sequence[object], store: Store | None) -> list[JsonObj
     Args:
         items: As the client sent them.
         store: Where to look; None has nothing.
+        where: The field of the request that holds the items.
 
     Raises:
         ApiError: an item is malformed, or there is none with the id.
     """
-    return [await _resolved(raw, f"input[{position}]", store) for position, raw in enumerate(items)]
+    return [
+        await _resolved(raw, f"{where}[{position}]", store) for position, raw in enumerate(items)
+    ]
 
 
 async def _resolved(given: object, path: str, store: Store | None) -> JsonObject:

@@ -21,11 +21,10 @@ from ossia.server.json_response import JsonResponse
 from ossia.server.responses.continuation import history_of
 from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import Surroundings, read_prompt
-from ossia.server.responses.live import Live
-from ossia.server.responses.obfuscation import obfuscated
-from ossia.server.responses.running import start
+from ossia.server.responses.running import Making, start
 from ossia.server.responses.schemas import PromptRequest, ResponseRequest
 from ossia.server.responses.sealing import Sealer
+from ossia.server.responses.stored_routes import stream_pieces
 from ossia.server.responses.truncation import prompt_length
 from ossia.server.state import ServerState
 
@@ -47,6 +46,7 @@ def surroundings(state: ServerState) -> Surroundings:
         sealer=Sealer.of_folder(state.settings.state_folder, service.model),
         renderer=Renderer(service.tokenizer),
         store=state.store,
+        active=state.active,
     )
 
 
@@ -56,13 +56,19 @@ def routes(state: ServerState) -> list[BaseRoute]:
 
     async def create(request: Request) -> ASGIApp:
         body = await parse(request, ResponseRequest)
-        live, intake = await start(body, around)
+        making, intake = await start(body, around)
         headers = notes_headers(intake.prompt.notes)
         if body.stream:
             obfuscates = body.stream_options is not None and body.stream_options.include_obfuscation
-            pieces = stream_pieces(live, obfuscates=bool(obfuscates))
-            return ForegroundStream(live, pieces, state.settings.keep_alive, headers)
-        return await _whole(live, request.receive, headers)
+            pieces = stream_pieces(making.batches(), obfuscates=bool(obfuscates))
+            if body.background:
+                return sse.EventStream(
+                    pieces, keep_alive=state.settings.keep_alive, headers=headers
+                )
+            return ForegroundStream(making, pieces, state.settings.keep_alive, headers)
+        if body.background:
+            return JsonResponse(making.fold.response, headers=headers)
+        return await _whole(making, request.receive, headers)
 
     async def count(request: Request) -> Response:
         body = await parse(request, PromptRequest)
@@ -79,33 +85,25 @@ def routes(state: ServerState) -> list[BaseRoute]:
     ]
 
 
-async def stream_pieces(live: Live, *, obfuscates: bool = False) -> AsyncGenerator[bytes, None]:
-    """A response as server-sent events, up to `[DONE]`."""
-    async for batch in live.batches():
-        events = obfuscated(batch) if obfuscates else batch
-        yield b"".join([sse.event(event, event["type"]) for event in events])
-    yield sse.DONE
-
-
 class ForegroundStream(sse.EventStream):
     """An event stream whose response ends with it."""
 
     def __init__(
         self,
-        live: Live,
+        making: Making,
         pieces: AsyncGenerator[bytes, None],
         keep_alive: float,
         headers: dict[str, str],
     ) -> None:
         super().__init__(pieces, keep_alive=keep_alive, headers=headers)
-        self._live = live
+        self._making = making
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            await self._live.close()
+            await self._making.close()
 
 
 def notes_headers(notes: tuple[str, ...]) -> dict[str, str]:
@@ -114,10 +112,10 @@ def notes_headers(notes: tuple[str, ...]) -> dict[str, str]:
     return {NOTES_HEADER: text} if text else {}
 
 
-async def _whole(live: Live, receive: Receive, headers: dict[str, str]) -> Response:
+async def _whole(making: Making, receive: Receive, headers: dict[str, str]) -> Response:
     """The response once it is complete; it ends early if the client goes away."""
     gone = asyncio.create_task(_until_disconnect(receive))
-    end = asyncio.create_task(live.finished())
+    end = asyncio.create_task(making.finished())
     try:
         await asyncio.wait((gone, end), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -125,11 +123,11 @@ async def _whole(live: Live, receive: Receive, headers: dict[str, str]) -> Respo
         end.cancel()
         with suppress(asyncio.CancelledError):
             await gone
-        await live.close()
-    error = live.fold.error
+        await making.close()
+    error = making.fold.error
     if error is not None and error.status != TIMED_OUT:
         raise error
-    return JsonResponse(live.fold.response, headers=headers)
+    return JsonResponse(making.fold.response, headers=headers)
 
 
 async def _until_disconnect(receive: Receive) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
 from ossia.server.responses.continuation import history_of
+from ossia.server.responses.event_log import JsonObject
 from ossia.server.responses.fold import ResponseFold
 from ossia.server.responses.intake import Intake, Surroundings, take_in
 from ossia.server.responses.keeping import keeper
@@ -13,8 +17,32 @@ from ossia.server.responses.schemas import ResponseRequest
 from ossia.server.responses.visibility import visibility
 
 
-async def start(request: ResponseRequest, around: Surroundings) -> tuple[Live, Intake]:
+class Making(Protocol):
+    """A response in the making: `Live`, or a `Broadcast` of one."""
+
+    @property
+    def fold(self) -> ResponseFold:
+        """The response as it stands."""
+        ...
+
+    def batches(self) -> AsyncGenerator[list[JsonObject], None]:
+        """The stream's events, those together that are ready together."""
+        ...
+
+    async def finished(self) -> None:
+        """Wait for the end."""
+        ...
+
+    async def close(self) -> None:
+        """End it now, if it has not ended."""
+        ...
+
+
+async def start(request: ResponseRequest, around: Surroundings) -> tuple[Making, Intake]:
     """Understand a request, have it admitted, and begin with the answer.
+
+    A response that is stored can be followed by others, too, if it is streamed or made in the
+    background; it is in the store before anybody knows its id.
 
     Args:
         request: Its body.
@@ -26,8 +54,15 @@ async def start(request: ResponseRequest, around: Surroundings) -> tuple[Live, I
     intake = await take_in(request, around, await history_of(request, around.store))
     fold = fold_of(intake, around)
     events = await around.service.answer(intake.question)
-    fold.begin()
-    return Live(events, fold, keeper(intake, around.store)), intake
+    fold.begin(queued=bool(request.background))
+    store, keep = around.store, keeper(intake, around.store)
+    live = Live(events, fold, keep)
+    if store is None or keep is None or not intake.response["store"]:
+        return live, intake
+    if not (request.stream or request.background):
+        return live, intake
+    await keep(fold)
+    return around.active.add(live, store, keep), intake
 
 
 def fold_of(intake: Intake, around: Surroundings) -> ResponseFold:

@@ -1,0 +1,1 @@
+"""Conversations: histories that the server keeps, to which responses add."""

@@ -1,0 +1,159 @@
+"""The eight operations on /v1/conversations and their items."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ossia.server.api_error import ApiError
+from ossia.server.body import RequestModel, parse
+from ossia.server.json_response import JsonResponse
+from ossia.server.paging import list_object, page_of
+from ossia.server.responses.ids import new_id
+from ossia.server.responses.items import kind_of, read_item
+from ossia.server.responses.keeping import asks_for_sealed, listed_item
+from ossia.server.responses.objects import stored_item
+from ossia.server.responses.references import resolved
+from ossia.server.responses.schemas import Metadata
+from ossia.server.state import ServerState
+from ossia.server.store import JsonObject, Store
+
+_CONVERSATION: Final = "/v1/conversations/{conversation_id}"
+_ITEMS: Final = _CONVERSATION + "/items"
+_MAX_ITEMS: Final = 20  # of one request, as the hosted API has it
+
+_Items = Annotated[list[dict[str, Any]], Field(max_length=_MAX_ITEMS)]
+
+
+class NewConversation(RequestModel):
+    """The body that makes a conversation; it may be empty."""
+
+    items: _Items | None = None
+    metadata: Metadata | None = None
+
+
+class ChangedConversation(RequestModel):
+    """The body that changes a conversation."""
+
+    metadata: Metadata
+
+
+class NewItems(RequestModel):
+    """The body that adds items."""
+
+    items: Annotated[_Items, Field(min_length=1)]
+
+
+def routes(state: ServerState) -> list[BaseRoute]:
+    """The routes over a server's state; none where nothing is kept."""
+    return [] if state.store is None else Conversations(state.store).routes()
+
+
+class Conversations:
+    """The operations, over a store.
+
+    Args:
+        store: Holds the conversations.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def routes(self) -> list[BaseRoute]:
+        """Their routes."""
+        return [
+            Route("/v1/conversations", self._create, methods=["POST"]),
+            Route(_CONVERSATION, self._retrieve, methods=["GET"]),
+            Route(_CONVERSATION, self._update, methods=["POST"]),
+            Route(_CONVERSATION, self._delete, methods=["DELETE"]),
+            Route(_ITEMS, self._add_items, methods=["POST"]),
+            Route(_ITEMS, self._list_items, methods=["GET"]),
+            Route(_ITEMS + "/{item_id}", self._retrieve_item, methods=["GET"]),
+            Route(_ITEMS + "/{item_id}", self._delete_item, methods=["DELETE"]),
+        ]
+
+    async def _create(self, request: Request) -> Response:
+        body = await parse(request, NewConversation)
+        items = await self._read(body.items or [])
+        conversation = {
+            "id": new_id("conv"),
+            "object": "conversation",
+            "created_at": int(time.time()),
+            "metadata": body.metadata or {},
+        }
+        await self._store.put_conversation(conversation)
+        if items:
+            await self._store.add_items(conversation["id"], items)
+        return JsonResponse(conversation)
+
+    async def _retrieve(self, request: Request) -> Response:
+        return JsonResponse(await self._found(request))
+
+    async def _update(self, request: Request) -> Response:
+        body = await parse(request, ChangedConversation)
+        conversation = await self._found(request) | {"metadata": body.metadata}
+        await self._store.put_conversation(conversation)
+        return JsonResponse(conversation)
+
+    async def _delete(self, request: Request) -> Response:
+        conversation = await self._found(request)
+        await self._store.delete_conversation(conversation["id"])
+        return JsonResponse(
+            {"id": conversation["id"], "object": "conversation.deleted", "deleted": True}
+        )
+
+    async def _add_items(self, request: Request) -> Response:
+        body = await parse(request, NewItems)
+        conversation = await self._found(request)
+        items = await self._read(body.items)
+        await self._store.add_items(conversation["id"], items)
+        return JsonResponse(list_object(items))
+
+    async def _list_items(self, request: Request) -> Response:
+        conversation = await self._found(request)
+        items = await self._store.get_items(conversation["id"])
+        sealed = asks_for_sealed(request.query_params)
+        listed = [listed_item(item, sealed=sealed) for item in items]
+        return JsonResponse(page_of(listed, request.query_params))
+
+    async def _retrieve_item(self, request: Request) -> Response:
+        conversation = await self._found(request)
+        item_id = request.path_params["item_id"]
+        sealed = asks_for_sealed(request.query_params)
+        for item in await self._store.get_items(conversation["id"]):
+            if item["id"] == item_id:
+                return JsonResponse(listed_item(item, sealed=sealed))
+        raise _no_item(item_id)
+
+    async def _delete_item(self, request: Request) -> Response:
+        conversation = await self._found(request)
+        item_id = request.path_params["item_id"]
+        if not await self._store.delete_item(conversation["id"], item_id):
+            raise _no_item(item_id)
+        return JsonResponse(conversation)
+
+    async def _found(self, request: Request) -> JsonObject:
+        conversation_id = request.path_params["conversation_id"]
+        conversation = await self._store.get_conversation(conversation_id)
+        if conversation is None:
+            raise ApiError.not_found(f"Conversation with id '{conversation_id[:128]}' not found.")
+        return conversation
+
+    async def _read(self, raw: list[dict[str, Any]]) -> list[JsonObject]:
+        """Items as they are kept, each checked."""
+        items: list[JsonObject] = []
+        for position, item in enumerate(await resolved(raw, self._store, where="items")):
+            path = f"items[{position}]"
+            kind = kind_of(item, path)
+            read_item(item, kind, path)
+            items.append(stored_item(item, path))
+        return items
+
+
+def _no_item(item_id: str) -> ApiError:
+    return ApiError.not_found(f"Item with id '{item_id[:128]}' not found in this conversation.")
