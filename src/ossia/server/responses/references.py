@@ -9,7 +9,9 @@ from ossia.server.responses.items import as_object, kind_of
 from ossia.server.store.interface import JsonObject, Store
 
 
-async def resolved(items: Sequence[object], store: Store | None) -> list[JsonObject]:
+async def resolved(
+    items: Sequence[object], store: Store | None, *, where: str = "input"
+) -> list[JsonObject]:
     """The items, with those that stand for stored ones replaced by them.
 
     That is `item_reference`, and reasoning that says nothing but its id.
