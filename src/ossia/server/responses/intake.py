@@ -89,12 +89,14 @@ class Intake:
 
     Args:
         request: As it came.
+        history: The items before its input, oldest first.
         prompt: What the model reads.
         question: The same, and how to answer.
         response: The response object before anything is answered; it has no id yet.
     """
 
     request: ResponseRequest
+    history: Sequence[JsonObject]
     prompt: Prompt
     question: Question
     response: JsonObject
@@ -134,7 +136,9 @@ async def take_in(
             "'store' to true, on a server that keeps responses.",
             param="background",
         )
-    return Intake(request=request, prompt=prompt, question=question, response=response)
+    return Intake(
+        request=request, history=history, prompt=prompt, question=question, response=response
+    )
 
 
 async def read_prompt(

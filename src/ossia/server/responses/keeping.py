@@ -16,14 +16,22 @@ from ossia.server.store import JsonObject, Store, StoredResponse
 _log = logger(__name__)
 
 
-def keeper(intake: Intake, store: Store | None) -> Callable[[ResponseFold], Awaitable[None]] | None:
-    """What is to be awaited at the end of a response that is to be kept; None if it is not."""
+def keeper(
+    intake: Intake, store: Store | None, *, whole: bool = False
+) -> Callable[[ResponseFold], Awaitable[None]] | None:
+    """What is to be awaited at the end of a response that is to be kept; None if it is not.
+
+    Args:
+        intake: What is answered.
+        store: Where to.
+        whole: Keep what came before it with it, since that is stored nowhere.
+    """
     if store is None or not (intake.response["store"] or intake.request.conversation_id):
         return None
 
     async def keep(fold: ResponseFold) -> None:
         try:
-            await _keep(intake, fold, store)
+            await _keep(intake, fold, store, whole=whole)
         except StoreError as error:
             # The client has its answer all the same.
             _log.error("a response was not kept: %s", error)
@@ -54,14 +62,14 @@ def asks_for_sealed(query: QueryParams) -> bool:
     return ENCRYPTED in (*query.getlist("include"), *query.getlist("include[]"))
 
 
-async def _keep(intake: Intake, fold: ResponseFold, store: Store) -> None:
+async def _keep(intake: Intake, fold: ResponseFold, store: Store, *, whole: bool) -> None:
     response = fold.kept_response
     request, input_items = intake.request, intake.prompt.input_items
     if response["store"]:
         record = StoredResponse(
             response=response,
-            input_items=input_items,
-            previous_response_id=request.previous_response_id,
+            input_items=[*intake.history, *input_items] if whole else input_items,
+            previous_response_id=None if whole else request.previous_response_id,
             conversation_id=request.conversation_id,
         )
         await store.put_response(record)

@@ -18,6 +18,7 @@ from ossia.server import sse
 from ossia.server.api_error import ApiError
 from ossia.server.body import parse
 from ossia.server.json_response import JsonResponse
+from ossia.server.responses import websocket
 from ossia.server.responses.continuation import history_of
 from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import Surroundings, read_prompt
@@ -82,6 +83,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
     return [
         Route("/v1/responses", create, methods=["POST"]),
         Route("/v1/responses/input_tokens", count, methods=["POST"]),
+        *websocket.routes_over(around),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from ossia.server.responses.continuation import history_of
@@ -38,7 +38,11 @@ class Making(Protocol):
         ...
 
 
-async def start(request: ResponseRequest, around: Surroundings) -> tuple[Making, Intake]:
+async def start(
+    request: ResponseRequest,
+    around: Surroundings,
+    remembered: Sequence[JsonObject] | None = None,
+) -> tuple[Making, Intake]:
     """Understand a request, have it admitted, and begin with the answer.
 
     A response that is stored can be followed by others, too, if it is streamed or made in the
@@ -47,15 +51,18 @@ async def start(request: ResponseRequest, around: Surroundings) -> tuple[Making,
     Args:
         request: Its body.
         around: What it is read with.
+        remembered: The items before its input, where the response that it goes on from is known
+            to its connection only.
 
     Raises:
         ApiError: it cannot be met as asked, or not now.
     """
-    intake = await take_in(request, around, await history_of(request, around.store))
+    history = await history_of(request, around.store) if remembered is None else remembered
+    intake = await take_in(request, around, history)
     fold = fold_of(intake, around)
     events = await around.service.answer(intake.question)
     fold.begin(queued=bool(request.background))
-    store, keep = around.store, keeper(intake, around.store)
+    store, keep = around.store, keeper(intake, around.store, whole=remembered is not None)
     live = Live(events, fold, keep)
     if store is None or keep is None or not intake.response["store"]:
         return live, intake
