@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
-from ossia.server import health_routes
+from ossia.server import (
+    health_routes,
+    metrics_routes,
+    model_routes,
+    ollama_routes,
+    token_routes,
+)
+from ossia.server.access_log import AccessLog
 from ossia.server.api_error import ApiError
+from ossia.server.chat import routes as chat_routes
 from ossia.server.conversations import routes as conversation_routes
+from ossia.server.guards.content_types import ContentTypeGuard
+from ossia.server.guards.failures import FailureGuard
+from ossia.server.guards.hosts import HostGuard
+from ossia.server.guards.keys import KeyGuard
+from ossia.server.guards.origins import OriginGuard
+from ossia.server.guards.request_ids import RequestIds
 from ossia.server.json_response import JsonResponse, error_response
+from ossia.server.metered_service import MeteredService
 from ossia.server.responses import routes as response_routes
 from ossia.server.responses import stored_routes
 from ossia.server.state import ServerState
 
-GROUPS = (
+RouteGroup = Callable[[ServerState], list[BaseRoute]]
+
+GROUPS: tuple[RouteGroup, ...] = (
     health_routes.routes,
+    metrics_routes.routes,
+    model_routes.routes,
+    token_routes.routes,
+    ollama_routes.routes,
+    chat_routes.routes,
     response_routes.routes,
     stored_routes.routes,
     conversation_routes.routes,
@@ -26,17 +54,38 @@ GROUPS = (
 """Each makes the routes of one group for a server's state."""
 
 
-def create_app(state: ServerState) -> Starlette:
-    """The application over a server's state; `app.state.settings` and `app.state.server` hold it."""
+def create_app(
+    state: ServerState,
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
+) -> ASGIApp:
+    """Everything that answers requests: the routes, and the guards before them.
+
+    Args:
+        state: What the routes share; they find the settings as `app.state.settings` too.
+        lifespan: What is begun before the first request, and ended after the last.
+    """
+    state = replace(state, service=MeteredService(state.service, state.metrics))
     app = Starlette(
         routes=[route for group in GROUPS for route in group(state)],
+        middleware=[Middleware(FailureGuard)],
         exception_handlers={ApiError: _refused, HTTPException: _not_offered},  # pyright: ignore[reportArgumentType]
+        lifespan=lifespan,
     )
     # A redirect would be to what the Host header says.
     app.router.redirect_slashes = False
     app.state.settings = state.settings
-    app.state.server = state
-    return app
+    return guarded(app, state)
+
+
+def guarded(app: ASGIApp, state: ServerState) -> ASGIApp:
+    """An application with the guards before it, the innermost named first."""
+    settings = state.settings
+    app = ContentTypeGuard(app)
+    app = KeyGuard(app, settings.api_keys)
+    app = OriginGuard(app, settings.allowed_origins)
+    app = HostGuard(app, settings.host, settings.allowed_hosts)
+    log = AccessLog(settings.log_format, prompts=settings.log_prompts)
+    return RequestIds(app, log, state.metrics)
 
 
 async def _refused(request: Request, error: ApiError) -> Response:

@@ -15,7 +15,6 @@ from ossia.server.api_error import ApiError
 from ossia.server.settings import ServerSettings
 
 MAX_DEPTH = 128  # of nested objects and lists; schemas are written by recursion
-_BODY_TIMEOUT = 60.0  # seconds for all of it
 
 
 class RequestModel(BaseModel):
@@ -48,7 +47,7 @@ async def read_json(request: Request) -> dict[str, Any]:
     """The object that a request's body holds; errors as in `parse`."""
     settings: ServerSettings = request.app.state.settings
     try:
-        async with asyncio.timeout(_BODY_TIMEOUT):
+        async with asyncio.timeout(settings.body_timeout):
             raw = await _read(request, settings.max_body_bytes)
     except TimeoutError:
         raise ApiError("the request body did not arrive in time", status=408) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,15 +17,19 @@ class ServerSettings:
         host: Address to bind; loopback unless chosen otherwise.
         port: 0 takes a free one.
         api_keys: Any of them opens every route but the health checks; none at all means no key is
-            asked for.
+            asked for. `sha256:` and 64 hex digits stand for a key that is not to be written down.
         allowed_hosts: Names that the Host header may hold besides the address bound; "*" is any.
         allowed_origins: Origins of web pages that may call; they get CORS headers.
+        aliases: Further names under which the model may be asked for.
         reasoning: How the chain of thought is given to clients.
         max_body_bytes: Of a request.
+        max_header_bytes: Of a request's line and headers.
         max_n: Choices of one request at most.
         max_queue: Requests that may wait for the engine; further ones get 429.
         max_queued_tokens: Prompt tokens that may wait for the engine.
         request_timeout: Seconds that a request may take from its admission.
+        header_timeout: Seconds in which the headers of a request must arrive.
+        body_timeout: Seconds in which the body of a request must arrive.
         keep_alive: Seconds of silence after which a stream gets a comment.
         drain_timeout: Seconds that running requests get when the server is to end.
         state_folder: Where responses are kept and the sealing key lies; None keeps all in memory.
@@ -34,19 +38,25 @@ class ServerSettings:
         log_prompts: Whether the access log may hold what was asked.
         log_format: Of the access log.
         images: What to do with images: refuse them, or put a note in their place.
+        tls_certificate: PEM file of the certificate chain; with it the server speaks HTTPS.
+        tls_key: PEM file of its private key, where it is not in the same file.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
-    api_keys: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     reasoning: ReasoningOutput = "raw"
     max_body_bytes: int = 32 * 2**20
+    max_header_bytes: int = 64 * 2**10
     max_n: int = 16
     max_queue: int = 1024
     max_queued_tokens: int = 4 * 2**20
     request_timeout: float = 3600.0
+    header_timeout: float = 30.0
+    body_timeout: float = 60.0
     keep_alive: float = 15.0
     drain_timeout: float = 30.0
     state_folder: Path | None = None
@@ -55,3 +65,5 @@ class ServerSettings:
     log_prompts: bool = False
     log_format: Literal["text", "json"] = "text"
     images: Literal["refuse", "note"] = "refuse"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import orjson
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ossia.log import logger
 from ossia.server.api_error import ApiError
 
 _log = logger(__name__)
+
+T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
 _COMMENT = b": keep-alive\n\n"
@@ -31,15 +35,24 @@ def error_end(error: ApiError) -> bytes:
     return event(error.to_dict()) + DONE
 
 
-class EventStream:
+_ITEM_SIZE = 256  # bytes that an item counts which is no bytes yet
+
+
+def _joined(pieces: Sequence[Any]) -> bytes:
+    return b"".join(pieces)
+
+
+class EventStream(Response, Generic[T]):
     """Sends what a generator yields, as it comes; what is ready at once goes out together.
 
     The generator is closed when the client goes away, or lags too far behind. While nothing
     comes, comments keep the connection open.
 
     Args:
-        events: Pieces of the body, such as `event` makes. It is run to its end and should not
-            raise; if it does, `on_error` makes the end of the stream.
+        events: Pieces of the body, such as `event` makes, or whatever `join` takes. It is run to
+            its end and should not raise; if it does, `on_error` makes the end of the stream.
+        join: Makes the body of pieces that are ready together.
+        opening: What is sent before the first piece comes.
         keep_alive: Seconds of silence before a comment.
         headers: Further ones.
         on_error: The last piece after an exception.
@@ -48,8 +61,10 @@ class EventStream:
 
     def __init__(
         self,
-        events: AsyncGenerator[bytes, None],
+        events: AsyncGenerator[T, None],
         *,
+        join: Callable[[Sequence[T]], bytes] = _joined,
+        opening: bytes = b"",
         keep_alive: float = 15.0,
         headers: Mapping[str, str] | None = None,
         on_error: Callable[[ApiError], bytes] = error_end,
@@ -57,7 +72,7 @@ class EventStream:
     ) -> None:
         self._events = events
         self._keep_alive = keep_alive
-        self._headers = [
+        self._all_headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache, no-transform"),
             (b"x-accel-buffering", b"no"),
@@ -65,7 +80,10 @@ class EventStream:
         ]
         self._on_error = on_error
         self._max_waiting = max_waiting
-        self._waiting: list[bytes] = []
+        self._join = join
+        self._opening = opening
+        self._closing = b""
+        self._waiting: list[T] = []
         self._num_waiting = 0
         self._ready = asyncio.Event()
         self._ended = False
@@ -104,21 +122,23 @@ class EventStream:
             refusal = ApiError.of(error)
             if refusal.status >= 500:
                 _log.exception("a stream failed")
-            self._put(self._on_error(refusal))
+            self._closing = self._on_error(refusal)
         finally:
             self._ended = True
             self._ready.set()
 
-    def _put(self, piece: bytes) -> None:
+    def _put(self, piece: T) -> None:
         self._waiting.append(piece)
-        self._num_waiting += len(piece)
+        self._num_waiting += len(piece) if isinstance(piece, bytes) else _ITEM_SIZE
         self._ready.set()
 
     async def _write(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await send({"type": "http.response.start", "status": 200, "headers": self._all_headers})
+        if self._opening:
+            await send(_body(self._opening, more=True))
         while (piece := await self._next()) is not None:
             await send(_body(piece, more=True))
-        await send(_body(b"", more=False))
+        await send(_body(self._closing, more=False))
 
     async def _next(self) -> bytes | None:
         """All that waits, or a comment after a silence; None at the end."""
@@ -131,10 +151,9 @@ class EventStream:
                     await self._ready.wait()
             except TimeoutError:
                 return _COMMENT
-        piece = b"".join(self._waiting)
-        self._waiting.clear()
+        waiting, self._waiting = self._waiting, []
         self._num_waiting = 0
-        return piece
+        return self._join(waiting)
 
 
 async def _until_disconnect(receive: Receive) -> None:

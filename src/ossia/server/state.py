@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ossia.server.metrics import Metrics
 from ossia.server.responses.active import ActiveResponses
+from ossia.server.reasoning_memory import ReasoningMemory
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.store.interface import Store
@@ -21,6 +22,7 @@ class ServerState:
         store: Where responses are kept; None keeps none.
         metrics: What is counted.
         active: Stored responses in the making.
+        reasoning_memory: Reasoning of chats whose clients drop it.
     """
 
     settings: ServerSettings
@@ -28,3 +30,4 @@ class ServerState:
     store: Store | None = None
     metrics: Metrics = field(default_factory=Metrics)
     active: ActiveResponses = field(default_factory=ActiveResponses)
+    reasoning_memory: ReasoningMemory = field(default_factory=ReasoningMemory)

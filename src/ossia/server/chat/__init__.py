@@ -1,0 +1,1 @@
+"""Chat Completions: a request to a question, and the events of its answer to chunks or an object."""

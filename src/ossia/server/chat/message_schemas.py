@@ -1,0 +1,95 @@
+"""The messages of a chat, as clients send them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ossia.server.body import RequestModel
+
+
+class ContentPart(RequestModel):
+    """A piece of a message; which members it has depends on its type."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+Content = str | list[ContentPart] | None
+
+
+class FunctionCall(RequestModel):
+    """A call of a function, as the model wrote it."""
+
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class CustomCall(RequestModel):
+    """A call of a tool that takes free text."""
+
+    name: str
+    input: str = ""
+
+
+class ToolCallParam(RequestModel):
+    """A call in an assistant's message; of either type."""
+
+    id: str | None = None
+    type: Literal["function", "custom"] | None = None
+    function: FunctionCall | None = None
+    custom: CustomCall | None = None
+
+
+class InstructionMessage(RequestModel):
+    """What the developer says; a system message of the API is the developer's in harmony."""
+
+    role: Literal["system", "developer"]
+    content: Content = None
+
+
+class UserMessage(RequestModel):
+    """What the user says."""
+
+    role: Literal["user"]
+    content: Content = None
+    name: str | None = None
+
+
+class AssistantMessage(RequestModel):
+    """What the model has said; `reasoning` has several names among clients."""
+
+    role: Literal["assistant"]
+    content: Content = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[ToolCallParam] | None = None
+    function_call: FunctionCall | None = None
+    audio: dict[str, Any] | None = None
+
+
+class ToolMessage(RequestModel):
+    """What a tool gave back."""
+
+    role: Literal["tool"]
+    content: Content = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class FunctionMessage(RequestModel):
+    """What a function gave back, as it was written before there were tools."""
+
+    role: Literal["function"]
+    content: Content = None
+    name: str
+
+
+ChatMessageParam = Annotated[
+    InstructionMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage,
+    Field(discriminator="role"),
+]

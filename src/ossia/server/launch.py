@@ -1,0 +1,103 @@
+"""launch: a server from its options, with someone who is told how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+from ossia.engine.config import EngineConfig
+from ossia.server.api_error import ApiError
+from ossia.server.engine.service import EngineService
+from ossia.server.engine.spec import WorkerSpec
+from ossia.server.listening import listen, raise_file_limit, url_of
+from ossia.server.options import ModelOptions, ServeOptions
+from ossia.server.service import ServiceState, ServiceStatus
+from ossia.server.serving import serve
+from ossia.server.store import SqliteStore
+
+_POLL = 0.1  # seconds
+
+
+class Watcher(Protocol):
+    """Is told how it goes."""
+
+    def started(self, url: str) -> None:
+        """The server listens; the model is still to be loaded."""
+        ...
+
+    def changed(self, status: ServiceStatus, device: str | None, max_context: int | None) -> None:
+        """It stands otherwise with the model than before."""
+        ...
+
+
+def launch(options: ServeOptions, watcher: Watcher) -> bool:
+    """Serve until a signal comes.
+
+    Returns:
+        Whether it ended without being hurried.
+
+    Raises:
+        ServerError: the address cannot be had.
+        StoreError: the state folder cannot be used.
+        ConfigError: an API key or an option of the engine makes no sense.
+    """
+    settings = options.settings
+    service = EngineService(
+        _served_name(options.model), worker_spec(options.model).command(), settings
+    )
+    raise_file_limit()
+    with listen(settings) as listener:
+        url = url_of(listener, settings)
+        store = SqliteStore(
+            settings.state_folder, ttl=settings.store_ttl, max_bytes=settings.store_bytes
+        )
+        watching: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
+
+        def on_start() -> None:
+            watcher.started(url)
+            watching.add(asyncio.get_running_loop().create_task(_watch(service, watcher)))
+
+        return serve(service, settings, listener, store=store, on_start=on_start)
+
+
+def worker_spec(model: ModelOptions) -> WorkerSpec:
+    """What the engine process is told."""
+    engine = EngineConfig(
+        max_context=model.max_context,
+        max_sequences=model.max_sequences,
+        max_batch_tokens=max(model.max_sequences, EngineConfig().max_batch_tokens),
+        kv_cache_bytes=model.kv_cache_bytes,
+    )
+    return WorkerSpec(
+        model=model.model,
+        revision=model.revision,
+        dtype=model.dtype,
+        device=model.device,
+        engine=engine,
+    )
+
+
+def _served_name(model: ModelOptions) -> str:
+    """The name for clients: of a folder its own name, not where it lies."""
+    if model.served_name is not None:
+        return model.served_name
+    path = Path(model.model).expanduser()
+    return path.resolve().name if path.is_dir() else model.model
+
+
+async def _watch(service: EngineService, watcher: Watcher) -> None:
+    known = ServiceState.LOADING
+    while True:
+        status = service.status()
+        if status.state is not known:
+            known = status.state
+            watcher.changed(status, service.device, _max_context(service, known))
+        await asyncio.sleep(_POLL)
+
+
+def _max_context(service: EngineService, state: ServiceState) -> int | None:
+    try:
+        return service.max_context if state is ServiceState.READY else None
+    except ApiError:
+        return None

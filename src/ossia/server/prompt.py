@@ -1,0 +1,30 @@
+"""What a conversation looks like to the model, without asking it anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from ossia.errors import OssiaError
+from ossia.harmony import Conversation, Message, Renderer
+from ossia.server.api_error import ApiError
+from ossia.tokenizer import Tokenizer
+
+
+@lru_cache(maxsize=4)
+def _renderer(tokenizer: Tokenizer) -> Renderer:
+    """One for all requests, since it remembers what it has encoded."""
+    return Renderer(tokenizer)
+
+
+def prompt_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+    """The token ids of a conversation that waits for an answer.
+
+    Raises:
+        ApiError: a message cannot be written in the format.
+    """
+    try:
+        conversation = Conversation(list(messages))
+        return _renderer(tokenizer).render_conversation_for_completion(conversation)
+    except OssiaError as error:
+        raise ApiError.of(error) from error

@@ -1,0 +1,119 @@
+"""SamplingFields: how to draw, in the names that chat and text completions share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ossia.errors import RequestError
+from ossia.server.api_error import ApiError
+from ossia.server.body import RequestModel
+from ossia.types import SamplingParams
+
+_SEED_MASK = 2**63 - 1
+_INT32 = 2**31
+
+
+class SamplingFields(RequestModel):
+    """Fields of the hosted API, and further ones that local servers have in common."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    max_tokens: int | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    stop: str | list[str] | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    min_tokens: int | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: list[int] | None = None
+    priority: Annotated[int, Field(ge=-_INT32, lt=_INT32)] | None = None
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """Strings that end the answer.
+
+        Raises:
+            ApiError: there are too many, or one is empty.
+        """
+        listed = [self.stop] if isinstance(self.stop, str) else (self.stop or [])
+        if len(listed) > _MAX_STOPS or not all(listed):
+            raise ApiError(
+                f"Invalid value for 'stop': at most {_MAX_STOPS} strings, none of them empty.",
+                param="stop",
+            )
+        return tuple(listed)
+
+
+_MAX_STOPS = 16
+
+_SAME_NAME = (
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "min_p",
+    "repetition_penalty",
+    "min_tokens",
+)
+
+
+def sampling_params(
+    fields: SamplingFields, *, max_tokens: int | None, logprobs: int | None
+) -> SamplingParams:
+    """How one continuation is drawn.
+
+    Args:
+        fields: As the client sent them.
+        max_tokens: Of the output; the APIs have different names for it.
+        logprobs: How many likely tokens are reported beside each drawn one.
+
+    Raises:
+        ApiError: a value is out of range; names the field.
+    """
+    given = {name: value for name in _SAME_NAME if (value := getattr(fields, name)) is not None}
+    if fields.seed is not None:
+        given["seed"] = fields.seed & _SEED_MASK
+    if fields.top_k is not None:
+        given["top_k"] = max(fields.top_k, 0)  # -1 is all for some
+    if fields.logit_bias is not None:
+        given["logit_bias"] = _bias(fields.logit_bias)
+    if fields.stop_token_ids is not None:
+        given["stop_token_ids"] = tuple(fields.stop_token_ids)
+    if fields.ignore_eos:
+        if max_tokens is None:
+            raise ApiError("ignore_eos needs max_tokens to end anywhere", param="ignore_eos")
+        given["min_tokens"] = max_tokens
+    try:
+        return SamplingParams(max_tokens=max_tokens, logprobs=logprobs, **given)
+    except RequestError as error:
+        raise ApiError.of(error) from error
+
+
+def checked_n(fields: SamplingFields, limit: int) -> int:
+    """How many choices are wanted.
+
+    Raises:
+        ApiError: too many.
+    """
+    n = fields.n or 1
+    if n > limit:
+        raise ApiError(f"Invalid value for 'n': {n} is more than {limit}.", param="n")
+    return n
+
+
+def _bias(raw: dict[str, float]) -> dict[int, float]:
+    bias: dict[int, float] = {}
+    for name, value in raw.items():
+        if not (name.isascii() and name.isdecimal() and len(name) <= 9):
+            raise ApiError(
+                f"Invalid value for 'logit_bias': {name[:40]!r} is no token id.", param="logit_bias"
+            )
+        bias[int(name)] = value
+    return bias
