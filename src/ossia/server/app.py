@@ -26,6 +26,7 @@ from ossia.server.access_log import AccessLog
 from ossia.server.api_error import ApiError
 from ossia.server.chat import routes as chat_routes
 from ossia.server.conversations import routes as conversation_routes
+from ossia.server.completions import routes as completion_routes
 from ossia.server.guards.content_types import ContentTypeGuard
 from ossia.server.guards.failures import FailureGuard
 from ossia.server.guards.hosts import HostGuard
@@ -50,6 +51,7 @@ GROUPS: tuple[RouteGroup, ...] = (
     response_routes.routes,
     stored_routes.routes,
     conversation_routes.routes,
+    completion_routes.routes,
 )
 """Each makes the routes of one group for a server's state."""
 

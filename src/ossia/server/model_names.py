@@ -26,6 +26,14 @@ def model_names(state: ServerState) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def context_length(state: ServerState) -> int | None:
+    """Tokens of prompt and output together at most; None until the model is loaded."""
+    try:
+        return state.service.max_context
+    except ApiError:
+        return None
+
+
 def require_model(state: ServerState, name: str | None) -> str:
     """The name of the model that a request asks for.
 

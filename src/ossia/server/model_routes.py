@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 
 from ossia.server.json_response import JsonResponse
-from ossia.server.model_names import model_names, require_model
+from ossia.server.model_names import context_length, model_names, require_model
 from ossia.server.state import ServerState
 
 
@@ -39,6 +39,5 @@ def _entry(state: ServerState, name: str) -> dict[str, Any]:
         "created": service.created,
         "owned_by": "ossia",
         "root": service.model,
-        # Known once the model is loaded.
-        "max_model_len": getattr(service, "max_context", None),
+        "max_model_len": context_length(state),
     }

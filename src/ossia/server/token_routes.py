@@ -13,7 +13,7 @@ from ossia.server.body import RequestModel, read_json, validated
 from ossia.server.chat.intake import chat_messages
 from ossia.server.chat.schemas import ChatRequest
 from ossia.server.json_response import JsonResponse
-from ossia.server.model_names import require_model
+from ossia.server.model_names import context_length, require_model
 from ossia.server.prompt import prompt_ids
 from ossia.server.state import ServerState
 
@@ -88,7 +88,7 @@ def _tokens(state: ServerState, ids: list[int], *, with_texts: bool) -> dict[str
     tokenizer = state.service.tokenizer
     answer: dict[str, Any] = {
         "count": len(ids),
-        "max_model_len": getattr(state.service, "max_context", None),
+        "max_model_len": context_length(state),
         "tokens": ids,
     }
     if with_texts:
