@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ossia.errors import ConfigError
+
 ReasoningOutput = Literal["raw", "summary", "both", "hidden"]
 
 
@@ -40,6 +42,9 @@ class ServerSettings:
         images: What to do with images: refuse them, or put a note in their place.
         tls_certificate: PEM file of the certificate chain; with it the server speaks HTTPS.
         tls_key: PEM file of its private key, where it is not in the same file.
+
+    Raises:
+        ConfigError: a value is out of range.
     """
 
     host: str = "127.0.0.1"
@@ -67,3 +72,27 @@ class ServerSettings:
     images: Literal["refuse", "note"] = "refuse"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port is {self.port}; it must be from 0 to 65535")
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.tls_key is not None and self.tls_certificate is None:
+            raise ConfigError("tls_key is of no use without tls_certificate")
+
+
+_POSITIVE = (
+    "max_body_bytes",
+    "max_header_bytes",
+    "max_n",
+    "max_queue",
+    "max_queued_tokens",
+    "request_timeout",
+    "header_timeout",
+    "body_timeout",
+    "keep_alive",
+    "store_ttl",
+    "store_bytes",
+)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import openai
 import pytest
@@ -17,6 +16,7 @@ from ossia.types import FinishReason
 from support.api_client import MODEL, openai_client
 from support.scripted_engine import TOKENIZER
 from support.scripted_service import HELLO, ScriptedService
+from support.waiting import wait_until
 
 HI = [{"role": "user", "content": "Hi"}]
 CALL = (
@@ -504,7 +504,7 @@ def test_a_client_that_goes_away_ends_the_request():
         stream = client.chat.completions.create(model=MODEL, messages=HI, stream=True)
         next(iter(stream))
         stream.close()
-        _wait_until(lambda: service.closed_early == 1)
+        wait_until(lambda: service.closed_early == 1)
     assert service.running == 0
 
 
@@ -512,15 +512,8 @@ def test_a_client_that_gives_up_waiting_ends_the_request():
     service = ScriptedService(stalls_after=5)
     with openai_client(service) as client, pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.3).chat.completions.create(model=MODEL, messages=HI)
-    _wait_until(lambda: service.closed_early == 1)
+    wait_until(lambda: service.closed_early == 1)
     assert service.running == 0
-
-
-def _wait_until(condition):
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @settings(max_examples=25)
