@@ -25,8 +25,8 @@ from ossia.server import (
 from ossia.server.access_log import AccessLog
 from ossia.server.api_error import ApiError
 from ossia.server.chat import routes as chat_routes
-from ossia.server.conversations import routes as conversation_routes
 from ossia.server.completions import routes as completion_routes
+from ossia.server.conversations import routes as conversation_routes
 from ossia.server.guards.content_types import ContentTypeGuard
 from ossia.server.guards.failures import FailureGuard
 from ossia.server.guards.hosts import HostGuard

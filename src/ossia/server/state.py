@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ossia.server.metrics import Metrics
-from ossia.server.responses.active import ActiveResponses
 from ossia.server.reasoning_memory import ReasoningMemory
+from ossia.server.responses.active import ActiveResponses
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.store.interface import Store
