@@ -12,7 +12,6 @@ from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
 
-from ossia.harmony import Renderer
 from ossia.server.responses.intake import Intake, Surroundings, take_in
 from ossia.server.responses.live import Live
 from ossia.server.responses.running import fold_of
@@ -38,7 +37,6 @@ def around(*scripts: str | list[int], reasoning="raw", store=None, **options: An
         settings=ServerSettings(reasoning=reasoning, images=images),
         service=ScriptedService(*scripts, **options),
         sealer=Sealer(KEY, "gpt-oss-test"),
-        renderer=Renderer(TOKENIZER),
         store=store,
     )
 

@@ -9,13 +9,17 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+from pydantic import BaseModel
 
 from ossia.server.api_error import ApiError
 from ossia.server.app import create_app
+from ossia.server.responses.routes import ForegroundStream, routes, stream_pieces
+from ossia.server.responses.running import start
+from ossia.server.responses.schemas import ResponseRequest
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
 from support.http_server import serving
-from support.responses import check_stream
+from support.responses import around, check_stream
 from support.scripted_service import HELLO, ScriptedService
 
 CALL = (
@@ -199,8 +203,6 @@ def test_input_tokens_refuse_what_the_response_would(served):
 
 
 def test_parsed_output_of_the_sdk(served):
-    from pydantic import BaseModel
-
     class Answer(BaseModel):
         a: int
 
@@ -214,15 +216,20 @@ def test_parsed_output_of_the_sdk(served):
     assert "final" in served.service.questions[-1].grammars
 
 
-def test_a_stream_that_nobody_began_to_read_frees_the_engine():
-    from ossia.server.responses.routes import ForegroundStream, stream_pieces
-    from support.responses import around
+def test_the_routes_are_made_before_the_tokenizer_was_read():
+    class Loading:
+        model = "m"
 
+        @property
+        def tokenizer(self):
+            raise ApiError.unavailable("loading")
+
+    assert routes(ServerState(settings=ServerSettings(), service=Loading()))
+
+
+def test_a_stream_that_nobody_began_to_read_frees_the_engine():
     async def scenario():
         surroundings = around(HELLO, stalls_after=2)
-        from ossia.server.responses.running import start
-        from ossia.server.responses.schemas import ResponseRequest
-
         live, _ = await start(ResponseRequest(input="Hi"), surroundings)
         response = ForegroundStream(live, stream_pieces(live), 15.0, {})
 

@@ -113,6 +113,12 @@ def test_searches_never_fail_a_request(kind):
     assert read({"input": "Hi", "tools": [{"type": kind}]}).prompt.notes
 
 
+def test_there_may_be_many_tools_but_not_any_number():
+    tools = [{"type": "function", "name": f"f{i}"} for i in range(1025)]
+    assert read({"input": "Hi", "tools": tools[:-1]})
+    assert refusal(tools).param == "tools"
+
+
 def test_two_tools_of_one_name_are_refused():
     assert refusal([F, F]).param == "tools[1].name"
     # Events would name both alike.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from ossia.api.question import Question
@@ -34,6 +35,7 @@ from ossia.server.responses.truncation import fitted
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.store import Store
+from ossia.tokenizer import Tokenizer
 
 _REFUSED: Final = {
     "prompt": "this server keeps no prompt templates; put the text into 'instructions' and 'input'",
@@ -41,6 +43,12 @@ _REFUSED: Final = {
     "context_management": "this server does not compact by itself; leave it out, or use "
     "'truncation': 'auto'",
 }
+
+
+@lru_cache(maxsize=4)
+def _renderer(tokenizer: Tokenizer) -> Renderer:
+    """One for all requests, since it remembers what it has encoded."""
+    return Renderer(tokenizer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +59,6 @@ class Surroundings:
         settings: How the server behaves.
         service: The model.
         sealer: For reasoning that clients carry.
-        renderer: Tells lengths of prompts.
         store: Where items may be referred to.
         active: Stored responses in the making.
     """
@@ -59,9 +66,13 @@ class Surroundings:
     settings: ServerSettings
     service: ModelService
     sealer: Sealer
-    renderer: Renderer
     store: Store | None = None
     active: ActiveResponses = field(default_factory=ActiveResponses)
+
+    @property
+    def renderer(self) -> Renderer:
+        """Tells lengths of prompts; there is none before the tokenizer was read."""
+        return _renderer(self.service.tokenizer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ossia.errors import HarmonyError
-from ossia.harmony import Renderer
 from ossia.server import sse
 from ossia.server.api_error import ApiError
 from ossia.server.body import parse
@@ -45,7 +44,6 @@ def surroundings(state: ServerState) -> Surroundings:
         settings=state.settings,
         service=service,
         sealer=Sealer.of_folder(state.settings.state_folder, service.model),
-        renderer=Renderer(service.tokenizer),
         store=state.store,
         active=state.active,
     )

@@ -6,8 +6,9 @@ from typing import Final
 
 import orjson
 
+from ossia.server.responses.grammars import object_grammar, schema_grammar
 from ossia.server.responses.schemas import JsonObjectFormat, JsonSchemaFormat, TextParam
-from ossia.structured import Grammar, GrammarKind
+from ossia.structured import Grammar
 
 _VERBOSITY: Final = {
     "low": "# Verbosity\n\nKeep the answer short.",
@@ -19,9 +20,9 @@ def answer_grammar(text: TextParam | None) -> Grammar | None:
     """What the answer must look like; None if it is free."""
     match text.format if text is not None else None:
         case JsonSchemaFormat(schema_=schema):
-            return Grammar(GrammarKind.JSON_SCHEMA, orjson.dumps(schema).decode())
+            return schema_grammar(schema)
         case JsonObjectFormat():
-            return Grammar(GrammarKind.JSON_OBJECT)
+            return object_grammar()
         case _:
             return None
 

@@ -7,19 +7,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from pydantic import Field
 
 from ossia.api.tools import function_name
 from ossia.harmony import ToolDescription, ToolNamespaceConfig
 from ossia.server.api_error import ApiError
 from ossia.server.body import RequestModel, validated
+from ossia.server.responses.grammars import object_grammar, schema_grammar
 from ossia.structured import Grammar, GrammarKind
 
 JsonObject = dict[str, Any]
 
 FUNCTIONS: Final = "functions"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:/@$+-]{1,128}")
+_MAX_TOOLS: Final = 1024
 _FREE_TEXT: Final = "Takes free text, written as it is, without quotes or JSON around it."
 
 IGNORED_TOOLS: Final = frozenset(
@@ -214,6 +215,8 @@ class _Reading:
             flat = {"type": "function", **inner} if isinstance(inner, dict) else raw
             tool = _function(flat, path, namespace)
             echo = {"description": None, "parameters": None, "strict": None, **flat}
+        if len(self.tools) == _MAX_TOOLS:
+            raise ApiError(f"Invalid value for 'tools': more than {_MAX_TOOLS}.", param="tools")
         name = function_name(tool.recipient)
         if name in self.tools:
             where = f"{path}.name"
@@ -226,9 +229,8 @@ def _function(raw: JsonObject, path: str, namespace: str | None) -> CallableTool
     tool = validated(raw, FunctionTool, path)
     _check_name(tool.name, f"{path}.name")
     schema = tool.parameters or None
-    grammar = Grammar(GrammarKind.JSON_OBJECT)
-    if schema is not None and tool.strict is not False:
-        grammar = Grammar(GrammarKind.JSON_SCHEMA, orjson.dumps(schema).decode())
+    is_free = schema is None or tool.strict is False
+    grammar = object_grammar() if is_free else schema_grammar(schema)
     description = ToolDescription(tool.name, tool.description or "", schema)
     return CallableTool(
         name=tool.name, namespace=namespace, description=description, grammar=grammar
