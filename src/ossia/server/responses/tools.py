@@ -229,8 +229,10 @@ def _function(raw: JsonObject, path: str, namespace: str | None) -> CallableTool
     tool = validated(raw, FunctionTool, path)
     _check_name(tool.name, f"{path}.name")
     schema = tool.parameters or None
-    is_free = schema is None or tool.strict is False
-    grammar = object_grammar() if is_free else schema_grammar(schema)
+    if schema is None or tool.strict is False:
+        grammar = object_grammar()
+    else:
+        grammar = schema_grammar(schema)
     description = ToolDescription(tool.name, tool.description or "", schema)
     return CallableTool(
         name=tool.name, namespace=namespace, description=description, grammar=grammar
