@@ -32,6 +32,8 @@ class StopStrings:
         """The text that is now known to stand before every stop string; nothing once one came."""
         if self.found is not None:
             return ""
+        if not self._strings:
+            return piece
         text = self._held + piece
         begin, found = self._first_match(text)
         if found is not None:

@@ -13,9 +13,11 @@ from pydantic import BaseModel
 
 from ossia.server.api_error import ApiError
 from ossia.server.app import create_app
-from ossia.server.responses.routes import ForegroundStream, routes, stream_pieces
+from ossia.server.responses.direct_stream import DirectStream
+from ossia.server.responses.routes import routes
 from ossia.server.responses.running import start
 from ossia.server.responses.schemas import ResponseRequest
+from ossia.server.responses.stored_routes import stream_pieces
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
 from support.http_server import serving
@@ -227,11 +229,20 @@ def test_the_routes_are_made_before_the_tokenizer_was_read():
     assert routes(ServerState(settings=ServerSettings(), service=Loading()))
 
 
+def _direct(live, keep_alive=15.0):
+    pieces = stream_pieces(live.batches())
+    return DirectStream(live, pieces, keep_alive=keep_alive, headers={})
+
+
+async def _stays():
+    await asyncio.Event().wait()
+
+
 def test_a_stream_that_nobody_began_to_read_frees_the_engine():
     async def scenario():
         surroundings = around(HELLO, stalls_after=2)
         live, _ = await start(ResponseRequest(input="Hi"), surroundings)
-        response = ForegroundStream(live, stream_pieces(live), 15.0, {})
+        response = _direct(live)
 
         async def receive():
             return {"type": "http.disconnect"}
@@ -242,5 +253,61 @@ def test_a_stream_that_nobody_began_to_read_frees_the_engine():
         await response({"type": "http"}, receive, send)
         assert surroundings.service.running == 0
         assert live.fold.response["status"] == "cancelled"
+
+    asyncio.run(scenario())
+
+
+def test_silence_is_filled_with_comments():
+    async def scenario():
+        surroundings = around(HELLO, stalls_after=4)
+        live, _ = await start(ResponseRequest(input="Hi"), surroundings)
+        sent = []
+
+        async def send(message):
+            sent.append(message.get("body", b""))
+            if sent.count(b": keep-alive\n\n") == 2:
+                surroundings.service.go_on.set()
+
+        await _direct(live, keep_alive=0.01)({"type": "http"}, _stays, send)
+        assert b"".join(sent).endswith(b"data: [DONE]\n\n")
+        assert sent.count(b": keep-alive\n\n") >= 2
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("taken", [0, 2, 3])
+def test_a_client_that_takes_nothing_is_dropped(taken):
+    async def scenario():
+        surroundings = around(HELLO, stalls_after=4)
+        live, _ = await start(ResponseRequest(input="Hi"), surroundings)
+        num_sent = 0
+
+        async def send(message):
+            nonlocal num_sent
+            num_sent += 1
+            if num_sent > taken:
+                await asyncio.Event().wait()
+
+        await asyncio.wait_for(_direct(live, keep_alive=0.01)({}, _stays, send), 10)
+        assert surroundings.service.running == 0
+
+    asyncio.run(scenario())
+
+
+def test_what_a_slow_client_has_not_taken_makes_longer_deltas_not_more_events():
+    script = "<|channel|>final<|message|>" + " word" * 500 + "<|return|>"
+
+    async def scenario():
+        live, _ = await start(ResponseRequest(input="Hi"), around(script, pause=0.0))
+        sent = []
+
+        async def send(message):
+            sent.append(message.get("body", b""))
+            await asyncio.sleep(0.05)
+
+        await _direct(live)({"type": "http"}, _stays, send)
+        text = b"".join(sent)
+        assert text.count(b"event: response.output_text.delta") < 20
+        assert (" word" * 500).encode() in text
 
     asyncio.run(scenario())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive
 
 from ossia.errors import HarmonyError
 from ossia.server import sse
@@ -19,6 +18,7 @@ from ossia.server.body import parse
 from ossia.server.json_response import JsonResponse
 from ossia.server.responses import websocket
 from ossia.server.responses.continuation import history_of
+from ossia.server.responses.direct_stream import DirectStream
 from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import Surroundings, read_prompt
 from ossia.server.responses.running import Making, start
@@ -64,7 +64,8 @@ def routes(state: ServerState) -> list[BaseRoute]:
                 return sse.EventStream(
                     pieces, keep_alive=state.settings.keep_alive, headers=headers
                 )
-            return ForegroundStream(making, pieces, state.settings.keep_alive, headers)
+            keep_alive = state.settings.keep_alive
+            return DirectStream(making, pieces, keep_alive=keep_alive, headers=headers)
         if body.background:
             return JsonResponse(making.fold.response, headers=headers)
         return await _whole(making, request.receive, headers)
@@ -83,27 +84,6 @@ def routes(state: ServerState) -> list[BaseRoute]:
         Route("/v1/responses/input_tokens", count, methods=["POST"]),
         *websocket.routes_over(around),
     ]
-
-
-class ForegroundStream(sse.EventStream):
-    """An event stream whose response ends with it."""
-
-    def __init__(
-        self,
-        making: Making,
-        pieces: AsyncGenerator[bytes, None],
-        keep_alive: float,
-        headers: dict[str, str],
-    ) -> None:
-        super().__init__(pieces, keep_alive=keep_alive, headers=headers)
-        self._making = making
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._making.close()
 
 
 def notes_headers(notes: tuple[str, ...]) -> dict[str, str]:
