@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 from ossia.server.api_error import ApiError
 from ossia.server.app import create_app
 from ossia.server.responses.direct_stream import DirectStream
+from ossia.server.responses.pacing import Pacing
 from ossia.server.responses.routes import routes
 from ossia.server.responses.running import start
 from ossia.server.responses.schemas import ResponseRequest
@@ -229,9 +231,10 @@ def test_the_routes_are_made_before_the_tokenizer_was_read():
     assert routes(ServerState(settings=ServerSettings(), service=Loading()))
 
 
-def _direct(live, keep_alive=15.0):
+def _direct(live, keep_alive=15.0, pacing=None):
     pieces = stream_pieces(live.batches())
-    return DirectStream(live, pieces, keep_alive=keep_alive, headers={})
+    pacing = pacing or Pacing()
+    return DirectStream(live, pieces, pacing=pacing, keep_alive=keep_alive, headers={})
 
 
 async def _stays():
@@ -292,6 +295,28 @@ def test_a_client_that_takes_nothing_is_dropped(taken):
         assert surroundings.service.running == 0
 
     asyncio.run(scenario())
+
+
+def test_with_many_streams_open_each_is_written_to_less_often():
+    pacing = Pacing()
+    script = "<|channel|>final<|message|>" + " word" * 200 + "<|return|>"
+
+    async def num_writes(others):
+        with ExitStack() as stack:
+            for _ in range(others):
+                stack.enter_context(pacing.open())
+            live, _ = await start(ResponseRequest(input="Hi"), around(script, pause=0.0))
+            sent = []
+
+            async def send(message):
+                sent.append(message)
+
+            await _direct(live, pacing=pacing)({"type": "http"}, _stays, send)
+            return len(sent)
+
+    assert asyncio.run(num_writes(0)) > 150
+    assert asyncio.run(num_writes(500)) < 20
+    assert pacing.pause == 0
 
 
 def test_what_a_slow_client_has_not_taken_makes_longer_deltas_not_more_events():

@@ -13,6 +13,7 @@ from typing import Final
 from starlette.types import Message, Receive, Scope, Send
 
 from ossia.log import logger
+from ossia.server.responses.pacing import Pacing
 from ossia.server.responses.running import Making
 
 _log = logger(__name__)
@@ -27,6 +28,7 @@ class DirectStream:
     Args:
         making: The response; closed when the client goes away, or takes nothing for too long.
         pieces: Of the body.
+        pacing: Of all streams of the server.
         keep_alive: Seconds of silence before a comment.
         headers: Further ones.
     """
@@ -36,11 +38,13 @@ class DirectStream:
         making: Making,
         pieces: AsyncGenerator[bytes, None],
         *,
+        pacing: Pacing,
         keep_alive: float,
         headers: Mapping[str, str],
     ) -> None:
         self._making = making
         self._pieces = pieces
+        self._pacing = pacing
         self._keep_alive = keep_alive
         self._headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -60,7 +64,8 @@ class DirectStream:
             asyncio.create_task(self._keep_open(send)),
         )
         try:
-            await asyncio.wait((writer, *others), return_when=asyncio.FIRST_COMPLETED)
+            with self._pacing.open():
+                await asyncio.wait((writer, *others), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (writer, *others):
                 task.cancel()
@@ -81,6 +86,8 @@ class DirectStream:
             self._num_sent += 1
             await send(_body(piece))
             self._is_sending = False
+            if pause := self._pacing.pause:
+                await asyncio.sleep(pause)
         self._is_sending = True
         await send(_body(b"", more=False))
 

@@ -21,6 +21,7 @@ from ossia.server.responses.continuation import history_of
 from ossia.server.responses.direct_stream import DirectStream
 from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import Surroundings, read_prompt
+from ossia.server.responses.pacing import Pacing
 from ossia.server.responses.running import Making, start
 from ossia.server.responses.schemas import PromptRequest, ResponseRequest
 from ossia.server.responses.sealing import Sealer
@@ -52,6 +53,7 @@ def surroundings(state: ServerState) -> Surroundings:
 def routes(state: ServerState) -> list[BaseRoute]:
     """Those that answer."""
     around = surroundings(state)
+    pacing = Pacing()
 
     async def create(request: Request) -> ASGIApp:
         body = await parse(request, ResponseRequest)
@@ -64,8 +66,13 @@ def routes(state: ServerState) -> list[BaseRoute]:
                 return sse.EventStream(
                     pieces, keep_alive=state.settings.keep_alive, headers=headers
                 )
-            keep_alive = state.settings.keep_alive
-            return DirectStream(making, pieces, keep_alive=keep_alive, headers=headers)
+            return DirectStream(
+                making,
+                pieces,
+                pacing=pacing,
+                keep_alive=state.settings.keep_alive,
+                headers=headers,
+            )
         if body.background:
             return JsonResponse(making.fold.response, headers=headers)
         return await _whole(making, request.receive, headers)
