@@ -47,7 +47,6 @@ class Turn:
         call_id: For the tool call in which the turn may end.
 
     Attributes:
-        usage: Token counts so far.
         messages: Messages that are complete, or were cut off.
         call: The tool call that ended the turn.
         finish_reason: Why the engine stopped; None while it runs.
@@ -58,7 +57,6 @@ class Turn:
     def __init__(
         self, tokenizer: Tokenizer, *, prompt_len: int, stop: Sequence[str], call_id: str
     ) -> None:
-        self.usage = Usage(input_tokens=prompt_len)
         self.messages: list[Message] = []
         self.call: ToolCall | None = None
         self.finish_reason: FinishReason | None = None
@@ -70,6 +68,18 @@ class Turn:
         self._stop = StopStrings(stop)
         self._shown: list[str] = []
         self._call_id = call_id
+        self._prompt_len = prompt_len
+        self._num_cached = self._num_drawn = self._num_reasoning = 0
+
+    @property
+    def usage(self) -> Usage:
+        """Token counts so far."""
+        return Usage(
+            input_tokens=self._prompt_len,
+            cached_tokens=self._num_cached,
+            output_tokens=self._num_drawn,
+            reasoning_tokens=self._num_reasoning,
+        )
 
     @property
     def repairs(self) -> Sequence[Repair]:
@@ -86,7 +96,7 @@ class Turn:
             raise EngineClosedError(f"the engine failed: {output.error}")
         self.finish_reason = output.finish_reason
         self.over = output.finish_reason is not None
-        self.usage = replace(self.usage, cached_tokens=output.cached_tokens)
+        self._num_cached = output.cached_tokens
         if output.token_id is None:
             return
         yield TokenDrawn(output.token_id, output.logprob)
@@ -98,7 +108,8 @@ class Turn:
             and before.channel == Channel.ANALYSIS
             and not before.calls_tool
         )
-        self.usage += Usage(output_tokens=1, reasoning_tokens=int(is_reasoning))
+        self._num_drawn += 1
+        self._num_reasoning += is_reasoning
         yield from self._translate(events, complete=True)
 
     def finish(self) -> Iterator[Event]:
