@@ -12,12 +12,14 @@ from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
 
-from ossia.server.responses.intake import Intake, Surroundings, take_in
+from ossia.server.responses.intake import Intake, take_in
 from ossia.server.responses.live import Live
 from ossia.server.responses.running import fold_of
 from ossia.server.responses.schemas import ResponseRequest
 from ossia.server.responses.sealing import Sealer
+from ossia.server.responses.surroundings import Surroundings
 from ossia.server.settings import ServerSettings
+from ossia.server.state import ServerState
 from support.scripted_engine import TOKENIZER
 from support.scripted_service import ScriptedService
 
@@ -33,12 +35,12 @@ EVENT_TYPES = {
 def around(*scripts: str | list[int], reasoning="raw", store=None, **options: Any) -> Surroundings:
     """What requests are read with, over a scripted model."""
     images = options.pop("images", "refuse")
-    return Surroundings(
+    state = ServerState(
         settings=ServerSettings(reasoning=reasoning, images=images),
         service=ScriptedService(*scripts, **options),
-        sealer=Sealer(KEY, "gpt-oss-test"),
         store=store,
     )
+    return Surroundings(state, Sealer(KEY, "gpt-oss-test"))
 
 
 def read(body: JsonObject, surroundings: Surroundings | None = None, history=()) -> Intake:

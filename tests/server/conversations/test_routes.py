@@ -18,7 +18,9 @@ from support.scripted_service import ScriptedService
 @pytest.fixture
 def client():
     store = SqliteStore()
-    state = ServerState(settings=ServerSettings(), service=ScriptedService(), store=store)
+    state = ServerState(
+        settings=ServerSettings(aliases=("m",)), service=ScriptedService(), store=store
+    )
     with (
         serving(create_app(state)) as address,
         openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,

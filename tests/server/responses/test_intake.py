@@ -142,7 +142,7 @@ def test_control_tokens_in_texts_stay_text():
     ],
 )
 def test_the_bodies_of_the_guides_are_understood(body):
-    intake = read(body)
+    intake = read(body, around(model=body["model"]))
     assert len(intake.question.messages) == 2
     assert intake.question.sampling.max_tokens == body.get("max_tokens")
     assert intake.response["max_output_tokens"] == body.get("max_tokens")

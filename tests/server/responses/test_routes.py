@@ -49,7 +49,8 @@ def served(request):
     """A server over a scripted model, and a client of it."""
     options = getattr(request, "param", {})
     service = ScriptedService(*options.get("scripts", (HELLO,)), **options.get("service", {}))
-    state = ServerState(settings=ServerSettings(**options.get("settings", {})), service=service)
+    settings = ServerSettings(aliases=("m",), **options.get("settings", {}))
+    state = ServerState(settings=settings, service=service)
     with serving(create_app(state)) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
         with client:
@@ -191,6 +192,12 @@ def _until(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
+def test_another_model_is_not_found(served, path):
+    status, _, text = post(served, {"model": "gpt-7", "input": "Hi"}, path)
+    assert (status, json.loads(text)["error"]["code"]) == (404, "model_not_found")
 
 
 def test_input_tokens_are_the_prompts(served):

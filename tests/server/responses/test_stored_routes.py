@@ -25,7 +25,7 @@ def served(request):
     options = getattr(request, "param", {})
     service = ScriptedService(*options.get("scripts", (HELLO,)), **options.get("service", {}))
     store = SqliteStore()
-    state = ServerState(settings=ServerSettings(), service=service, store=store)
+    state = ServerState(settings=ServerSettings(aliases=("m",)), service=service, store=store)
     with (
         serving(create_app(state)) as address,
         openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,

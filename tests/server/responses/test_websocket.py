@@ -25,7 +25,7 @@ from support.scripted_service import HELLO, ScriptedService
 def _served(*scripts, **options):
     store = SqliteStore()
     service = ScriptedService(*scripts, **options)
-    state = ServerState(settings=ServerSettings(), service=service, store=store)
+    state = ServerState(settings=ServerSettings(aliases=("m",)), service=service, store=store)
     with serving(create_app(state)) as address:
         yield address, service
     asyncio.run(store.close())

@@ -5,37 +5,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
 from ossia.api.question import Question
 from ossia.api.turn_masks import FINAL
 from ossia.errors import HarmonyError, RequestError
-from ossia.harmony import Message, Renderer
+from ossia.harmony import Message
 from ossia.server.api_error import ApiError
-from ossia.server.responses.active import ActiveResponses
+from ossia.server.effort import effective_effort, may_reason
+from ossia.server.model_names import require_model
 from ossia.server.responses.objects import JsonObject, response_object, stored_item
 from ossia.server.responses.opening import with_opening
 from ossia.server.responses.references import resolved
 from ossia.server.responses.sampling import (
-    may_reason,
-    reasoning_effort,
+    asked_effort,
     sampling_of,
     stop_strings,
 )
 from ossia.server.responses.schemas import PromptRequest, ResponseRequest
-from ossia.server.responses.sealing import Sealer
+from ossia.server.responses.surroundings import Surroundings
 from ossia.server.responses.text_format import answer_grammar, developer_sections
 from ossia.server.responses.tool_choice import ToolChoice, read_tool_choice
 from ossia.server.responses.tools import ToolTable, read_tools
 from ossia.server.responses.transcript import Transcript
 from ossia.server.responses.truncation import fitted
-from ossia.server.service import ModelService
-from ossia.server.settings import ServerSettings
-from ossia.server.store import Store
-from ossia.tokenizer import Tokenizer
 
 _REFUSED: Final = {
     "prompt": "this server keeps no prompt templates; put the text into 'instructions' and 'input'",
@@ -43,36 +38,6 @@ _REFUSED: Final = {
     "context_management": "this server does not compact by itself; leave it out, or use "
     "'truncation': 'auto'",
 }
-
-
-@lru_cache(maxsize=4)
-def _renderer(tokenizer: Tokenizer) -> Renderer:
-    """One for all requests, since it remembers what it has encoded."""
-    return Renderer(tokenizer)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a request is read with.
-
-    Args:
-        settings: How the server behaves.
-        service: The model.
-        sealer: For reasoning that clients carry.
-        store: Where items may be referred to.
-        active: Stored responses in the making.
-    """
-
-    settings: ServerSettings
-    service: ModelService
-    sealer: Sealer
-    store: Store | None = None
-    active: ActiveResponses = field(default_factory=ActiveResponses)
-
-    @property
-    def renderer(self) -> Renderer:
-        """Tells lengths of prompts; there is none before the tokenizer was read."""
-        return _renderer(self.service.tokenizer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +135,7 @@ async def read_prompt(
     Raises:
         ApiError: it cannot be met as asked; `param` names the field.
     """
+    require_model(around.state, request.model)
     given = await resolved(_input_items(request, bool(history)), around.store)
     _check_number(len(history) + len(given), around.service.max_context)
     transcript = Transcript(around.sealer, around.settings.images)
@@ -181,7 +147,7 @@ async def read_prompt(
     choice = read_tool_choice(request.tool_choice, table)
     messages = with_opening(
         transcript.finish(),
-        effort=reasoning_effort(request.reasoning),
+        effort=effective_effort(asked_effort(request.reasoning)),
         instructions=request.instructions,
         groups=choice.table.groups,
         sections=developer_sections(request.text),
@@ -208,7 +174,7 @@ def _question(request: ResponseRequest, prompt: Prompt, timeout: float) -> Quest
         sampling=sampling_of(request),
         stop=stop_strings(request),
         tool_choice=prompt.choice.choice,
-        reasoning=may_reason(request.reasoning),
+        reasoning=may_reason(asked_effort(request.reasoning)),
         grammars=grammars,
         deadline=time.monotonic() + timeout,
         priority=request.priority or 0,

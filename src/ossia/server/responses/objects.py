@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ossia.api.events import Usage
+from ossia.server.effort import effective_effort, may_reason
 from ossia.server.responses import ids
 from ossia.server.responses.items import kind_of
-from ossia.server.responses.sampling import effective_effort
+from ossia.server.responses.sampling import asked_effort
 from ossia.server.responses.schemas import ResponseRequest
 from ossia.server.responses.text_format import text_echo
 from ossia.server.responses.tool_choice import ToolChoice
@@ -124,8 +125,9 @@ def _parts(content: object, role: object) -> object:
 
 def _reasoning(request: ResponseRequest) -> JsonObject:
     given = request.reasoning
+    asked = asked_effort(given)
     echo: JsonObject = {
-        "effort": effective_effort(given),
+        "effort": effective_effort(asked).value.lower() if may_reason(asked) else asked,
         "summary": given.wanted_summary if given is not None else None,
     }
     if given is not None and given.context is not None:

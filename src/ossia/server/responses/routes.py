@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive
+from starlette.types import ASGIApp
 
 from ossia.errors import HarmonyError
 from ossia.server import sse
 from ossia.server.api_error import ApiError
 from ossia.server.body import parse
+from ossia.server.disconnect import unless_gone
 from ossia.server.json_response import JsonResponse
 from ossia.server.responses import websocket
 from ossia.server.responses.continuation import history_of
 from ossia.server.responses.direct_stream import DirectStream
 from ossia.server.responses.fold import TIMED_OUT
-from ossia.server.responses.intake import Surroundings, read_prompt
+from ossia.server.responses.intake import read_prompt
 from ossia.server.responses.pacing import Pacing
 from ossia.server.responses.running import Making, start
 from ossia.server.responses.schemas import PromptRequest, ResponseRequest
-from ossia.server.responses.sealing import Sealer
 from ossia.server.responses.stored_routes import stream_pieces
+from ossia.server.responses.surroundings import Surroundings
 from ossia.server.responses.truncation import prompt_length
 from ossia.server.state import ServerState
 
@@ -34,25 +34,9 @@ NOTES_HEADER: Final = "x-ossia-left-out"
 _MAX_NOTES: Final = 1024  # characters
 
 
-def surroundings(state: ServerState) -> Surroundings:
-    """What requests are read with; made once for a server.
-
-    Raises:
-        OSError: the sealing key cannot be read or written.
-    """
-    service = state.service
-    return Surroundings(
-        settings=state.settings,
-        service=service,
-        sealer=Sealer.of_folder(state.settings.state_folder, service.model),
-        store=state.store,
-        active=state.active,
-    )
-
-
 def routes(state: ServerState) -> list[BaseRoute]:
     """Those that answer."""
-    around = surroundings(state)
+    around = Surroundings.of(state)
     pacing = Pacing()
 
     async def create(request: Request) -> ASGIApp:
@@ -75,7 +59,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
             )
         if body.background:
             return JsonResponse(making.fold.response, headers=headers)
-        return await _whole(making, request.receive, headers)
+        return await _whole(request, making, headers)
 
     async def count(request: Request) -> Response:
         body = await parse(request, PromptRequest)
@@ -99,24 +83,13 @@ def notes_headers(notes: tuple[str, ...]) -> dict[str, str]:
     return {NOTES_HEADER: text} if text else {}
 
 
-async def _whole(making: Making, receive: Receive, headers: dict[str, str]) -> Response:
+async def _whole(request: Request, making: Making, headers: dict[str, str]) -> Response:
     """The response once it is complete; it ends early if the client goes away."""
-    gone = asyncio.create_task(_until_disconnect(receive))
-    end = asyncio.create_task(making.finished())
     try:
-        await asyncio.wait((gone, end), return_when=asyncio.FIRST_COMPLETED)
+        await unless_gone(request, making.finished())
     finally:
-        gone.cancel()
-        end.cancel()
-        with suppress(asyncio.CancelledError):
-            await gone
         await making.close()
     error = making.fold.error
     if error is not None and error.status != TIMED_OUT:
         raise error
     return JsonResponse(making.fold.response, headers=headers)
-
-
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

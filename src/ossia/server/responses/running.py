@@ -8,12 +8,13 @@ from typing import Protocol
 from ossia.server.responses.continuation import history_of
 from ossia.server.responses.event_log import JsonObject
 from ossia.server.responses.fold import ResponseFold
-from ossia.server.responses.intake import Intake, Surroundings, take_in
+from ossia.server.responses.intake import Intake, take_in
 from ossia.server.responses.keeping import keeper
 from ossia.server.responses.live import Live
 from ossia.server.responses.logprobs import LogprobCollector
 from ossia.server.responses.sampling import wants_logprobs
 from ossia.server.responses.schemas import ResponseRequest
+from ossia.server.responses.surroundings import Surroundings
 from ossia.server.responses.visibility import visibility
 
 

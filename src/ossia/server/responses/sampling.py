@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from ossia.harmony import ReasoningEffort
 from ossia.server.api_error import ApiError
 from ossia.server.responses.schemas import ReasoningParam, ResponseRequest
 from ossia.types import SamplingParams
 
 LOGPROBS: Final = "message.output_text.logprobs"
 
-_EFFORTS: Final = {
-    "none": ReasoningEffort.LOW,  # with the analysis channel shut
-    "minimal": ReasoningEffort.LOW,
-    "low": ReasoningEffort.LOW,
-    "medium": ReasoningEffort.MEDIUM,
-    "high": ReasoningEffort.HIGH,
-    "xhigh": ReasoningEffort.HIGH,
-    "max": ReasoningEffort.HIGH,
-}
 _SMALLEST_TOP_P: Final = 1e-9
 _MAX_STOPS: Final = 16
 
@@ -67,24 +57,9 @@ def stop_strings(request: ResponseRequest) -> list[str]:
     return stop
 
 
-def reasoning_effort(reasoning: ReasoningParam | None) -> ReasoningEffort:
-    """The effort that the model is told of: newer spellings mean the nearest of its three."""
-    return _EFFORTS[_asked(reasoning)]
-
-
-def effective_effort(reasoning: ReasoningParam | None) -> str:
-    """The same as the response object shows it."""
-    asked = _asked(reasoning)
-    return asked if asked == "none" else _EFFORTS[asked].value.lower()
-
-
-def may_reason(reasoning: ReasoningParam | None) -> bool:
-    """Whether the model may think at all."""
-    return _asked(reasoning) != "none"
-
-
-def _asked(reasoning: ReasoningParam | None) -> str:
-    return (reasoning.effort if reasoning is not None else None) or "medium"
+def asked_effort(reasoning: ReasoningParam | None) -> str | None:
+    """The effort in the word that was used."""
+    return reasoning.effort if reasoning is not None else None
 
 
 def _logit_bias(given: dict[str, float] | None) -> dict[int, float] | None:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-import orjson
-
+from ossia.server.answer_format import VERBOSITY, schema_section
 from ossia.server.responses.grammars import object_grammar, schema_grammar
 from ossia.server.responses.schemas import JsonObjectFormat, JsonSchemaFormat, TextParam
 from ossia.structured import Grammar
-
-_VERBOSITY: Final = {
-    "low": "# Verbosity\n\nKeep the answer short.",
-    "high": "# Verbosity\n\nAnswer at length and in detail.",
-}
 
 
 def answer_grammar(text: TextParam | None) -> Grammar | None:
@@ -33,9 +25,10 @@ def developer_sections(text: TextParam | None) -> list[str]:
         return []
     sections: list[str] = []
     if isinstance(text.format, JsonSchemaFormat):
-        sections.append(_schema_section(text.format))
-    if text.verbosity in _VERBOSITY:
-        sections.append(_VERBOSITY[text.verbosity])
+        given = text.format
+        sections.append(schema_section(given.name, given.description, given.schema_))
+    if text.verbosity in VERBOSITY:
+        sections.append(VERBOSITY[text.verbosity])
     return sections
 
 
@@ -58,9 +51,3 @@ def text_echo(text: TextParam | None) -> dict[str, object]:
     if text.verbosity is not None:
         echo["verbosity"] = text.verbosity
     return echo
-
-
-def _schema_section(given: JsonSchemaFormat) -> str:
-    lines = ["# Response Formats", "", f"## {given.name}", ""]
-    lines += [f"// {line}" for line in (given.description or "").splitlines()]
-    return "\n".join([*lines, orjson.dumps(given.schema_).decode()])

@@ -14,9 +14,10 @@ from ossia.log import logger
 from ossia.server.api_error import ApiError
 from ossia.server.body import decoded, validated
 from ossia.server.responses.event_log import JsonObject
-from ossia.server.responses.intake import Intake, Surroundings
+from ossia.server.responses.intake import Intake
 from ossia.server.responses.running import Making, start
 from ossia.server.responses.schemas import ResponseRequest
+from ossia.server.responses.surroundings import Surroundings
 
 _log = logger(__name__)
 

@@ -1,0 +1,68 @@
+"""Surroundings: what requests of the Responses API are read with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ossia.harmony import Renderer
+from ossia.server.responses.active import ActiveResponses
+from ossia.server.responses.sealing import Sealer
+from ossia.server.service import ModelService
+from ossia.server.settings import ServerSettings
+from ossia.server.state import ServerState
+from ossia.server.store import Store
+from ossia.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a request is read with.
+
+    Args:
+        state: Of the server.
+        sealer: For reasoning that clients carry.
+    """
+
+    state: ServerState
+    sealer: Sealer
+
+    @classmethod
+    def of(cls, state: ServerState) -> Surroundings:
+        """Those of a server; made once for it.
+
+        Raises:
+            OSError: the sealing key cannot be read or written.
+        """
+        return cls(state, Sealer.of_folder(state.settings.state_folder, state.service.model))
+
+    @property
+    def settings(self) -> ServerSettings:
+        """How the server behaves."""
+        return self.state.settings
+
+    @property
+    def service(self) -> ModelService:
+        """The model."""
+        return self.state.service
+
+    @property
+    def store(self) -> Store | None:
+        """Where responses are kept."""
+        return self.state.store
+
+    @property
+    def active(self) -> ActiveResponses:
+        """Stored responses in the making."""
+        return self.state.active
+
+    @property
+    def renderer(self) -> Renderer:
+        """Tells lengths of prompts; there is none before the tokenizer was read."""
+        return _renderer(self.service.tokenizer)
+
+
+@lru_cache(maxsize=4)
+def _renderer(tokenizer: Tokenizer) -> Renderer:
+    """One for all requests, since it remembers what it has encoded."""
+    return Renderer(tokenizer)
