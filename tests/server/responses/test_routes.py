@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from ossia.server.api_error import ApiError
 from ossia.server.app import create_app
 from ossia.server.responses.direct_stream import DirectStream
-from ossia.server.responses.pacing import Pacing
 from ossia.server.responses.routes import routes
 from ossia.server.responses.running import start
 from ossia.server.responses.schemas import ResponseRequest
@@ -238,10 +237,9 @@ def test_the_routes_are_made_before_the_tokenizer_was_read():
     assert routes(ServerState(settings=ServerSettings(), service=Loading()))
 
 
-def _direct(live, keep_alive=15.0, pacing=None):
+def _direct(live, keep_alive=15.0):
     pieces = stream_pieces(live.batches())
-    pacing = pacing or Pacing()
-    return DirectStream(live, pieces, pacing=pacing, keep_alive=keep_alive, headers={})
+    return DirectStream(live, pieces, keep_alive=keep_alive, headers={})
 
 
 async def _stays():
@@ -305,25 +303,25 @@ def test_a_client_that_takes_nothing_is_dropped(taken):
 
 
 def test_with_many_streams_open_each_is_written_to_less_often():
-    pacing = Pacing()
     script = "<|channel|>final<|message|>" + " word" * 200 + "<|return|>"
 
     async def num_writes(others):
+        surroundings = around(script, pause=0.0)
         with ExitStack() as stack:
             for _ in range(others):
-                stack.enter_context(pacing.open())
-            live, _ = await start(ResponseRequest(input="Hi"), around(script, pause=0.0))
+                stack.enter_context(surroundings.pacing.open())
+            live, _ = await start(ResponseRequest(input="Hi"), surroundings)
             sent = []
 
             async def send(message):
                 sent.append(message)
 
-            await _direct(live, pacing=pacing)({"type": "http"}, _stays, send)
-            return len(sent)
+            await _direct(live)({"type": "http"}, _stays, send)
+        assert surroundings.pacing.pause == 0
+        return len(sent)
 
     assert asyncio.run(num_writes(0)) > 150
     assert asyncio.run(num_writes(500)) < 20
-    assert pacing.pause == 0
 
 
 def test_what_a_slow_client_has_not_taken_makes_longer_deltas_not_more_events():

@@ -13,7 +13,6 @@ from typing import Final
 from starlette.types import Message, Receive, Scope, Send
 
 from ossia.log import logger
-from ossia.server.responses.pacing import Pacing
 from ossia.server.responses.running import Making
 
 _log = logger(__name__)
@@ -28,7 +27,6 @@ class DirectStream:
     Args:
         making: The response; closed when the client goes away, or takes nothing for too long.
         pieces: Of the body.
-        pacing: Of all streams of the server.
         keep_alive: Seconds of silence before a comment.
         headers: Further ones.
     """
@@ -38,13 +36,11 @@ class DirectStream:
         making: Making,
         pieces: AsyncGenerator[bytes, None],
         *,
-        pacing: Pacing,
         keep_alive: float,
         headers: Mapping[str, str],
     ) -> None:
         self._making = making
         self._pieces = pieces
-        self._pacing = pacing
         self._keep_alive = keep_alive
         self._headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -64,8 +60,7 @@ class DirectStream:
             asyncio.create_task(self._keep_open(send)),
         )
         try:
-            with self._pacing.open():
-                await asyncio.wait((writer, *others), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((writer, *others), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (writer, *others):
                 task.cancel()
@@ -86,8 +81,6 @@ class DirectStream:
             self._num_sent += 1
             await send(_body(piece))
             self._is_sending = False
-            if pause := self._pacing.pause:
-                await asyncio.sleep(pause)
         self._is_sending = True
         await send(_body(b"", more=False))
 

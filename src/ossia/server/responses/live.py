@@ -11,6 +11,7 @@ from ossia.log import logger
 from ossia.server.api_error import ApiError
 from ossia.server.responses.event_log import JsonObject
 from ossia.server.responses.fold import ResponseFold
+from ossia.server.responses.pacing import Pacing
 
 _log = logger(__name__)
 
@@ -26,6 +27,7 @@ class Live:
         fold: Has begun.
         at_end: Awaited before clients get to know that the response has ended, unless it was
             cancelled; such as to store it.
+        pacing: Of all streams of the server.
     """
 
     def __init__(
@@ -33,25 +35,30 @@ class Live:
         events: AsyncGenerator[Event, None],
         fold: ResponseFold,
         at_end: Callable[[ResponseFold], Awaitable[None]] | None = None,
+        pacing: Pacing | None = None,
     ) -> None:
         self.fold = fold
         self._events = events
         self._at_end = at_end
+        self._pacing = pacing or Pacing()
         self._fresh = asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
     async def batches(self) -> AsyncGenerator[list[JsonObject], None]:
         """The stream's events, those together that are ready together; for one listener."""
-        while True:
-            over = self.fold.over
-            if over:
-                await self.finished()
-            if batch := self.fold.take():
-                yield batch
-            if over:
-                return
-            await self._fresh.wait()
-            self._fresh.clear()
+        with self._pacing.open():
+            while True:
+                over = self.fold.over
+                if over:
+                    await self.finished()
+                if batch := self.fold.take():
+                    yield batch
+                if over:
+                    return
+                if (pause := self._pacing.pause) and not self.fold.over:
+                    await asyncio.sleep(pause)
+                await self._fresh.wait()
+                self._fresh.clear()
 
     async def finished(self) -> None:
         """Wait for the end."""

@@ -21,7 +21,6 @@ from ossia.server.responses.continuation import history_of
 from ossia.server.responses.direct_stream import DirectStream
 from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import read_prompt
-from ossia.server.responses.pacing import Pacing
 from ossia.server.responses.running import Making, start
 from ossia.server.responses.schemas import PromptRequest, ResponseRequest
 from ossia.server.responses.stored_routes import stream_pieces
@@ -37,7 +36,6 @@ _MAX_NOTES: Final = 1024  # characters
 def routes(state: ServerState) -> list[BaseRoute]:
     """Those that answer."""
     around = Surroundings.of(state)
-    pacing = Pacing()
 
     async def create(request: Request) -> ASGIApp:
         body = await parse(request, ResponseRequest)
@@ -53,7 +51,6 @@ def routes(state: ServerState) -> list[BaseRoute]:
             return DirectStream(
                 making,
                 pieces,
-                pacing=pacing,
                 keep_alive=state.settings.keep_alive,
                 headers=headers,
             )

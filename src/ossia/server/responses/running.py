@@ -64,7 +64,7 @@ async def start(
     events = await around.service.answer(intake.question)
     fold.begin(queued=bool(request.background))
     store, keep = around.store, keeper(intake, around.store, whole=remembered is not None)
-    live = Live(events, fold, keep)
+    live = Live(events, fold, keep, around.pacing)
     if store is None or keep is None or not intake.response["store"]:
         return live, intake
     if not (request.stream or request.background):

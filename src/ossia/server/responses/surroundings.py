@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ossia.harmony import Renderer
 from ossia.server.responses.active import ActiveResponses
+from ossia.server.responses.pacing import Pacing
 from ossia.server.responses.sealing import Sealer
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
@@ -22,10 +23,12 @@ class Surroundings:
     Args:
         state: Of the server.
         sealer: For reasoning that clients carry.
+        pacing: Of all streams.
     """
 
     state: ServerState
     sealer: Sealer
+    pacing: Pacing = field(default_factory=Pacing)
 
     @classmethod
     def of(cls, state: ServerState) -> Surroundings:
