@@ -11,6 +11,7 @@ from ossia.api.events import Event
 from ossia.api.question import Question
 from ossia.api.tools import run_tool, run_tool_async
 from ossia.tokenizer import Tokenizer
+from ossia.types import TokenOutput
 
 
 def respond(
@@ -60,8 +61,25 @@ async def respond_async(
     Tools' functions may be coroutine functions; others run on a thread.
     """
     answer = Answer(tokenizer, question)
-    while (request := answer.next_request()) is not None:
-        async with aclosing(engine.stream(request)) as outputs:
+    request = answer.next_request()
+    assert request is not None, "an answer has at least one turn"
+    async with aclosing(go_on(engine, answer, engine.stream(request))) as events:
+        async for event in events:
+            yield event
+
+
+async def go_on(
+    engine: AsyncTokenEngine, answer: Answer, outputs: AsyncGenerator[TokenOutput, None]
+) -> AsyncGenerator[Event, None]:
+    """The events of an answer whose first request runs already.
+
+    Args:
+        engine: Runs the requests that follow it.
+        answer: Gave that request.
+        outputs: Of that request; closed in the end.
+    """
+    while True:
+        async with aclosing(outputs):
             async for output in outputs:
                 for event in answer.push(output):
                     yield event
@@ -74,4 +92,7 @@ async def respond_async(
             result = await run_tool_async(tool, call)
             answer.add_result(call, result)
             yield result
+        if (request := answer.next_request()) is None:
+            break
+        outputs = engine.stream(request)
     yield answer.done()

@@ -61,6 +61,14 @@ class Runtime:
         source = find_model(model, revision=revision, progress=progress)
         tokenizer = source.tokenizer()
         network = load_module(CausalLM, source, dtype=dtype, device=device, progress=progress)
-        named = min(special.LAST_LISTED + 1, network.config.vocab_size)
-        core = EngineCore(network, replace(config, valid_token_ids_end=named))
-        return cls(tokenizer, SyncEngine(core), network)
+        return cls(tokenizer, SyncEngine(core_for(network, config)), network)
+
+
+def core_for(network: CausalLM, config: EngineConfig) -> EngineCore:
+    """An engine that draws no ids that the tokenizer does not know.
+
+    Raises:
+        ConfigError: the config does not suit the model.
+    """
+    named = min(special.LAST_LISTED + 1, network.config.vocab_size)
+    return EngineCore(network, replace(config, valid_token_ids_end=named))

@@ -18,6 +18,9 @@ class Admission:
         vocab_size: Of the model.
         max_position_embeddings: Of the model.
         allocator: Says how many pages a length takes.
+
+    Attributes:
+        vocab_size: Ids are below it.
     """
 
     def __init__(
@@ -28,7 +31,7 @@ class Admission:
         max_position_embeddings: int,
         allocator: PageAllocator,
     ) -> None:
-        self._vocab_size = vocab_size
+        self.vocab_size = vocab_size
         self._max_sequences = config.max_sequences
         self._context = min(config.max_context or max_position_embeddings, max_position_embeddings)
         self._num_pages = allocator.num_pages
@@ -86,9 +89,9 @@ class Admission:
 
     def _check_range(self, token_ids: Iterable[int], field: str) -> None:
         for token_id in token_ids:
-            if type(token_id) is not int or not 0 <= token_id < self._vocab_size:
+            if type(token_id) is not int or not 0 <= token_id < self.vocab_size:
                 raise RequestError(
-                    f"{token_id!r} is not a token id from 0 to {self._vocab_size - 1}", field=field
+                    f"{token_id!r} is not a token id from 0 to {self.vocab_size - 1}", field=field
                 )
 
     def _longest_that_fits(self) -> int:

@@ -50,19 +50,45 @@ class ServiceStatus:
 class ModelService(Protocol):
     """A model that answers.
 
-    Attributes:
-        model: The name under which the server offers it.
-        created: When it was loaded, in seconds since 1970.
-        tokenizer: Of the model; usable while the weights still load.
-        max_context: Tokens of prompt and output together at most; known once it is ready.
-        vocab_size: Ids that the model has logits for.
+    Its attributes are properties, since some are known only once a model was found or loaded.
     """
 
-    model: str
-    created: int
-    tokenizer: Tokenizer
-    max_context: int
-    vocab_size: int
+    @property
+    def model(self) -> str:
+        """The name under which the server offers it."""
+        ...
+
+    @property
+    def created(self) -> int:
+        """When it was loaded, or began to be, in seconds since 1970."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Of the model; usable while the weights still load.
+
+        Raises:
+            ApiError: 503; the model was not found yet.
+        """
+        ...
+
+    @property
+    def max_context(self) -> int:
+        """Tokens of prompt and output together at most.
+
+        Raises:
+            ApiError: 503; the model was not loaded yet.
+        """
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that the model has logits for.
+
+        Raises:
+            ApiError: 503; the model was not loaded yet.
+        """
+        ...
 
     def status(self) -> ServiceStatus:
         """How it stands with the model."""
