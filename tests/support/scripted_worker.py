@@ -17,7 +17,6 @@ from ossia.errors import CapacityError, ConfigError, ContextLengthError, Request
 from ossia.server.engine.outbox import Outbox
 from ossia.server.engine.reports import Ready, found_frame, progress_frame
 from ossia.server.engine.worker import Loaded, serve
-from ossia.tokenizer import Tokenizer
 from ossia.types import FinishReason, Request, TokenLogprob, TokenOutput
 
 VOCAB_SIZE = 201_088
@@ -169,6 +168,13 @@ class ScriptedCore:
             time.sleep(3600)
 
 
+class _Encoder:
+    """Stands for the tokenizer, which takes a second to read: nothing that is played is masked."""
+
+    def encode(self, text: str) -> list[int]:
+        return [len(text)]
+
+
 def load(script: Script, outbox: Outbox) -> Loaded:
     """Pretend to load a model."""
     outbox.send(found_frame("scripted", None))
@@ -184,7 +190,7 @@ def load(script: Script, outbox: Outbox) -> Loaded:
         max_running=script.max_running,
         device="script",
     )
-    return Loaded(core=core, check=core.check, tokenizer=Tokenizer.o200k_harmony, ready=ready)
+    return Loaded(core=core, check=core.check, tokenizer=_Encoder, ready=ready)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

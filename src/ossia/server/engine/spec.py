@@ -37,7 +37,8 @@ class WorkerSpec:
     def from_json(cls, text: str) -> WorkerSpec:
         """Read the argument."""
         raw: dict[str, Any] = orjson.loads(text)
-        return cls(**raw | {"engine": EngineConfig(**raw["engine"])})
+        engine = EngineConfig(**raw.pop("engine"))
+        return cls(**raw, engine=engine)
 
     def command(self) -> tuple[str, ...]:
         """The command line that starts the engine process."""

@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from ossia import env
@@ -113,7 +113,10 @@ def load_model(spec: WorkerSpec, outbox: Outbox) -> Loaded:
     progress = _progress(outbox)
     source = find_model(spec.model, revision=spec.revision, progress=progress)
     outbox.send(found_frame(source.name, source.folder))
+    # Beside the weights. Whatever is wrong with it is known before requests are taken.
+    tokenizer = ThreadPoolExecutor(1).submit(source.tokenizer)
     core, device = _make_core(spec, source, progress)
+    tokenizer.result()
     ready = Ready(
         max_context=core.admission.max_context,
         vocab_size=core.admission.vocab_size,
@@ -123,7 +126,7 @@ def load_model(spec: WorkerSpec, outbox: Outbox) -> Loaded:
     return Loaded(
         core=core,
         check=core.admission.output_limit,
-        tokenizer=cache(source.tokenizer),
+        tokenizer=tokenizer.result,
         ready=ready,
     )
 
