@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ossia import __version__, env
-from ossia.cli import chat, convert, doctor, generate, inspect, parse, pull, render, run
+from ossia.cli import chat, convert, doctor, generate, inspect, parse, pull, render, run, serve
 from ossia.cli.errors import exit_code_of
 from ossia.cli.output import Output
 from ossia.log import show_log
@@ -34,6 +34,7 @@ def _add(name: str, command: Callable[..., None], examples: Sequence[str]) -> No
 
 _add("run", run.run, run.EXAMPLES)
 _add("chat", chat.chat, chat.EXAMPLES)
+_add("serve", serve.serve, serve.EXAMPLES)
 _add("generate", generate.generate, generate.EXAMPLES)
 _add("pull", pull.pull, pull.EXAMPLES)
 _add("inspect", inspect.inspect, inspect.EXAMPLES)

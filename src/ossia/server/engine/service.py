@@ -84,6 +84,11 @@ class EngineService:
         return self._known.vocab_size
 
     @property
+    def device(self) -> str | None:
+        """Where the model runs, in torch's words; None until it is loaded."""
+        return None if self._ready is None else self._ready.device
+
+    @property
     def worker_pid(self) -> int | None:
         """The engine process's number; None while there is none."""
         return self._supervisor.pid
