@@ -7,6 +7,8 @@
 | `OSSIA_DEBUG` | 1: the command line shows tracebacks of errors      | 0                             |
 | `OSSIA_LOG`   | what the command line logs: debug, info, warning    | nothing                       |
 |               | or error                                            |                               |
+| `OSSIA_SERVE_*` | any option of `ossia serve`, such as        | none                          |
+|               | `OSSIA_SERVE_PORT`; see server/options.py           |                               |
 | `NO_COLOR`    | not empty: plain text on terminals, as TERM=dumb    |                               |
 | `OPENAI_API_KEY` | for the servers that `ossia chat` talks to     | none                          |
 

@@ -62,20 +62,27 @@ def serve(
     host: Annotated[str | None, _option("Address to listen on. [127.0.0.1]")] = None,
     port: Annotated[int | None, _option("0 takes a free one. [8000]")] = None,
     api_keys: Annotated[
-        list[str] | None, _option("Ask clients for this key; repeatable.", "--api-key")
+        list[str] | None,
+        _option("Ask clients for this key; repeatable.", "--api-key", metavar="KEY"),
     ] = None,
     api_key_file: Annotated[Path | None, _option("Ask for one of these keys, one a line.")] = None,
     allowed_hosts: Annotated[
         list[str] | None,
-        _option("A name by which clients may call this server; repeatable.", "--allow-host"),
+        _option(
+            "A name by which clients may call this server; repeatable.",
+            "--allow-host",
+            metavar="NAME",
+        ),
     ] = None,
     allowed_origins: Annotated[
         list[str] | None,
-        _option("A web site whose pages may call it; repeatable.", "--allow-origin"),
+        _option(
+            "A web site whose pages may call it; repeatable.", "--allow-origin", metavar="ORIGIN"
+        ),
     ] = None,
     served_name: Annotated[str | None, _option("The model's name for clients. [MODEL]")] = None,
     aliases: Annotated[
-        list[str] | None, _option("A further name for it; repeatable.", "--alias")
+        list[str] | None, _option("A further name for it; repeatable.", "--alias", metavar="NAME")
     ] = None,
     reasoning: Annotated[
         Reasoning | None, _option("What clients see of the reasoning. [raw]")
@@ -118,6 +125,7 @@ def serve(
     Every option may also stand in a TOML file (port = 8080) or in the environment
     (OSSIA_SERVE_PORT=8080); a flag outdoes the environment, and that the file.
     """
+    # Before there is any other name: the parameters are the flags.
     flags = {
         name: tuple(value) if isinstance(value, list) else getattr(value, "value", value)
         for name, value in locals().items()
@@ -131,8 +139,7 @@ def serve(
 
 
 def _run(output: Output, options: ServeOptions) -> bool:
-    from ossia.cli.serve_view import ServeView, show_server_log
+    from ossia.cli.serve_view import ServeView
     from ossia.server.launch import launch
 
-    show_server_log()
     return launch(options, ServeView(output, options))

@@ -32,6 +32,7 @@ class ServeView:
 
     def started(self, url: str) -> None:
         """The server listens; the model is still to be loaded."""
+        _show_server_log()
         settings, model = self._options.settings, self._options.model
         context = model.max_context or "the model's limit"
         guarded = f"{len(settings.api_keys)} API keys" if settings.api_keys else "no API key"
@@ -64,7 +65,7 @@ class ServeView:
         return " -H 'Authorization: Bearer KEY'" if self._options.settings.api_keys else ""
 
 
-def show_server_log() -> None:
+def _show_server_log() -> None:
     """Write the access log, and what goes wrong, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))

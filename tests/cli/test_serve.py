@@ -1,0 +1,123 @@
+"""`ossia serve` as a process, with the demo model."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from openai import AuthenticationError, NotFoundError, OpenAI
+
+SOURCE = Path(__file__).parents[2] / "src"
+QUESTION = [{"role": "user", "content": "What is 2 + 3?"}]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A running server with a key, and its address."""
+    file = tmp_path_factory.mktemp("serve") / "serve.toml"
+    file.write_text('aliases = ["openai/gpt-oss-20b"]\nlog_format = "json"\n')
+    environ = {**os.environ, "PYTHONPATH": str(SOURCE), "OSSIA_SERVE_API_KEYS": "key-1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ossia", "serve", "--port", "0", "--config", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("The model is ready"):
+            break
+    banner = "".join(lines)
+    match = re.search(r"http://127\.0\.0\.1:\d+", banner)
+    assert match is not None, banner + process.communicate()[1]
+    yield match[0], banner
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 0, log
+    assert '"status":200' in log
+    assert "2 + 3" not in log
+
+
+@pytest.fixture
+def client(server):
+    with OpenAI(base_url=f"{server[0]}/v1", api_key="key-1", timeout=60) as client:
+        yield client
+
+
+def test_the_banner_says_what_to_paste(server):
+    address, banner = server
+    assert f"serves demo at {address}" in banner
+    assert f"curl {address}/v1/chat/completions" in banner
+    assert "Authorization: Bearer KEY" in banner
+    assert "on cpu" in banner
+
+
+@pytest.mark.parametrize("name", ["demo", "openai/gpt-oss-20b"])
+def test_a_chat(client, name):
+    completion = client.chat.completions.create(model=name, messages=QUESTION, temperature=0)
+    assert "5" in completion.choices[0].message.content
+    assert completion.choices[0].message.reasoning
+    assert completion.choices[0].finish_reason == "stop"
+
+
+def test_the_stream_of_a_chat_is_the_same(client):
+    body = {"model": "demo", "messages": QUESTION, "temperature": 0}
+    whole = client.chat.completions.create(**body).choices[0].message
+    chunks = list(client.chat.completions.create(**body, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.content
+
+
+def test_a_response(client):
+    response = client.responses.create(model="demo", input="What is 2 + 3?", temperature=0)
+    assert "5" in response.output_text
+    assert client.responses.retrieve(response.id).output_text == response.output_text
+
+
+def test_a_text_completion_scores_its_prompt(client):
+    completion = client.completions.create(
+        model="demo", prompt="2 + 3", echo=True, logprobs=1, max_tokens=1
+    )
+    logprobs = completion.choices[0].logprobs
+    assert logprobs.token_logprobs[0] is None
+    assert all(value <= 0 for value in logprobs.token_logprobs[1:])
+    assert len(logprobs.tokens) == completion.usage.prompt_tokens + 1
+
+
+def test_other_models_and_keys_are_refused(client):
+    with pytest.raises(NotFoundError, match="demo"):
+        client.chat.completions.create(model="gpt-5", messages=QUESTION)
+    with pytest.raises(AuthenticationError):
+        client.with_options(api_key="key-2").models.list()
+
+
+def test_ossia_chat_talks_to_it(server, ossia, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "key-1")
+    address = server[0].removeprefix("http://")
+    result = ossia("chat", address, "--model-name-or-path", "demo", stdin="What is 2 + 3?\n")
+    assert result.exit_code == 0, result.stderr
+    assert "5" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--port", "70000"), "0 to 65535"),
+        (("--config", "missing.toml"), "missing.toml"),
+        (("--api-key", "two words"), "printable ASCII"),
+        (("--host", "192.0.2.1"), "cannot be listened on"),
+        (("--max-context", "-1"), "max_context"),
+    ],
+)
+def test_nonsense_is_refused_in_a_line(ossia, arguments, told):
+    result = ossia("serve", *arguments)
+    assert result.exit_code != 0
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
