@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -59,3 +61,9 @@ def test_wrong_methods_are_refused_in_the_hosted_shape(address):
     status, body = _get(f"{address}/health", "DELETE")
     assert status == 405
     assert body["error"]["type"] == "invalid_request_error"
+
+
+def test_the_process_that_speaks_http_loads_no_torch():
+    code = "import sys, ossia.server.launch; print(sorted({'torch', 'numpy', 'triton'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ossia.log import logger
 from ossia.server.api_error import ApiError
+from ossia.server.pacing import Pacing
 
 _log = logger(__name__)
 
@@ -53,6 +54,7 @@ class EventStream(Response, Generic[T]):
             its end and should not raise; if it does, `on_error` makes the end of the stream.
         join: Makes the body of pieces that are ready together.
         opening: What is sent before the first piece comes.
+        pacing: Of all streams of the server.
         keep_alive: Seconds of silence before a comment.
         headers: Further ones.
         on_error: The last piece after an exception.
@@ -65,6 +67,7 @@ class EventStream(Response, Generic[T]):
         *,
         join: Callable[[Sequence[T]], bytes] = _joined,
         opening: bytes = b"",
+        pacing: Pacing | None = None,
         keep_alive: float = 15.0,
         headers: Mapping[str, str] | None = None,
         on_error: Callable[[ApiError], bytes] = error_end,
@@ -82,6 +85,7 @@ class EventStream(Response, Generic[T]):
         self._max_waiting = max_waiting
         self._join = join
         self._opening = opening
+        self._pacing = pacing or Pacing()
         self._closing = b""
         self._waiting: list[T] = []
         self._num_waiting = 0
@@ -99,7 +103,8 @@ class EventStream(Response, Generic[T]):
             asyncio.create_task(self._lagging.wait()),
         )
         try:
-            await asyncio.wait(enders, return_when=asyncio.FIRST_COMPLETED)
+            with self._pacing.open():
+                await asyncio.wait(enders, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (source, *enders):
                 task.cancel()
@@ -138,6 +143,8 @@ class EventStream(Response, Generic[T]):
             await send(_body(self._opening, more=True))
         while (piece := await self._next()) is not None:
             await send(_body(piece, more=True))
+            if (pause := self._pacing.pause) and not self._ended:
+                await asyncio.sleep(pause)
         await send(_body(self._closing, more=False))
 
     async def _next(self) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ossia.server.metrics import Metrics
+from ossia.server.pacing import Pacing
 from ossia.server.reasoning_memory import ReasoningMemory
 from ossia.server.responses.active import ActiveResponses
 from ossia.server.service import ModelService
@@ -23,6 +24,7 @@ class ServerState:
         metrics: What is counted.
         active: Stored responses in the making.
         reasoning_memory: Reasoning of chats whose clients drop it.
+        pacing: Of all streams.
     """
 
     settings: ServerSettings
@@ -31,3 +33,4 @@ class ServerState:
     metrics: Metrics = field(default_factory=Metrics)
     active: ActiveResponses = field(default_factory=ActiveResponses)
     reasoning_memory: ReasoningMemory = field(default_factory=ReasoningMemory)
+    pacing: Pacing = field(default_factory=Pacing)

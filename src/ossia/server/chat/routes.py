@@ -111,6 +111,7 @@ class ChatRun:
             self._all_pieces(),
             join=join,
             opening=writer.opening(),
+            pacing=self._state.pacing,
             keep_alive=self._state.settings.keep_alive,
         )
 

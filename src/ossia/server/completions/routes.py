@@ -101,8 +101,12 @@ class CompletionRun:
             shown = writer.write([piece for piece in pieces if piece is not None])
             return shown + (writer.closing() if pieces[-1] is None else b"")
 
-        keep_alive = self._state.settings.keep_alive
-        return EventStream(self._all_pieces(), join=join, keep_alive=keep_alive)
+        return EventStream(
+            self._all_pieces(),
+            join=join,
+            pacing=self._state.pacing,
+            keep_alive=self._state.settings.keep_alive,
+        )
 
     async def _all_pieces(self) -> AsyncGenerator[TextPiece | None, None]:
         async with aclosing(self._pieces()) as pieces:
