@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
 from ossia.server.api_error import ApiError
+from ossia.server.pacing import Pacing
 from ossia.server.sse import DONE, EventStream, event
 
 
@@ -113,3 +115,18 @@ def test_an_exception_becomes_the_last_event():
 
 def test_events_are_named():
     assert event({"a": 1}, "x") == b'event: x\ndata: {"a":1}\n\n'
+
+
+def test_with_many_streams_open_pieces_wait_for_each_other():
+    async def run():
+        pacing, client = Pacing(), _Client()
+        with ExitStack() as others:
+            for _ in range(500):
+                others.enter_context(pacing.open())
+            pieces = [piece for _ in range(20) for piece in (b"a", 0.002)]
+            await _run(EventStream(_pieces(*pieces), pacing=pacing), client)
+        assert client.text == b"a" * 20
+        assert client.sent[0] == b"a", "the first one does not wait"
+        assert len(client.sent) < 10
+
+    asyncio.run(run())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import openai
@@ -11,9 +12,14 @@ from pydantic import BaseModel
 from ossia.api.turn_masks import FINAL
 from ossia.harmony import ReasoningEffort, Role
 from ossia.server.api_error import ApiError
+from ossia.server.app import create_app
+from ossia.server.settings import ServerSettings
+from ossia.server.state import ServerState
+from ossia.server.store import SqliteStore
 from ossia.structured import GrammarKind
 from ossia.types import FinishReason
-from support.api_client import MODEL, openai_client
+from support.api_client import MODEL, openai_client, serving_script
+from support.http_server import serving
 from support.scripted_engine import TOKENIZER
 from support.scripted_service import HELLO, ScriptedService
 from support.waiting import wait_until
@@ -531,3 +537,34 @@ def test_whatever_the_model_writes_streamed_and_whole_are_the_same(pieces):
         for one in (ours, theirs)
     ]
     assert named[0] == named[1]
+
+
+def test_the_asynchronous_client():
+    async def run(address):
+        async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none") as client:
+            body = {"model": MODEL, "messages": HI}
+            whole, stream = await asyncio.gather(
+                client.chat.completions.create(**body),
+                client.chat.completions.create(**body, stream=True),
+            )
+            texts = [chunk.choices[0].delta.content or "" async for chunk in stream]
+        assert whole.choices[0].message.content == "".join(texts) == "Hello there."
+
+    with serving_script(ScriptedService()) as address:
+        asyncio.run(run(address))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_completion_that_is_to_be_kept_is_kept_before_its_end_is_told(stream):
+    store = SqliteStore()
+    state = ServerState(settings=ServerSettings(), service=ScriptedService(), store=store)
+    body = {"model": MODEL, "messages": HI, "store": True, "metadata": {"a": "b"}, "stream": stream}
+    with serving(create_app(state)) as address:
+        with openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
+            got = client.chat.completions.create(**body)
+            completion_id = [chunk.id for chunk in got][-1] if stream else got.id
+        kept = asyncio.run(store.get_chat(completion_id))
+    asyncio.run(store.close())
+    assert kept.messages == HI
+    assert kept.completion["metadata"] == {"a": "b"}
+    assert kept.completion["choices"][0]["message"]["content"] == "Hello there."
