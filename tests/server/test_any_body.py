@@ -42,6 +42,7 @@ _JSON = st.recursive(
     max_leaves=25,
 )
 _TEXT = st.sampled_from(_WORDS) | st.text(max_size=8)
+_NAME = st.sampled_from(("f", "g")) | _TEXT
 _PARTS = st.lists(
     st.fixed_dictionaries(
         {"type": st.sampled_from(("text", "refusal", "image_url"))},
@@ -53,7 +54,7 @@ _CALLS = st.lists(
     st.fixed_dictionaries(
         {
             "id": st.sampled_from("ab"),
-            "function": st.fixed_dictionaries({"name": _TEXT, "arguments": _TEXT}),
+            "function": st.fixed_dictionaries({"name": _NAME, "arguments": _TEXT}),
         }
     ),
     max_size=2,
@@ -77,7 +78,7 @@ _TOOLS = st.lists(
         {
             "type": st.just("function"),
             "function": st.fixed_dictionaries(
-                {"name": _TEXT},
+                {"name": _NAME},
                 optional={
                     "description": _TEXT,
                     "parameters": st.dictionaries(st.sampled_from(_KEYS), _JSON, max_size=5),
