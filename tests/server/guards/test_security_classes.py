@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import os
 import time
 
 import pytest
@@ -339,6 +340,26 @@ class TestSlowAndBrokenClients:
         answer = exchange(open_server, sent + b"\r\n\r\n")
         assert answer.status == 400
         assert answer.error["type"] == "invalid_request_error"
+
+
+class TestReleaseOfResources:
+    """Connections that are dropped and leave something behind (CVE-2026-9540)."""
+
+    def test_dropped_clients_leave_no_request_and_no_file_behind(self):
+        service = ScriptedService(stalls_after=4)
+        with serving_script(service) as address:
+            exchange(address, request("GET", "/health"))
+            before = len(os.listdir("/proc/self/fd"))
+            connections = [connect(address) for _ in range(60)]
+            for number, connection in enumerate(connections):
+                body = {**CHAT, "stream": number % 2 == 0}
+                connection.sendall(post("/v1/chat/completions", body))
+            wait_until(lambda: service.running == 60)
+            for connection in connections:
+                connection.close()
+            wait_until(lambda: service.running == 0)
+            wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+        assert service.closed_early == 60
 
 
 class TestLogInjection:
