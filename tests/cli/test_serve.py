@@ -121,3 +121,16 @@ def test_nonsense_is_refused_in_a_line(ossia, arguments, told):
     assert result.exit_code != 0
     assert told in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server():
+    done = subprocess.run(
+        [sys.executable, "-m", "ossia", "serve", "nosuch/model", "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error: the model cannot be served: nosuch/model is no folder" in done.stderr

@@ -57,7 +57,9 @@ def main() -> int:
     service = StartedScriptedService(_WORDS)
     with listen(settings) as listener:
         url = url_of(listener, settings)
-        unhurried = serve(service, settings, listener, on_start=lambda: print(url, flush=True))
+        unhurried = serve(
+            service, settings, listener, on_start=lambda _stop: print(url, flush=True)
+        )
     return 0 if unhurried else 130
 
 

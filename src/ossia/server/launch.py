@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from ossia.engine.config import EngineConfig
+from ossia.errors import EngineClosedError
 from ossia.server.api_error import ApiError
 from ossia.server.engine.service import EngineService
 from ossia.server.engine.spec import WorkerSpec
@@ -41,6 +43,7 @@ def launch(options: ServeOptions, watcher: Watcher) -> bool:
         ServerError: the address cannot be had.
         StoreError: the state folder cannot be used.
         ConfigError: an API key or an option of the engine makes no sense.
+        EngineClosedError: the model cannot be loaded, or its process fails again and again.
     """
     settings = options.settings
     service = EngineService(
@@ -52,13 +55,16 @@ def launch(options: ServeOptions, watcher: Watcher) -> bool:
         store = SqliteStore(
             settings.state_folder, ttl=settings.store_ttl, max_bytes=settings.store_bytes
         )
-        watching: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
+        watch = _Watch(service, watcher)
 
-        def on_start() -> None:
+        def on_start(stop: Callable[[], None]) -> None:
             watcher.started(url)
-            watching.add(asyncio.get_running_loop().create_task(_watch(service, watcher)))
+            watch.begin(stop)
 
-        return serve(service, settings, listener, store=store, on_start=on_start)
+        unhurried = serve(service, settings, listener, store=store, on_start=on_start)
+    if watch.failure is not None:
+        raise EngineClosedError(f"the model cannot be served: {watch.failure}")
+    return unhurried
 
 
 def worker_spec(model: ModelOptions) -> WorkerSpec:
@@ -86,14 +92,35 @@ def _served_name(model: ModelOptions) -> str:
     return path.resolve().name if path.is_dir() else model.model
 
 
-async def _watch(service: EngineService, watcher: Watcher) -> None:
-    known = ServiceState.LOADING
-    while True:
-        status = service.status()
-        if status.state is not known:
-            known = status.state
-            watcher.changed(status, service.device, _max_context(service, known))
-        await asyncio.sleep(_POLL)
+class _Watch:
+    """Tells how it stands with the model, and ends a server whose model is given up.
+
+    Attributes:
+        failure: Why it was given up.
+    """
+
+    def __init__(self, service: EngineService, watcher: Watcher) -> None:
+        self.failure: str | None = None
+        self._service = service
+        self._watcher = watcher
+        self._task: asyncio.Task[None] | None = None  # the loop itself holds tasks weakly
+
+    def begin(self, stop: Callable[[], None]) -> None:
+        """In the server's loop; `stop` ends the server."""
+        self._task = asyncio.get_running_loop().create_task(self._run(stop))
+
+    async def _run(self, stop: Callable[[], None]) -> None:
+        known = ServiceState.LOADING
+        while self.failure is None:
+            status = self._service.status()
+            if status.state is ServiceState.FAILED:
+                self.failure = status.message
+                stop()
+            elif status.state is not known:
+                known = status.state
+                device, context = self._service.device, _max_context(self._service, known)
+                self._watcher.changed(status, device, context)
+            await asyncio.sleep(_POLL)
 
 
 def _max_context(service: EngineService, state: ServiceState) -> int | None:

@@ -46,7 +46,7 @@ def serve(
     listener: socket.socket,
     *,
     store: Store | None = None,
-    on_start: Callable[[], None] = lambda: None,
+    on_start: Callable[[Callable[[], None]], None] = lambda _stop: None,
 ) -> bool:
     """Answer requests until a signal comes; in the main thread.
 
@@ -58,13 +58,17 @@ def serve(
         settings: How the server behaves.
         listener: Where clients come in; closed at the end.
         store: Where responses are kept; closed at the end.
-        on_start: Called once the model is being loaded.
+        on_start: Called once the model is being loaded, with what ends the server as a signal does.
 
     Returns:
         Whether it ended without being hurried.
     """
     state = ServerState(settings=settings, service=service, store=store)
-    app = create_app(state, _lifespan(service, store, on_start))
+
+    def started() -> None:
+        on_start(server.stop)
+
+    app = create_app(state, _lifespan(service, store, started))
     config = uvicorn.Config(
         app,
         http=bounded_protocol(settings.max_header_bytes, settings.header_timeout),
@@ -116,10 +120,15 @@ class DrainingServer(uvicorn.Server):
         if self._loop is None:
             self.should_exit = True
         elif not self._told:
-            self._told = True
-            self._loop.call_soon_threadsafe(self._begin_draining)
+            self.stop()
         elif sig == signal.SIGINT:
             self.should_exit = self.force_exit = True
+
+    def stop(self) -> None:
+        """End once what runs has finished; in the main thread, and once the server has started."""
+        if not self._told and self._loop is not None:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._begin_draining)
 
     def _begin_draining(self) -> None:
         self._draining = asyncio.create_task(self._drain())
