@@ -1,8 +1,8 @@
-"""Pacing: how often streams are written to, so that all of them together keep up.
+"""Pacing: how often events are made of what the model writes, so that all streams keep up.
 
-A write to a socket costs as much as making several events. So with many streams open, each is
-written to less often, and what has come meanwhile goes out as one event. The first event behind a
-pause never waits, and with few streams none does.
+An event, and above all its write to a socket, costs more than a token. So with many streams open,
+each is served less often, and what has come meanwhile goes out as one event. The first event
+behind a silence never waits, and with few streams none does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-_WRITES_PER_SECOND: Final = 5_000.0
+_EVENTS_PER_SECOND: Final = 5_000.0
 _NOT_WORTH_IT: Final = 0.002  # seconds
 
 
@@ -32,6 +32,6 @@ class Pacing:
 
     @property
     def pause(self) -> float:
-        """Seconds that a stream is left alone after a write."""
-        pause = self._num_open / _WRITES_PER_SECOND
+        """Seconds that a stream is left alone after an event."""
+        pause = self._num_open / _EVENTS_PER_SECOND
         return pause if pause >= _NOT_WORTH_IT else 0.0

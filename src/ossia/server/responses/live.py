@@ -9,9 +9,9 @@ from contextlib import aclosing
 from ossia.api.events import Event
 from ossia.log import logger
 from ossia.server.api_error import ApiError
+from ossia.server.pacing import Pacing
 from ossia.server.responses.event_log import JsonObject
 from ossia.server.responses.fold import ResponseFold
-from ossia.server.responses.pacing import Pacing
 
 _log = logger(__name__)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from ossia.harmony import Renderer
+from ossia.server.pacing import Pacing
 from ossia.server.responses.active import ActiveResponses
-from ossia.server.responses.pacing import Pacing
 from ossia.server.responses.sealing import Sealer
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
@@ -23,12 +23,10 @@ class Surroundings:
     Args:
         state: Of the server.
         sealer: For reasoning that clients carry.
-        pacing: Of all streams.
     """
 
     state: ServerState
     sealer: Sealer
-    pacing: Pacing = field(default_factory=Pacing)
 
     @classmethod
     def of(cls, state: ServerState) -> Surroundings:
@@ -58,6 +56,11 @@ class Surroundings:
     def active(self) -> ActiveResponses:
         """Stored responses in the making."""
         return self.state.active
+
+    @property
+    def pacing(self) -> Pacing:
+        """Of all streams of the server, chats' too."""
+        return self.state.pacing
 
     @property
     def renderer(self) -> Renderer:
