@@ -129,7 +129,8 @@ class TokenMask(Protocol):
     def allowed(self) -> bytes | bytearray | memoryview | None:
         """The set of allowed ids: bit i % 8 of byte i // 8 stands for id i; None allows all.
 
-        Ids behind the end are not allowed. Asked once before each token.
+        Ids behind the end are not allowed. Asked once before each token. `bytes` are taken for sets
+        that come again, and what was made of them is kept; sets that seldom do are better a view.
         """
         ...
 

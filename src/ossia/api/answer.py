@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ from ossia.api.turn import Turn
 from ossia.api.turn_masks import BoundMasks, TurnMasks
 from ossia.errors import RequestError
 from ossia.harmony import (
+    FINAL,
     Conversation,
     HeaderRules,
     Renderer,
@@ -46,8 +47,8 @@ class Answer:
         question: What is to be answered.
 
     Raises:
-        RequestError: more than one continuation is asked for, a stop string is empty, or a tool
-            is to be called that the messages do not offer.
+        RequestError: more than one continuation is asked for, a stop string is empty, a tool
+            is to be called that the messages do not offer, or a grammar is for none of them.
     """
 
     def __init__(self, tokenizer: Tokenizer, question: Question) -> None:
@@ -65,6 +66,7 @@ class Answer:
             reasoning=question.reasoning,
             final_only=question.final_only,
         )
+        _check_grammars(question, {FINAL, *functions, *builtin_tools})
         self._question = question
         self._history = list(question.messages)
         self._num_given = len(self._history)
@@ -78,6 +80,7 @@ class Answer:
         self._num_turns = 0
         self._turn = self._new_turn(0)
         self._ending: Ending | None = None
+        self._masks: BoundMasks | None = None
 
     def next_request(self) -> Request | None:
         """The prompt to run next; None once the answer is complete.
@@ -92,6 +95,7 @@ class Answer:
         if self._num_turns and self._rules.must_call:
             self._rules = replace(self._rules, tool_choice="auto")
         masks = TurnMasks(rules=self._rules, grammars=self._question.grammars)
+        self._masks = BoundMasks(masks, self._tokenizer)
         self._num_turns += 1
         self._turn = self._new_turn(len(prompt))
         return Request(
@@ -104,8 +108,17 @@ class Answer:
             ),
             deadline=self._question.deadline,
             priority=self._question.priority,
-            make_mask=BoundMasks(masks, self._tokenizer),
+            make_mask=self._masks,
         )
+
+    def prepare_masks(self) -> None:
+        """Compile the grammars of the last request, where the engine is in this process.
+
+        Raises:
+            RequestError: one of them cannot be enforced, or is too large.
+        """
+        if self._masks is not None:
+            self._masks.prepare()
 
     @property
     def turn_over(self) -> bool:
@@ -176,3 +189,13 @@ class Answer:
         if reason is None or self._turn.stopped:
             reason = FinishReason.STOP
         return Ending(reason.value)
+
+
+def _check_grammars(question: Question, subjects: Collection[str]) -> None:
+    if unknown := question.grammars.keys() - subjects:
+        raise RequestError(f"no tool named {min(unknown)!r} is on offer", field="grammars")
+    if question.grammars and question.sampling.min_tokens:
+        raise RequestError(
+            "a text that must look like something ends where that is complete; leave it out",
+            field="min_tokens",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import aclosing, closing
 
@@ -34,6 +35,7 @@ def respond(
     """
     answer = Answer(tokenizer, question)
     while (request := answer.next_request()) is not None:
+        answer.prepare_masks()
         with closing(engine.stream(request)) as outputs:
             for output in outputs:
                 yield from answer.push(output)
@@ -54,15 +56,28 @@ def end_turn(answer: Answer) -> Iterator[Event]:
 
 
 async def respond_async(
-    engine: AsyncTokenEngine, tokenizer: Tokenizer, question: Question
+    engine: AsyncTokenEngine,
+    tokenizer: Tokenizer,
+    question: Question,
+    *,
+    prepares_masks: bool = True,
 ) -> AsyncGenerator[Event, None]:
     """`respond` without blocking the event loop.
 
     Tools' functions may be coroutine functions; others run on a thread.
+
+    Args:
+        engine: As in `respond`.
+        tokenizer: As in `respond`.
+        question: As in `respond`.
+        prepares_masks: Whether grammars are compiled here, on a thread. An engine in another
+            process compiles them itself, and refuses the request if it cannot.
     """
     answer = Answer(tokenizer, question)
     request = answer.next_request()
     assert request is not None, "an answer has at least one turn"
+    if prepares_masks and question.grammars:
+        await asyncio.to_thread(answer.prepare_masks)
     async with aclosing(go_on(engine, answer, engine.stream(request))) as events:
         async for event in events:
             yield event

@@ -72,10 +72,11 @@ class ModelRunner:
         logits = self._model(built.forward)  # (rows, vocab)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         logits[:, self._valid_end :] = -torch.inf
+        scores = self._score_prompts(plan, built, logits)
         draws = plan.draws
         rows = built.draw_rows
         drawn = self._sampler.sample(_pick(logits, rows), draws) if draws else []
-        return StepResult(drawn, self._score_prompts(plan, built, logits))
+        return StepResult(drawn, scores)
 
     def release(self, sequence: Sequence) -> None:
         """As Runner says."""

@@ -10,16 +10,17 @@ from ossia.engine.plan import Drawn
 from ossia.engine.randomness import uniform
 from ossia.engine.sequence import Sequence
 from ossia.kernels.sampling import (
-    allow_only,
     draw,
     draw_greedy,
     penalise,
     token_logprobs,
     truncate,
+    unpack_forbidden,
 )
 from ossia.types import SamplingParams, TokenLogprob
 
 _MAX_KEPT_SETS = 64  # a byte for each id of the vocabulary, 13 MB in all
+_Set = bytes | bytearray | memoryview
 _FEW = 16  # ids up to this share of the vocabulary are ruled out one by one, which is much faster
 
 
@@ -47,7 +48,7 @@ class Sampler:
         """One token for each continuation.
 
         Args:
-            logits: (rows, vocab) of float32 or wider, as the model gave them; not changed.
+            logits: (rows, vocab) of float32 or wider, as the model gave them; overwritten.
             sequences: The continuation of each row.
         """
         failed: dict[int, str] = {}
@@ -75,10 +76,12 @@ class Sampler:
     def _adjust(
         self, logits: torch.Tensor, sequences: list[Sequence], failed: dict[int, str]
     ) -> torch.Tensor:
-        """Penalties, bias and masks. Rows without any cost nothing but a copy."""
+        """Penalties, bias and masks."""
         if all(_is_plain(sequence) for sequence in sequences):
             return logits
-        adjusted = self._penalise(logits.clone(), sequences)
+        if any(sequence.request.sampling.logprobs is not None for sequence in sequences):
+            logits = logits.clone()  # log-probabilities are of what the model gave
+        adjusted = self._penalise(logits, sequences)
         for row, sequence in enumerate(sequences):
             sampling = sequence.request.sampling
             if sampling.logit_bias:
@@ -87,8 +90,7 @@ class Sampler:
                 adjusted[row, ids] += torch.tensor(values, dtype=logits.dtype, device=self._device)
             if sampling.stop_token_ids and sequence.num_outputs < sampling.min_tokens:
                 adjusted[row, list(sampling.stop_token_ids)] = -torch.inf
-            if sequence.request.make_mask is not None:
-                self._mask(adjusted[row], sequence, row, failed)
+        self._mask(adjusted, sequences, failed)
         return adjusted
 
     def _penalise(self, logits: torch.Tensor, sequences: list[Sequence]) -> torch.Tensor:
@@ -122,45 +124,55 @@ class Sampler:
         return seen
 
     def _mask(
-        self, row_logits: torch.Tensor, sequence: Sequence, row: int, failed: dict[int, str]
+        self, logits: torch.Tensor, sequences: list[Sequence], failed: dict[int, str]
     ) -> None:
-        """Rule out, in place, what the continuation's mask does not allow."""
-        try:
-            if sequence.num_outputs == 0 and sequence.request.make_mask is not None:
-                sequence.mask = sequence.request.make_mask(sequence.index)
-            allowed = None if sequence.mask is None else sequence.mask.allowed()
-            if allowed is not None:
-                memoryview(allowed)  # refuses what is not made of bytes
-        except Exception as error:  # whatever the caller's mask raises ends this one only
-            failed[row] = f"the token mask failed: {error!r}"
+        """Rule out, in place, what the continuations' masks do not allow."""
+        unknown: list[tuple[int, _Set]] = []
+        for row, sequence in enumerate(sequences):
+            if sequence.request.make_mask is None:
+                continue
+            try:
+                allowed = self._allowed(sequence)
+            except Exception as error:  # whatever the caller's mask raises ends this one only
+                failed[row] = f"the token mask failed: {error!r}"
+                continue
+            kept = self._forbidden.get(allowed) if isinstance(allowed, bytes) else None
+            if kept is not None:
+                _rule_out(logits[row], kept)
+            elif allowed is not None:
+                unknown.append((row, allowed))
+        if not unknown:
             return
+        unpacked = self._unpack([allowed for _, allowed in unknown], logits.shape[1])
+        for (row, allowed), forbidden in zip(unknown, unpacked, strict=True):
+            _rule_out(logits[row], forbidden)
+            if isinstance(allowed, bytes):
+                self._keep(allowed, forbidden)
+
+    def _allowed(self, sequence: Sequence) -> _Set | None:
+        if sequence.num_outputs == 0 and sequence.request.make_mask is not None:
+            sequence.mask = sequence.request.make_mask(sequence.index)
+        allowed = None if sequence.mask is None else sequence.mask.allowed()
         if allowed is not None:
-            forbidden = self._unpack(allowed, len(row_logits))
-            if forbidden.dtype == torch.bool:
-                row_logits.masked_fill_(forbidden, -torch.inf)
-            else:
-                row_logits.index_fill_(0, forbidden, -torch.inf)
+            memoryview(allowed)  # refuses what is not made of bytes
+        return allowed
 
-    def _unpack(self, allowed: bytes | bytearray | memoryview, vocab: int) -> torch.Tensor:
-        """What a set of ids rules out: bool (vocab,), or the ids where they are few.
-
-        A mask gives the same set for most of a text, so those that cannot change are kept.
-        """
-        kept = self._forbidden.get(allowed) if isinstance(allowed, bytes) else None
-        if kept is not None:
-            return kept
+    def _unpack(self, sets: list[_Set], vocab: int) -> torch.Tensor:
+        """bool (sets, vocab): what sets of ids rule out."""
         size = -(-vocab // 8)
-        padded = bytearray(bytes(allowed[:size]).ljust(size, b"\0"))
-        bits = torch.frombuffer(padded, dtype=torch.uint8).to(self._device)
-        zeros = torch.zeros(1, vocab, device=self._device)
-        forbidden = allow_only(zeros, bits[None])[0] < 0
-        if isinstance(allowed, bytes):
-            if int(forbidden.sum()) <= vocab // _FEW:
-                forbidden = forbidden.nonzero().squeeze(1)
-            if len(self._forbidden) >= _MAX_KEPT_SETS:
-                del self._forbidden[next(iter(self._forbidden))]
-            self._forbidden[allowed] = forbidden
-        return forbidden
+        joined = bytearray().join(bytes(allowed[:size]).ljust(size, b"\0") for allowed in sets)
+        bits = torch.frombuffer(joined, dtype=torch.uint8).view(len(sets), size)
+        return unpack_forbidden(bits.to(self._device), vocab)
+
+    def _keep(self, allowed: bytes, forbidden: torch.Tensor) -> None:
+        """Remember a set that cannot change: a mask may give the same for most of a text."""
+        if int(forbidden.sum()) <= len(forbidden) // _FEW:
+            kept = forbidden.nonzero().squeeze(1)
+        else:
+            kept = forbidden.clone()
+        if len(self._forbidden) >= _MAX_KEPT_SETS:
+            del self._forbidden[next(iter(self._forbidden))]
+        self._forbidden[allowed] = kept
 
     def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> torch.Tensor:
         """int64 (rows,): greedy rows by argmax, the others by chance."""
@@ -200,6 +212,14 @@ class Sampler:
                     sequence.mask.accept(token_id)
                 except Exception as error:  # as above
                     failed[row] = f"the token mask failed: {error!r}"
+
+
+def _rule_out(row_logits: torch.Tensor, forbidden: torch.Tensor) -> None:
+    """In place: bool (vocab,), or the ids where they are few."""
+    if forbidden.dtype == torch.bool:
+        row_logits.masked_fill_(forbidden, -torch.inf)
+    else:
+        row_logits.index_fill_(0, forbidden, -torch.inf)
 
 
 def score_prompt(logits: torch.Tensor, token_ids: list[int], num_top: int) -> list[TokenLogprob]:

@@ -24,8 +24,8 @@ from ossia.harmony.events import (
     ToolCallDelta,
 )
 from ossia.harmony.header import Header
-from ossia.harmony.header_mask import HeaderGrammar, HeaderMask
-from ossia.harmony.header_rules import HeaderRules, offered_tools
+from ossia.harmony.header_mask import ContentMask, HeaderGrammar, HeaderMask
+from ossia.harmony.header_rules import FINAL, HeaderRules, governable, offered_tools
 from ossia.harmony.layout import RenderOptions
 from ossia.harmony.messages import Author, Channel, Conversation, Message, Role
 from ossia.harmony.parser import ParserState, StreamParser, parse_messages
@@ -35,10 +35,12 @@ from ossia.harmony.streamable_parser import StreamableParser, StreamState
 from ossia.harmony.tools import ToolDescription, ToolNamespaceConfig
 
 __all__ = [
+    "FINAL",
     "Author",
     "Channel",
     "ChannelConfig",
     "Content",
+    "ContentMask",
     "Conversation",
     "Delta",
     "DeveloperContent",
@@ -71,6 +73,7 @@ __all__ = [
     "ToolCallDelta",
     "ToolDescription",
     "ToolNamespaceConfig",
+    "governable",
     "load_harmony_encoding",
     "offered_tools",
     "parse_messages",

@@ -13,6 +13,8 @@ from ossia.harmony.messages import Channel, Message
 from ossia.tokenizer import special
 
 ToolChoice = Literal["auto", "none", "required"]
+FINAL: Final = "final"
+"""What the content of an answer goes by; that of a call goes by its recipient."""
 
 _CALL_TYPES: Final[Sequence[Sequence[Piece]]] = (
     ("",),
@@ -79,10 +81,12 @@ class HeaderForm:
     Args:
         pieces: Special tokens, and the texts between them.
         ends: The tokens that may end the message.
+        subject: What the content goes by: `FINAL`, or a call's recipient; None for other words.
     """
 
     pieces: tuple[Piece, ...]
     ends: tuple[int, ...]
+    subject: str | None = None
 
 
 def offered_tools(messages: Iterable[Message]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -124,6 +128,11 @@ def header_forms(rules: HeaderRules) -> Iterator[HeaderForm]:
             yield _form(channel, recipient, kind, (special.CALL,), recipient_first=True)
 
 
+def governable(rules: HeaderRules) -> frozenset[str]:
+    """What the contents go by that may be written: `FINAL`, and recipients."""
+    return frozenset(form.subject for form in header_forms(rules) if form.subject is not None)
+
+
 def _callable(rules: HeaderRules) -> list[tuple[str, Channel]]:
     """The recipients that may be called, each with a channel for the call."""
     if rules.tool_choice == "none":
@@ -148,4 +157,5 @@ def _form(
     before, behind = (address, "") if recipient_first else ("", address)
     first, *rest = kind
     pieces = [before, special.CHANNEL, f"{channel.value}{behind}{first}", *rest, special.MESSAGE]
-    return HeaderForm(tuple(piece for piece in pieces if piece != ""), ends)
+    subject = FINAL if channel is Channel.FINAL else recipient
+    return HeaderForm(tuple(piece for piece in pieces if piece != ""), ends, subject)

@@ -7,7 +7,7 @@ asks for that in so many words (`encode_with_special`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -162,6 +162,12 @@ class Tokenizer:
         if known is None:
             known = self._bytes_of[token_id] = self._look_up(token_id)
         return known
+
+    def ordinary_tokens(self) -> Sequence[bytes]:
+        """The bytes of all tokens that are not special, by id."""
+        if self._is_packaged:
+            return vocabulary.token_bytes()
+        return [self._look_up(token_id) for token_id in range(special.FIRST_SPECIAL)]
 
     def _look_up(self, token_id: int) -> bytes:
         name = special.SPECIAL_TOKENS.get(token_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 _TOP_P_CANDIDATES = 512  # most distributions reach top-p within these; the rest are sorted whole
@@ -39,19 +41,27 @@ def penalise(
     return logits - presence[:, None] * in_output - frequency[:, None] * output_counts
 
 
-def allow_only(logits: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
-    """Rule out all tokens but those of a set.
+def unpack_forbidden(bits: torch.Tensor, vocab: int) -> torch.Tensor:
+    """Sets of allowed tokens as masks of what they rule out.
 
     Args:
-        logits: (rows, vocab).
         bits: uint8 (rows, ceil(vocab / 8)): bit i % 8 of byte i // 8 is set if id i is allowed.
+        vocab: Number of ids.
 
     Returns:
-        (rows, vocab), new.
+        bool (rows, vocab).
     """
-    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
-    allowed = (bits[:, :, None] >> shifts & 1).flatten(1)[:, : logits.shape[1]].bool()
-    return logits.masked_fill(~allowed, -torch.inf)
+    # Eight booleans are one integer, so that a byte is unpacked by one look-up.
+    unpacked = _unpacked_bytes(bits.device).index_select(0, bits.flatten().int())
+    return unpacked.view(torch.bool).view(len(bits), -1)[:, :vocab]
+
+
+@cache
+def _unpacked_bytes(device: torch.device) -> torch.Tensor:
+    """int64 (256,): for each byte, a byte of 1 for each bit that is not set."""
+    values = torch.arange(256, dtype=torch.uint8)
+    unset = ~values[:, None] >> torch.arange(8, dtype=torch.uint8) & 1
+    return unset.view(torch.int64).flatten().to(device)
 
 
 def truncate(

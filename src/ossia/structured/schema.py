@@ -1,0 +1,165 @@
+"""What is done to a JSON schema before it is compiled: limits, and what the compiler overlooks."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, Final, cast
+
+from ossia.structured.limits import MAX_MULTIPLE, MAX_SCHEMA_DEPTH
+
+Schema = dict[str, Any]
+
+_ONE: Final = (
+    "items", "additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties",
+    "contains", "propertyNames", "not", "if", "then", "else", "contentSchema",
+)  # fmt: skip
+_LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
+_MAPS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_MERGING: Final = frozenset({"$ref", "anyOf", "oneOf"})
+
+
+class SchemaProblem(ValueError):
+    """A schema that cannot be enforced; the message continues 'a schema'."""
+
+
+def prepare_schema(source: str, *, strict: bool) -> str:
+    """A schema as the compiler shall have it.
+
+    Args:
+        source: JSON text.
+        strict: Whether what cannot be enforced is refused.
+
+    Raises:
+        SchemaProblem: it is no schema, too deep, or has what cannot be enforced.
+    """
+    root = read_schema(source)
+    if isinstance(root, bool):
+        return json.dumps(root)
+    root.pop("x-guidance", None)  # the compiler's own settings are not the caller's to choose
+    merges, multiples = False, list[int]()
+    for place, schema in subschemas(root):
+        if schema.get("uniqueItems") is False:
+            del schema["uniqueItems"]  # which says nothing, yet the compiler refuses it
+        if strict:
+            _check_counts(place, schema)
+        merges |= "allOf" in schema or (not _MERGING.isdisjoint(schema) and len(schema) > 1)
+        if (multiple := _multiple(place, schema)) is not None:
+            multiples.append(multiple)
+    if merges and math.lcm(*multiples) > MAX_MULTIPLE:
+        raise SchemaProblem(
+            f"whose values of 'multipleOf' have more than {MAX_MULTIPLE:,} as their common "
+            "multiple; use smaller ones, or no 'allOf'"
+        )
+    return json.dumps(root, ensure_ascii=False)
+
+
+def read_schema(source: str) -> Schema | bool:
+    """JSON text of a schema.
+
+    Raises:
+        SchemaProblem: it is no JSON, no schema, or too deep.
+    """
+    try:
+        root = json.loads(source, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        raise SchemaProblem(f"that is no JSON: {error}") from None
+    if not isinstance(root, dict | bool):
+        raise SchemaProblem("that is neither an object nor a boolean")
+    if _depth(root) > MAX_SCHEMA_DEPTH:
+        raise _too_deep()
+    return cast("Schema | bool", root)
+
+
+def subschemas(root: Schema) -> Iterator[tuple[str, Schema]]:
+    """A schema and all schemas in it, each with its place, such as `#/properties/a`."""
+    waiting: list[tuple[str, object]] = [("#", root)]
+    while waiting:
+        place, schema = waiting.pop()
+        if not isinstance(schema, dict):
+            continue
+        schema = cast("Schema", schema)
+        yield place, schema
+        for keyword in _ONE:
+            waiting.append((f"{place}/{keyword}", schema.get(keyword)))
+        for keyword in _LISTS:
+            value = schema.get(keyword)
+            if isinstance(value, list):
+                each = enumerate(cast("list[object]", value))
+                waiting += [(f"{place}/{keyword}/{number}", one) for number, one in each]
+        for keyword in _MAPS:
+            value = schema.get(keyword)
+            if isinstance(value, dict):
+                items = cast("dict[str, object]", value).items()
+                waiting += [(f"{place}/{keyword}/{name}", one) for name, one in items]
+
+
+def place_of(source: str, keyword: str, value: object = None) -> str:
+    """Where a schema has a keyword, with a value if one is given; empty if nowhere."""
+    try:
+        root = read_schema(source)
+    except SchemaProblem:
+        return ""
+    if isinstance(root, bool):
+        return ""
+    places = (
+        place
+        for place, schema in subschemas(root)
+        if keyword in schema and value in (None, schema[keyword])
+    )
+    return min(places, key=len, default="")
+
+
+def _check_counts(place: str, schema: Schema) -> None:
+    """Refuse a least number of properties that only names drawn at random could reach.
+
+    Two of them may be the same name, and a reader keeps one.
+    """
+    least, required = schema.get("minProperties", 0), schema.get("required", [])
+    if not isinstance(least, int) or not isinstance(required, list):
+        return  # the compiler says so
+    if least > len(set(map(str, cast("list[object]", required)))) + 1:
+        raise SchemaProblem(
+            f"that uses 'minProperties' (at {place}) for more than one property besides the "
+            "required ones; list them in 'required'"
+        )
+
+
+def _multiple(place: str, schema: Schema) -> int | None:
+    """The digits of `multipleOf` as one integer."""
+    value = schema.get("multipleOf")
+    if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
+        return None  # the compiler says so
+    _, digits, _ = Decimal(str(value)).normalize().as_tuple()
+    whole = int("".join(map(str, digits))) if not isinstance(value, int) else value
+    if whole > MAX_MULTIPLE:
+        raise SchemaProblem(
+            f"that uses 'multipleOf' (at {place}) with {value}; {MAX_MULTIPLE:,} is the most"
+        )
+    return whole
+
+
+def _depth(root: object) -> int:
+    depth, level = 0, [root]
+    while level:
+        depth += 1
+        level = [child for one in level for child in _children(one)]
+    return depth
+
+
+def _children(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(cast("dict[str, object]", value).values())
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
+def _too_deep() -> SchemaProblem:
+    return SchemaProblem(f"nested more than {MAX_SCHEMA_DEPTH} levels deep")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
