@@ -15,16 +15,22 @@ Schema = dict[str, Any]
 _WORDS = ["name", "id", "größe", "a b", "x", "items", "$ref", "enum", "quote\"d", "tail\\"]
 _PATTERNS = [r"^[a-z]{2,5}$", r"^\d{3}-\d{4}$", r"[A-F0-9]{4}", r"^(foo|bar)+$", r"^v\d+(\.\d+)?$"]
 _FORMATS = ["date", "time", "date-time", "uuid", "ipv4", "ipv6", "email", "duration", "hostname"]
-_STRICT_ISO = jsonschema.FormatChecker(formats=("date", "uuid", "ipv4", "ipv6", "email"))
+_STRICT_ISO = jsonschema.FormatChecker(formats=("uuid", "ipv4", "ipv6", "email"))
+
+
+@_STRICT_ISO.checks("date")
+def _is_date(value: object) -> bool:
+    return not isinstance(value, str) or (len(value) == 10 and _is_date_time(f"{value}T00:00:00Z"))
 
 
 @_STRICT_ISO.checks("date-time")
 def _is_date_time(value: object) -> bool:
     if not isinstance(value, str):
         return True
-    # A leap second is in RFC 3339, though not in Python.
+    # Leap seconds and the year 0 are in RFC 3339, though not in Python.
+    known = value.upper().replace(":60", ":59").replace("0000-", "2000-", 1)
     try:
-        datetime.datetime.fromisoformat(value.upper().replace(":60", ":59"))
+        datetime.datetime.fromisoformat(known)
     except ValueError:
         return False
     return "T" in value.upper() and (value[-1] in "zZ" or value[-6] in "+-")

@@ -36,8 +36,10 @@ def prepare_schema(source: str, *, strict: bool) -> str:
         SchemaProblem: it is no schema, too deep, or has what cannot be enforced.
     """
     root = read_schema(source)
-    if isinstance(root, bool):
-        return json.dumps(root)
+    if root is False:
+        raise SchemaProblem("that nothing fulfils: it is false")
+    if root is True:
+        return "{}"
     root.pop("x-guidance", None)  # the compiler's own settings are not the caller's to choose
     merges, multiples = False, list[int]()
     for place, schema in subschemas(root):
