@@ -109,6 +109,9 @@ if TYPE_CHECKING:
         RequestOutput as RequestOutput,
     )
     from ossia.api.offline.sampling_params import SamplingParams as SamplingParams
+    from ossia.api.offline.structured_outputs import (
+        StructuredOutputsParams as StructuredOutputsParams,
+    )
     from ossia.config import ModelConfig as ModelConfig
 
 __version__ = "0.1.0"
@@ -164,6 +167,7 @@ _HOMES = {
     "RequestOutput": "ossia.api.offline.request_output",
     "RequestStatus": "ossia.api.generation.continuous_config",
     "SamplingParams": "ossia.api.offline.sampling_params",
+    "StructuredOutputsParams": "ossia.api.offline.structured_outputs",
     "SequenceBiasLogitsProcessor": "ossia.api.generation.token_bias",
     "StopStringCriteria": "ossia.api.generation.stopping_criteria",
     "StoppingCriteria": "ossia.api.generation.stopping_criteria",
@@ -239,6 +243,7 @@ __all__ = [
     "StopStringCriteria",
     "StoppingCriteria",
     "StoppingCriteriaList",
+    "StructuredOutputsParams",
     "SuppressTokensAtBeginLogitsProcessor",
     "SuppressTokensLogitsProcessor",
     "TemperatureLogitsWarper",

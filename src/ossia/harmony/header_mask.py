@@ -55,7 +55,7 @@ class _Place:
         """The tokens that may come next, made when first asked for."""
         if self.bits is None:
             ordinary = _ORDINARY if self.ends else b""
-            self.bits = _with_bits(ordinary, (*self.branches, *self.ends))
+            self.bits = with_tokens(ordinary, (*self.branches, *self.ends))
         return self.bits
 
 
@@ -135,8 +135,9 @@ class HeaderMask:
         if self._content is None:
             return self._place.allowed()
         ordinary = self._content.allowed()
-        # A view says that the set is not likely to come again.
-        return memoryview(self._content_set(ordinary, self._place.ends))
+        if self._content.may_end:
+            ordinary = with_tokens(ordinary, self._place.ends)
+        return memoryview(ordinary)  # a view, since the set is not likely to come again
 
     def accept(self, token_id: int) -> None:
         """Move on behind the token that was drawn.
@@ -160,12 +161,9 @@ class HeaderMask:
             assert self._make_content is not None, "a subject is governed, but nobody governs"
             self._content = self._make_content(subject)
 
-    def _content_set(self, ordinary: bytes, ends: tuple[int, ...]) -> bytes:
-        assert self._content is not None, "asked in a governed content"
-        return _with_bits(ordinary, ends) if self._content.may_end else ordinary
 
-
-def _with_bits(start: bytes, token_ids: Iterable[int]) -> bytes:
+def with_tokens(start: bytes, token_ids: Iterable[int]) -> bytes:
+    """A set of ids, as `TokenMask` has it, and some more."""
     ids = list(token_ids)
     bits = bytearray(start.ljust(max(ids, default=0) // 8 + 1, b"\0"))
     for token in ids:

@@ -17,7 +17,7 @@ from ossia.api.reply import Reply, joined
 from ossia.api.tools import Tool
 from ossia.engine.sync_engine import SyncEngine
 from ossia.errors import RequestError
-from ossia.harmony import Channel, ToolDescription
+from ossia.harmony import FINAL, Channel, ToolDescription
 from ossia.harmony.chat_messages import conversation_from_chat
 from ossia.harmony.function_schema import function_schema
 from ossia.tokenizer import Tokenizer
@@ -156,12 +156,14 @@ class ChatLoop:
             date=datetime.now().astimezone().date().isoformat(),
             **variables,
         )
+        structured = params.structured_outputs
         question = Question(
             conversation.messages,
             sampling=params.to_engine(),
             stop=list(params.stop or ()),
             tools=self._tools,
             tool_choice=self._choice,
+            grammars={} if structured is None else {FINAL: structured.to_grammar()},
         )
         return Answer(self._tokenizer, question)
 
@@ -172,6 +174,8 @@ class ChatLoop:
         live = list(range(len(answers)))
         while live:
             requests = {place: answers[place].next_request() for place in live}
+            for place in live:
+                answers[place].prepare_masks()
             for place in [place for place in live if requests[place] is None]:
                 yield place, answers[place].done()
             running = {one.request_id: place for place, one in requests.items() if one is not None}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ossia.api.offline.request_output import CompletionOutput, Logprob, RequestOutput
 from ossia.api.offline.restricted_tokens import RestrictedTokens, bad_sequences
 from ossia.api.offline.sampling_params import SamplingParams
 from ossia.api.stop import StopStrings
-from ossia.errors import EngineClosedError
-from ossia.tokenizer import IncrementalDetokenizer, Tokenizer
+from ossia.api.text_mask import text_masks
+from ossia.api.turn_masks import BoundMasks, TurnMasks
+from ossia.errors import EngineClosedError, RequestError
+from ossia.harmony import FINAL, HeaderRules
+from ossia.structured import Grammar
+from ossia.tokenizer import IncrementalDetokenizer, Tokenizer, special
 from ossia.types import FinishReason, Request, TokenLogprob, TokenMask, TokenOutput
 from ossia.types import SamplingParams as EngineParams
 
@@ -40,6 +44,8 @@ class Completion:
         sampling: The same for the engine, with the checkpoint's end tokens.
         end_id: The end token that is no reason worth naming.
         priority: Lower runs first.
+        is_chat: Whether the prompt ends where an assistant's turn begins: a grammar is then for
+            its answer.
     """
 
     def __init__(
@@ -53,7 +59,9 @@ class Completion:
         *,
         end_id: int | None,
         priority: int = 0,
+        is_chat: bool = False,
     ) -> None:
+        self._is_chat = is_chat
         self.request_id = request_id
         self._tokenizer = tokenizer
         self._prompt, self._prompt_ids = prompt, list(prompt_ids)
@@ -64,8 +72,23 @@ class Completion:
         self._cached_tokens = 0
 
     def request(self) -> Request:
-        """What to run."""
+        """What to run.
+
+        Raises:
+            RequestError: what the output must look like cannot be enforced.
+        """
+        return Request(
+            request_id=self.request_id,
+            prompt_ids=tuple(self._prompt_ids),
+            sampling=self._sampling,
+            priority=self._priority,
+            make_mask=self._make_mask(),
+        )
+
+    def _make_mask(self) -> Callable[[int], TokenMask] | None:
         params = self._params
+        if params.structured_outputs is not None:
+            return self._grammar_masks(params.structured_outputs.to_grammar())
         restricts = params.allowed_token_ids is not None or bool(params.bad_words)
         sequences = bad_sequences(self._tokenizer, params.bad_words or ())
 
@@ -74,13 +97,18 @@ class Completion:
 
         if restricts:
             make_mask(0)  # a wrong id is the caller's mistake, not a failed continuation
-        return Request(
-            request_id=self.request_id,
-            prompt_ids=tuple(self._prompt_ids),
-            sampling=self._sampling,
-            priority=self._priority,
-            make_mask=make_mask if restricts else None,
-        )
+        return make_mask if restricts else None
+
+    def _grammar_masks(self, grammar: Grammar) -> Callable[[int], TokenMask]:
+        if self._is_chat:
+            masks = TurnMasks(rules=HeaderRules(), grammars={FINAL: grammar})
+            bound = BoundMasks(masks, self._tokenizer)
+            bound.prepare()
+            return bound
+        end_ids = [one for one in self._sampling.stop_token_ids if special.is_special(one)]
+        if not end_ids:
+            raise RequestError("the output needs an end token to end with", field="ignore_eos")
+        return text_masks(self._tokenizer, grammar, end_ids)
 
     @property
     def is_finished(self) -> bool:

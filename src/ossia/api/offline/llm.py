@@ -208,6 +208,7 @@ class LLM:
                 "add_generation_prompt": add_generation_prompt and not continue_final_message,
                 "continue_final_message": continue_final_message,
             }
+            _refuse_structured_turns(sampling_params, variables)
             prompts = [self._chat_prompt(chat, variables) for chat in chats]
             return self._replies(self._run(prompts, sampling_params, None, bool(use_tqdm), True))
         if chat_template is not None or continue_final_message or not add_generation_prompt:
@@ -238,7 +239,11 @@ class LLM:
         ranks = list(priority or [0] * len(prompts))
         if len(ranks) != len(prompts):
             raise RequestError(f"{len(ranks)} for {len(prompts)} prompts", field="priority")
-        running = {one.request_id: one for one in map(self._completion, prompts, all_params, ranks)}
+        completions = [
+            self._completion(*each, is_chat)
+            for each in zip(prompts, all_params, ranks, strict=True)
+        ]
+        running = {one.request_id: one for one in completions}
         with progress_bar("prompts", len(prompts), shown=shows) as advance:
             for output in self._engine.stream_all([one.request() for one in running.values()]):
                 one = running[output.request_id]
@@ -280,7 +285,9 @@ class LLM:
             raise RequestError(f"{len(given)} for {number} prompts", field="sampling_params")
         return list(given)
 
-    def _completion(self, prompt: PromptIds, params: SamplingParams, priority: int) -> Completion:
+    def _completion(
+        self, prompt: PromptIds, params: SamplingParams, priority: int, is_chat: bool
+    ) -> Completion:
         ids = prompt.ids
         if params.truncate_prompt_tokens is not None:
             most = self._engine.core.admission.max_context - 1
@@ -296,7 +303,22 @@ class LLM:
             params.to_engine(eos_ids=self._sampling.eos_ids, seed=seed),
             end_id=self._tokenizer.eos_token_id,
             priority=priority,
+            is_chat=is_chat,
         )
+
+
+def _refuse_structured_turns(params: Params, variables: Mapping[str, Any]) -> None:
+    """Where the template or the caller decides what a turn begins with, nobody can follow it."""
+    given = [params] if isinstance(params, SamplingParams) else params or ()
+    if all(one.structured_outputs is None for one in given):
+        return
+    for name in ("tools", "builtin_tools", "chat_template", "continue_final_message"):
+        if variables.get(name):
+            message = f"is not supported with {name} unless functions are run; leave one out"
+            raise RequestError(message, field="structured_outputs")
+    if not variables["add_generation_prompt"]:
+        message = "needs add_generation_prompt; leave one out"
+        raise RequestError(message, field="structured_outputs")
 
 
 def _refuse(name: str, value: object) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ossia.api.offline.structured_outputs import StructuredOutputsParams
 from ossia.api.stop import StopStrings
 from ossia.errors import RequestError
 from ossia.types import SamplingParams as EngineParams
@@ -14,8 +15,7 @@ from ossia.types import SamplingParams as EngineParams
 _ADVICE = {
     "best_of": "draw n and choose yourself",
     "logits_processors": "use GptOssForCausalLM.generate, which takes them",
-    "guided_decoding": "ask for JSON in the prompt and check it",
-    "structured_outputs": "ask for JSON in the prompt and check it",
+    "guided_decoding": "use structured_outputs",
     "output_kind": "whole outputs are given",
     "extra_args": "leave it out",
 }
@@ -52,8 +52,8 @@ class SamplingParams:
         logits_processors: Not supported.
         truncate_prompt_tokens: Keep the last tokens of a prompt; -1 as many as the model takes.
         output_kind: Not supported.
-        guided_decoding: Not supported yet.
-        structured_outputs: Not supported yet.
+        guided_decoding: Not supported; the older name of the next.
+        structured_outputs: What the output must look like.
         logit_bias: Token id to a value from -100 to 100 that is added to its logit.
         allowed_token_ids: Nothing else is drawn.
         extra_args: Not supported.
@@ -88,7 +88,7 @@ class SamplingParams:
     truncate_prompt_tokens: int | None = None
     output_kind: Any = None
     guided_decoding: Any = None
-    structured_outputs: Any = None
+    structured_outputs: StructuredOutputsParams | None = None
     logit_bias: Mapping[int, float] | None = None
     allowed_token_ids: Sequence[int] | None = None
     extra_args: Mapping[str, Any] | None = None
@@ -121,7 +121,18 @@ class SamplingParams:
         if not all(isinstance(text, str) for text in self.stop or ()):
             raise RequestError("each must be a string", field="stop")
         StopStrings(self.stop or ())
+        if self.structured_outputs is not None:
+            self._check_structured(self.structured_outputs)
         self.to_engine()
+
+    def _check_structured(self, structured: object) -> None:
+        if not isinstance(structured, StructuredOutputsParams):
+            raise RequestError(
+                f"{structured!r} is no StructuredOutputsParams", field="structured_outputs"
+            )
+        for name in ("bad_words", "allowed_token_ids", "min_tokens"):
+            if getattr(self, name):
+                raise RequestError("is not supported with structured_outputs", field=name)
 
     @classmethod
     def from_optional(cls, **values: Any) -> SamplingParams:  # noqa: ANN401  (fields)
