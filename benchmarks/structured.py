@@ -24,7 +24,7 @@ from ossia.harmony import HeaderRules
 from ossia.structured import Grammar
 from ossia.structured.cache import GrammarCache
 from ossia.structured.compiling import CompiledGrammar, next_tokens
-from ossia.tokenizer import Tokenizer, special
+from ossia.tokenizer import Tokenizer
 from ossia.types import Request, SamplingParams, TokenMask
 
 _OBJECT: dict[str, Any] = {
@@ -169,6 +169,7 @@ def _run(
 
 
 def main() -> None:
+    """Measure what is asked for."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("what", choices=["masks", "streams"])
     options.add_argument("model", nargs="?", default="random:tiny")

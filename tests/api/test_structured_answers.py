@@ -10,6 +10,7 @@ from random import Random
 import pytest
 import torch
 
+from fuzz import structured
 from ossia.api.conversation import respond, respond_async
 from ossia.api.opening import opening_messages, user_message
 from ossia.api.question import Question
@@ -25,7 +26,6 @@ from ossia.model.heads import CausalLM
 from ossia.structured import Grammar
 from ossia.tokenizer import special
 from ossia.types import FinishReason, Request, SamplingParams
-from fuzz import structured
 from support.models import small_config
 from support.scripted_engine import TOKENIZER, ScriptedAsyncEngine, ScriptedEngine
 
@@ -108,7 +108,7 @@ def test_a_custom_tool_takes_text_of_its_grammar() -> None:
 def test_what_cannot_be_enforced_is_refused_before_anything_runs() -> None:
     question = _question(grammars={"final": Grammar.json_schema({"not": {}}, field="text.format")})
     engine = ScriptedEngine(ANSWER)
-    with pytest.raises(RequestError, match="^text.format: a schema that uses 'not'"):
+    with pytest.raises(RequestError, match=r"^text\.format: a schema that uses 'not'"):
         list(respond(engine, TOKENIZER, question))
     assert engine.requests == []
     nameless = _question(grammars={"functions.add": Grammar.regex("(")})

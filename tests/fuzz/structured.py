@@ -102,7 +102,9 @@ def random_case(random: Random, keywords: set[str]) -> Case:
 def endings(tokenizer: Tokenizer) -> dict[int, float]:
     """A bias for what closes strings, arrays, objects and messages."""
     closing = ['"', '",', '"}', '"]', "}", "]", '"}}', '"]}', "]}", "}}"]
-    bias = {tokenizer.encode(text)[0]: 15.0 for text in closing} | {tokenizer.encode("null")[0]: 4.0}
+    bias = {tokenizer.encode(text)[0]: 15.0 for text in closing} | {
+        tokenizer.encode("null")[0]: 4.0
+    }
     return bias | {special.RETURN: 16.0, special.CALL: 16.0}
 
 

@@ -55,7 +55,9 @@ SCHEMAS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("schema", "complaint"), SCHEMAS, ids=[str(one[1])[:40] for one in SCHEMAS])
+@pytest.mark.parametrize(
+    ("schema", "complaint"), SCHEMAS, ids=[str(one[1])[:40] for one in SCHEMAS]
+)
 def test_schemas(cache: GrammarCache, schema: dict[str, object], complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint) as caught:
         cache.compiled(Grammar.json_schema(schema, field="text.format.schema"))

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 
 Schema = dict[str, Any]
-_WORDS = ["name", "id", "größe", "a b", "x", "items", "$ref", "enum", "quote\"d", "tail\\"]
+_WORDS = ["name", "id", "größe", "a b", "x", "items", "$ref", "enum", 'quote"d', "tail\\"]
 _PATTERNS = [r"^[a-z]{2,5}$", r"^\d{3}-\d{4}$", r"[A-F0-9]{4}", r"^(foo|bar)+$", r"^v\d+(\.\d+)?$"]
 _FORMATS = ["date", "time", "date-time", "uuid", "ipv4", "ipv6", "email", "duration", "hostname"]
 _STRICT_ISO = jsonschema.FormatChecker(formats=("uuid", "ipv4", "ipv6", "email"))
@@ -136,7 +136,9 @@ class _Maker:
         return self.note({"enum": self.random.sample(values, self.random.randint(1, 5))})
 
     def const(self) -> Schema:
-        return self.note({"const": self.random.choice(["", "é", 0, 1.5, None, False, [1], {"a": 1}])})
+        return self.note(
+            {"const": self.random.choice(["", "é", 0, 1.5, None, False, [1], {"a": 1}])}
+        )
 
     def simple(self) -> Schema:
         kinds = ["null", "boolean", "integer"]

@@ -158,7 +158,7 @@ class Sampler:
         return allowed
 
     def _unpack(self, sets: list[_Set], vocab: int) -> torch.Tensor:
-        """bool (sets, vocab): what sets of ids rule out."""
+        """Bool (sets, vocab): what sets of ids rule out."""
         size = -(-vocab // 8)
         joined = bytearray().join(bytes(allowed[:size]).ljust(size, b"\0") for allowed in sets)
         bits = torch.frombuffer(joined, dtype=torch.uint8).view(len(sets), size)

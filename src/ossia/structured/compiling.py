@@ -18,7 +18,7 @@ from ossia.structured.limits import (
     MAX_WHITESPACE,
     PARSER_LIMITS,
 )
-from ossia.structured.schema import SchemaProblem, prepare_schema
+from ossia.structured.schema import SchemaError, prepare_schema
 from ossia.structured.vocabulary import library_tokenizer
 from ossia.tokenizer import Tokenizer, special
 
@@ -67,7 +67,7 @@ def compile_grammar(tokenizer: Tokenizer, grammar: Grammar) -> CompiledGrammar:
     """
     field = grammar.field or "grammar"
     source = _library_source(grammar, field)
-    limits = LLParserLimits(verbose_errors=False, **PARSER_LIMITS)
+    limits = LLParserLimits(**PARSER_LIMITS)
     matcher = LLMatcher(library_tokenizer(tokenizer), source, log_level=0, limits=limits)
     if matcher.is_error():
         raise RequestError(explain(grammar, matcher.get_error()), field=field)
@@ -123,7 +123,7 @@ def _library_source(grammar: Grammar, field: str) -> str:
             try:
                 schema = prepare_schema(grammar.source, strict=grammar.strict)
                 return _json_source(schema, strict=grammar.strict)
-            except SchemaProblem as error:
+            except SchemaError as error:
                 raise RequestError(refusal(grammar, str(error)), field=field) from None
 
 

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypedDict
 
 from ossia.structured.grammar import GrammarKind
+
+
+class LibraryLimits(TypedDict):
+    """Arguments of `llguidance.LLParserLimits`, which is not loaded for the sake of numbers."""
+
+    max_items_in_row: int
+    step_max_items: int
+    initial_lexer_fuel: int
+    step_lexer_fuel: int
+    max_lexer_states: int
+    max_grammar_size: int
+    verbose_errors: bool
+
 
 MAX_SOURCE_BYTES: Final[Mapping[GrammarKind, int]] = {
     GrammarKind.JSON_SCHEMA: 2**20,
@@ -37,12 +50,13 @@ MASK_SECONDS_A_TOKEN: Final = 0.01
 CACHE_BYTES: Final = 2**28
 """Of compiled grammars that are kept, as `CompiledGrammar.num_bytes` estimates them."""
 
-PARSER_LIMITS: Final[Mapping[str, int]] = {
-    "max_items_in_row": 20_000,  # 2,000 by default, which 500 optional properties exceed
-    "step_max_items": 200_000,  # about 10 ms
-    "initial_lexer_fuel": 1_000_000,  # about 20 ms
-    "step_lexer_fuel": 200_000,  # about 14 ms
-    "max_lexer_states": 50_000,  # 1 to 2 kB each
-    "max_grammar_size": 500_000,
-}
+PARSER_LIMITS: Final = LibraryLimits(
+    max_items_in_row=20_000,  # 2,000 by default, which 500 optional properties exceed
+    step_max_items=200_000,  # about 10 ms
+    initial_lexer_fuel=1_000_000,  # about 20 ms
+    step_lexer_fuel=200_000,  # about 14 ms
+    max_lexer_states=50_000,  # 1 to 2 kB each
+    max_grammar_size=500_000,
+    verbose_errors=False,
+)
 """Of llguidance, which counts work instead of time, so that limits do not depend on the machine."""

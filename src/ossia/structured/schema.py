@@ -21,7 +21,7 @@ _MAPS: Final = ("properties", "patternProperties", "$defs", "definitions", "depe
 _MERGING: Final = frozenset({"$ref", "anyOf", "oneOf"})
 
 
-class SchemaProblem(ValueError):
+class SchemaError(ValueError):
     """A schema that cannot be enforced; the message continues 'a schema'."""
 
 
@@ -33,11 +33,11 @@ def prepare_schema(source: str, *, strict: bool) -> str:
         strict: Whether what cannot be enforced is refused.
 
     Raises:
-        SchemaProblem: it is no schema, too deep, or has what cannot be enforced.
+        SchemaError: it is no schema, too deep, or has what cannot be enforced.
     """
     root = read_schema(source)
     if root is False:
-        raise SchemaProblem("that nothing fulfils: it is false")
+        raise SchemaError("that nothing fulfils: it is false")
     if root is True:
         return "{}"
     root.pop("x-guidance", None)  # the compiler's own settings are not the caller's to choose
@@ -51,7 +51,7 @@ def prepare_schema(source: str, *, strict: bool) -> str:
         if (multiple := _multiple(place, schema)) is not None:
             multiples.append(multiple)
     if merges and math.lcm(*multiples) > MAX_MULTIPLE:
-        raise SchemaProblem(
+        raise SchemaError(
             f"whose values of 'multipleOf' have more than {MAX_MULTIPLE:,} as their common "
             "multiple; use smaller ones, or no 'allOf'"
         )
@@ -62,16 +62,16 @@ def read_schema(source: str) -> Schema | bool:
     """JSON text of a schema.
 
     Raises:
-        SchemaProblem: it is no JSON, no schema, or too deep.
+        SchemaError: it is no JSON, no schema, or too deep.
     """
     try:
         root = json.loads(source, parse_constant=_refuse_constant)
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:
-        raise SchemaProblem(f"that is no JSON: {error}") from None
+        raise SchemaError(f"that is no JSON: {error}") from None
     if not isinstance(root, dict | bool):
-        raise SchemaProblem("that is neither an object nor a boolean")
+        raise SchemaError("that is neither an object nor a boolean")
     if _depth(root) > MAX_SCHEMA_DEPTH:
         raise _too_deep()
     return cast("Schema | bool", root)
@@ -104,7 +104,7 @@ def place_of(source: str, keyword: str, value: object = None) -> str:
     """Where a schema has a keyword, with a value if one is given; empty if nowhere."""
     try:
         root = read_schema(source)
-    except SchemaProblem:
+    except SchemaError:
         return ""
     if isinstance(root, bool):
         return ""
@@ -125,7 +125,7 @@ def _check_counts(place: str, schema: Schema) -> None:
     if not isinstance(least, int) or not isinstance(required, list):
         return  # the compiler says so
     if least > len(set(map(str, cast("list[object]", required)))) + 1:
-        raise SchemaProblem(
+        raise SchemaError(
             f"that uses 'minProperties' (at {place}) for more than one property besides the "
             "required ones; list them in 'required'"
         )
@@ -139,7 +139,7 @@ def _multiple(place: str, schema: Schema) -> int | None:
     _, digits, _ = Decimal(str(value)).normalize().as_tuple()
     whole = int("".join(map(str, digits))) if not isinstance(value, int) else value
     if whole > MAX_MULTIPLE:
-        raise SchemaProblem(
+        raise SchemaError(
             f"that uses 'multipleOf' (at {place}) with {value}; {MAX_MULTIPLE:,} is the most"
         )
     return whole
@@ -159,8 +159,8 @@ def _children(value: object) -> list[object]:
     return cast("list[object]", value) if isinstance(value, list) else []
 
 
-def _too_deep() -> SchemaProblem:
-    return SchemaProblem(f"nested more than {MAX_SCHEMA_DEPTH} levels deep")
+def _too_deep() -> SchemaError:
+    return SchemaError(f"nested more than {MAX_SCHEMA_DEPTH} levels deep")
 
 
 def _refuse_constant(name: str) -> None:

@@ -89,11 +89,11 @@ def test_where_functions_are_run_it_governs_the_answer(llm: LLM):
 
 
 def test_what_cannot_be_enforced_is_refused(llm: LLM):
-    with pytest.raises(RequestError, match="^structured_outputs: a schema that uses 'not'"):
+    with pytest.raises(RequestError, match=r"^structured_outputs: a schema that uses 'not'"):
         llm.generate("a", _params(json={"not": {}}))
     endless = _params(regex="a")
     endless.ignore_eos = True
-    with pytest.raises(RequestError, match="^ignore_eos: the output needs an end"):
+    with pytest.raises(RequestError, match=r"^ignore_eos: the output needs an end"):
         llm.generate("a", endless)
     chat = [{"role": "user", "content": "Now."}]
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}

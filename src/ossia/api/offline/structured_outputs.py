@@ -54,9 +54,7 @@ class StructuredOutputsParams:
                 raise RequestError(f"{name} is not supported; leave it out", field=_FIELD)
         given = [name for name in _WAYS if getattr(self, name)]
         if len(given) != 1:
-            raise RequestError(
-                f"give one of {', '.join(_WAYS)}, not {len(given)}", field=_FIELD
-            )
+            raise RequestError(f"give one of {', '.join(_WAYS)}, not {len(given)}", field=_FIELD)
         self.to_grammar()
 
     def to_grammar(self) -> Grammar:
