@@ -6,7 +6,8 @@
 
 `masks` follows known texts with llguidance's matchers on one thread; times are of the processor.
 `streams` runs 8 free streams beside 64 others, which are free as well or held to a schema, by turns
-and each several times; it compares the medians of what a step takes.
+and each several times; it compares the medians of what a step takes, by the clock and in time of the
+processor, which is what a step would take if nothing were done beside the forward pass.
 """
 
 from __future__ import annotations
@@ -131,22 +132,26 @@ def measure_streams(model: str, *, num_tokens: int, num_streams: int, repeats: i
     for one in masks.values():
         one.prepare()
     num_tokens = min(num_tokens, len(ids))
-    times: dict[str, list[float]] = {"free": [], **{name: [] for name in masks}}
+    times: dict[str, list[tuple[float, float]]] = {"free": [], **{name: [] for name in masks}}
     for repeat in range(repeats + 1):
         for name, found in times.items():
             mask = masks.get(name)
             seconds = _run(runtime, mask, ids, num_tokens, num_streams)
             if repeat:  # the first time warms up
-                found.append(seconds / num_tokens * 1e3)
-    free = statistics.median(times["free"])
-    for name, found in times.items():
-        median = statistics.median(found)
-        print(f"{name:14}{median:9.2f} ms a step, {median / free:6.3f} of free, {sorted(found)}")
+                found.append(seconds)
+    for which, kind in enumerate(("clock", "processor")):
+        free = statistics.median(one[which] for one in times["free"])
+        for name, found in times.items():
+            each = sorted(one[which] / num_tokens * 1e3 for one in found)
+            ratio = statistics.median(each) / (free / num_tokens * 1e3)
+            figures = ", ".join(f"{one:.1f}" for one in each)
+            print(f"{kind:10} {name:13} {ratio:6.3f} of free; ms a step: {figures}")
 
 
 def _run(
     runtime: Runtime, mask: BoundMasks | None, ids: list[int], num_tokens: int, num_streams: int
-) -> float:
+) -> tuple[float, float]:
+    """Seconds by the clock and of the processor."""
     prompt = tuple(runtime.tokenizer.encode_with_special("<|start|>assistant"))
     sampling = SamplingParams(max_tokens=num_tokens, seed=1)
     requests = [
@@ -160,9 +165,9 @@ def _run(
         )
         for number in range(num_streams + 8)
     ]
-    begun = time.perf_counter()
+    begun = time.perf_counter(), time.process_time()
     results = runtime.engine.generate(requests)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - begun[0], time.process_time() - begun[1]
     for result in results:
         assert len(result.continuations[0].token_ids) == num_tokens, result.continuations[0].error
     return seconds

@@ -3,8 +3,8 @@
     cd tests && python -m fuzz.structured random:tiny --schemas 500
     cd tests && python -m fuzz.structured demo --schemas 500 --seed 2
 
-A third of the schemas are for the answer, a third for the arguments of a function that must be
-called, a third for those of functions one of which must be called. Every text that was finished has
+Each turn is held to one schema: a third are for the answer, a third for the arguments of a function
+that must be called, a third for those of whichever of some functions is called. Every text that was finished has
 to fulfil its schema, and every turn that had to call has to end in a call of what was offered. What
 ends strings and messages is made likelier, or else most texts would never end.
 """
@@ -161,7 +161,7 @@ def run(runtime: Runtime, num_schemas: int, *, seed: int, max_tokens: int, alike
                 found.refused[str(error)] += 1
                 continue
             cases.append(case)
-            found.counts["schemas"] += len(case.schemas)
+            found.counts["schemas"] += 1
         for result, case in zip(runtime.engine.generate(requests), cases, strict=True):
             for one in result.continuations:
                 found.counts["tokens"] += len(one.token_ids)

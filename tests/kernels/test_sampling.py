@@ -7,12 +7,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ossia.kernels.sampling import (
+    allow_only,
     draw,
     draw_greedy,
     penalise,
     token_logprobs,
     truncate,
-    unpack_forbidden,
 )
 
 _VOCAB = 23
@@ -137,14 +137,14 @@ def test_penalties_equal_their_definition(seed, repetition, presence, frequency,
 
 @given(seed=_SEEDS, allowed=st.sets(st.integers(0, _VOCAB - 1)))
 @settings(deadline=None)
-def test_unpacking_forbids_all_but_the_set(seed, allowed):
+def test_allow_only_keeps_the_set_and_nothing_else(seed, allowed):
     bits = np.zeros((1, 3), dtype=np.uint8)
     for token_id in allowed:
         bits[0, token_id // 8] |= 1 << token_id % 8
     logits = rows_of(seed, 1)
     expected = [row if idx in allowed else -np.inf for idx, row in enumerate(logits[0])]
-    forbidden = unpack_forbidden(torch.tensor(bits), logits.shape[1])
-    kept = torch.tensor(logits).masked_fill(forbidden, -torch.inf)
+    kept = torch.tensor(logits)
+    allow_only(kept, list(range(len(bits))), torch.tensor(bits))
     assert kept[0].tolist() == expected
 
 

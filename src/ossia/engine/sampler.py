@@ -10,16 +10,16 @@ from ossia.engine.plan import Drawn
 from ossia.engine.randomness import uniform
 from ossia.engine.sequence import Sequence
 from ossia.kernels.sampling import (
+    allow_only,
     draw,
     draw_greedy,
     penalise,
     token_logprobs,
     truncate,
-    unpack_forbidden,
 )
 from ossia.types import SamplingParams, TokenLogprob
 
-_MAX_KEPT_SETS = 64  # a byte for each id of the vocabulary, 13 MB in all
+_MAX_KEPT_SETS = 64  # of 25 kB
 _Set = bytes | bytearray | memoryview
 _FEW = 16  # ids up to this share of the vocabulary are ruled out one by one, which is much faster
 
@@ -42,7 +42,7 @@ class Sampler:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._seen: dict[Sequence, _Seen] = {}
-        self._forbidden: dict[bytes, torch.Tensor] = {}
+        self._few: dict[bytes, torch.Tensor | None] = {}
 
     def sample(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[Drawn]:
         """One token for each continuation.
@@ -127,7 +127,8 @@ class Sampler:
         self, logits: torch.Tensor, sequences: list[Sequence], failed: dict[int, str]
     ) -> None:
         """Rule out, in place, what the continuations' masks do not allow."""
-        unknown: list[tuple[int, _Set]] = []
+        rows: list[int] = []
+        sets: list[_Set] = []
         for row, sequence in enumerate(sequences):
             if sequence.request.make_mask is None:
                 continue
@@ -136,18 +137,14 @@ class Sampler:
             except Exception as error:  # whatever the caller's mask raises ends this one only
                 failed[row] = f"the token mask failed: {error!r}"
                 continue
-            kept = self._forbidden.get(allowed) if isinstance(allowed, bytes) else None
-            if kept is not None:
-                _rule_out(logits[row], kept)
+            few = self._few_forbidden(allowed, logits.shape[1])
+            if few is not None:
+                logits[row].index_fill_(0, few, -torch.inf)
             elif allowed is not None:
-                unknown.append((row, allowed))
-        if not unknown:
-            return
-        unpacked = self._unpack([allowed for _, allowed in unknown], logits.shape[1])
-        for (row, allowed), forbidden in zip(unknown, unpacked, strict=True):
-            _rule_out(logits[row], forbidden)
-            if isinstance(allowed, bytes):
-                self._keep(allowed, forbidden)
+                rows.append(row)
+                sets.append(allowed)
+        if rows:
+            allow_only(logits, rows, self._bits(sets, logits.shape[1]))
 
     def _allowed(self, sequence: Sequence) -> _Set | None:
         if sequence.num_outputs == 0 and sequence.request.make_mask is not None:
@@ -157,22 +154,27 @@ class Sampler:
             memoryview(allowed)  # refuses what is not made of bytes
         return allowed
 
-    def _unpack(self, sets: list[_Set], vocab: int) -> torch.Tensor:
-        """Bool (sets, vocab): what sets of ids rule out."""
+    def _bits(self, sets: list[_Set], vocab: int) -> torch.Tensor:
+        """uint8 (sets, ceil(vocab / 8))."""
         size = -(-vocab // 8)
         joined = bytearray().join(bytes(allowed[:size]).ljust(size, b"\0") for allowed in sets)
-        bits = torch.frombuffer(joined, dtype=torch.uint8).view(len(sets), size)
-        return unpack_forbidden(bits.to(self._device), vocab)
+        return torch.frombuffer(joined, dtype=torch.uint8).view(len(sets), size).to(self._device)
 
-    def _keep(self, allowed: bytes, forbidden: torch.Tensor) -> None:
-        """Remember a set that cannot change: a mask may give the same for most of a text."""
-        if int(forbidden.sum()) <= len(forbidden) // _FEW:
-            kept = forbidden.nonzero().squeeze(1)
-        else:
-            kept = forbidden.clone()
-        if len(self._forbidden) >= _MAX_KEPT_SETS:
-            del self._forbidden[next(iter(self._forbidden))]
-        self._forbidden[allowed] = kept
+    def _few_forbidden(self, allowed: _Set | None, vocab: int) -> torch.Tensor | None:
+        """The ids that a set rules out, if they are few and the set is one that comes again."""
+        if not isinstance(allowed, bytes):
+            return None
+        if allowed not in self._few:
+            if len(self._few) >= _MAX_KEPT_SETS:
+                del self._few[next(iter(self._few))]
+            bits = int.from_bytes(allowed, "little") & ((1 << vocab) - 1)
+            few: torch.Tensor | None = None
+            if vocab - bits.bit_count() <= vocab // _FEW:
+                kept = torch.zeros(1, vocab, device=self._device)
+                allow_only(kept, [0], self._bits([allowed], vocab))
+                few = (kept[0] < 0).nonzero().squeeze(1)
+            self._few[allowed] = few
+        return self._few[allowed]
 
     def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> torch.Tensor:
         """int64 (rows,): greedy rows by argmax, the others by chance."""
@@ -212,14 +214,6 @@ class Sampler:
                     sequence.mask.accept(token_id)
                 except Exception as error:  # as above
                     failed[row] = f"the token mask failed: {error!r}"
-
-
-def _rule_out(row_logits: torch.Tensor, forbidden: torch.Tensor) -> None:
-    """In place: bool (vocab,), or the ids where they are few."""
-    if forbidden.dtype == torch.bool:
-        row_logits.masked_fill_(forbidden, -torch.inf)
-    else:
-        row_logits.index_fill_(0, forbidden, -torch.inf)
 
 
 def score_prompt(logits: torch.Tensor, token_ids: list[int], num_top: int) -> list[TokenLogprob]:

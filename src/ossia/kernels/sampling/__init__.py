@@ -6,19 +6,19 @@ applies them is the one in which they are listed here.
 """
 
 from ossia.kernels.sampling.reference import (
+    allow_only,
     draw,
     draw_greedy,
     penalise,
     token_logprobs,
     truncate,
-    unpack_forbidden,
 )
 
 __all__ = [
+    "allow_only",
     "draw",
     "draw_greedy",
     "penalise",
     "token_logprobs",
     "truncate",
-    "unpack_forbidden",
 ]

