@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from datetime import date
 from random import Random
 
@@ -149,6 +151,12 @@ def test_masks_travel_as_json() -> None:
         grammars={"final": Grammar.json_schema(OBJECT, strict=False, field="here")},
     )
     assert TurnMasks.from_dict(json.loads(json.dumps(masks.to_dict()))) == masks
+
+
+def test_who_only_passes_grammars_on_does_not_load_what_compiles_them() -> None:
+    code = "import sys, ossia.api.answer, ossia.server.service; print('llguidance' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.fixture(scope="module")
