@@ -118,17 +118,15 @@ def test_what_cannot_be_enforced_is_refused_before_anything_runs() -> None:
         list(respond(engine, TOKENIZER, nameless))
 
 
-def test_the_asynchronous_front_refuses_too_unless_the_engine_does() -> None:
+def test_the_asynchronous_front_refuses_too() -> None:
     question = _question(grammars={"final": Grammar.json_schema({"not": {}})})
 
-    async def drain(**settings: bool) -> None:
-        events = respond_async(ScriptedAsyncEngine(ANSWER), TOKENIZER, question, **settings)
-        async for _ in events:
+    async def drain() -> None:
+        async for _ in respond_async(ScriptedAsyncEngine(ANSWER), TOKENIZER, question):
             pass
 
     with pytest.raises(RequestError, match="uses 'not'"):
         asyncio.run(drain())
-    asyncio.run(drain(prepares_masks=False))
 
 
 def test_grammars_that_nothing_can_need_are_not_compiled() -> None:

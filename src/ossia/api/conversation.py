@@ -56,27 +56,16 @@ def end_turn(answer: Answer) -> Iterator[Event]:
 
 
 async def respond_async(
-    engine: AsyncTokenEngine,
-    tokenizer: Tokenizer,
-    question: Question,
-    *,
-    prepares_masks: bool = True,
+    engine: AsyncTokenEngine, tokenizer: Tokenizer, question: Question
 ) -> AsyncGenerator[Event, None]:
     """`respond` without blocking the event loop.
 
     Tools' functions may be coroutine functions; others run on a thread.
-
-    Args:
-        engine: As in `respond`.
-        tokenizer: As in `respond`.
-        question: As in `respond`.
-        prepares_masks: Whether grammars are compiled here, on a thread. An engine in another
-            process compiles them itself, and refuses the request if it cannot.
     """
     answer = Answer(tokenizer, question)
     request = answer.next_request()
     assert request is not None, "an answer has at least one turn"
-    if prepares_masks and question.grammars:
+    if question.grammars:
         await asyncio.to_thread(answer.prepare_masks)
     async with aclosing(go_on(engine, answer, engine.stream(request))) as events:
         async for event in events:

@@ -56,10 +56,10 @@ def test_what_codex_sends_is_taken_and_what_is_left_out_is_noted():
     assert [tool["type"] for tool in intake.response["tools"]] == ["function", "namespace"]
 
 
-def test_schemas_hold_arguments_and_those_that_are_not_strict_hold_json():
+def test_schemas_hold_arguments_strictly_or_as_far_as_they_can_be_enforced():
     question = read({"input": "Hi", "tools": [F, G, {"type": "function", "name": "h"}]}).question
-    assert question.grammars["functions.f"].kind is GrammarKind.JSON_SCHEMA
-    assert question.grammars["functions.g"] == Grammar(GrammarKind.JSON_OBJECT)
+    assert question.grammars["functions.f"] == Grammar.json_schema(SCHEMA)
+    assert question.grammars["functions.g"] == Grammar.json_schema(SCHEMA, strict=False)
     assert question.grammars["functions.h"] == Grammar(GrammarKind.JSON_OBJECT)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import orjson
-
 from ossia.server.answer_format import VERBOSITY, schema_section
 from ossia.server.api_error import ApiError
 from ossia.server.chat.schemas import ChatRequest, ResponseFormat
-from ossia.structured import Grammar, GrammarKind
+from ossia.structured import Grammar
 
 _PATH = "response_format"
 
@@ -22,23 +20,24 @@ def answer_grammar(wanted: ResponseFormat | None) -> Grammar | None:
         case "text":
             return None
         case "json_object":
-            return Grammar(GrammarKind.JSON_OBJECT)
+            return Grammar.json_object(field=_PATH)
     assert wanted is not None
     if wanted.type == "json_schema":
         if wanted.json_schema is None:
             raise _missing("json_schema")
         schema = wanted.json_schema.schema_
+        path = f"{_PATH}.json_schema.schema"
         if schema is None:
-            return Grammar(GrammarKind.JSON_OBJECT)
-        return Grammar(GrammarKind.JSON_SCHEMA, orjson.dumps(schema).decode())
+            return Grammar.json_object(field=path)
+        return Grammar.json_schema(schema, strict=bool(wanted.json_schema.strict), field=path)
     if wanted.type == "regex":
         if wanted.pattern is None:
             raise _missing("pattern")
-        return Grammar(GrammarKind.REGEX, wanted.pattern)
+        return Grammar.regex(wanted.pattern, field=f"{_PATH}.pattern")
     if wanted.grammar is None:
         raise _missing("grammar")
-    kind = GrammarKind.LARK if wanted.grammar.syntax == "lark" else GrammarKind.REGEX
-    return Grammar(kind, wanted.grammar.definition)
+    make = Grammar.lark if wanted.grammar.syntax == "lark" else Grammar.regex
+    return make(wanted.grammar.definition, field=f"{_PATH}.grammar.definition")
 
 
 def developer_sections(body: ChatRequest) -> list[str]:

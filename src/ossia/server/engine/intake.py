@@ -96,7 +96,7 @@ class Intake:
         failure: Exception | None = None
         bound = BoundMasks(masks, self._tokenizer())
         try:
-            bound(0)  # whatever its continuations share is made now, not by the loop
+            bound.prepare()  # now, and not by the loop
         except Exception as error:
             failure = error
         with self._changed:  # in one go, lest an abort slips in between

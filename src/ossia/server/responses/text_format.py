@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ossia.server.answer_format import VERBOSITY, schema_section
-from ossia.server.responses.grammars import object_grammar, schema_grammar
 from ossia.server.responses.schemas import JsonObjectFormat, JsonSchemaFormat, TextParam
 from ossia.structured import Grammar
 
@@ -11,10 +10,10 @@ from ossia.structured import Grammar
 def answer_grammar(text: TextParam | None) -> Grammar | None:
     """What the answer must look like; None if it is free."""
     match text.format if text is not None else None:
-        case JsonSchemaFormat(schema_=schema):
-            return schema_grammar(schema)
+        case JsonSchemaFormat(schema_=schema, strict=strict):
+            return Grammar.json_schema(schema, strict=bool(strict), field="text.format.schema")
         case JsonObjectFormat():
-            return object_grammar()
+            return Grammar.json_object(field="text.format")
         case _:
             return None
 

@@ -13,8 +13,7 @@ from ossia.api.tools import function_name
 from ossia.harmony import ToolDescription, ToolNamespaceConfig
 from ossia.server.api_error import ApiError
 from ossia.server.body import RequestModel, validated
-from ossia.server.responses.grammars import object_grammar, schema_grammar
-from ossia.structured import Grammar, GrammarKind
+from ossia.structured import Grammar
 
 JsonObject = dict[str, Any]
 
@@ -229,10 +228,11 @@ def _function(raw: JsonObject, path: str, namespace: str | None) -> CallableTool
     tool = validated(raw, FunctionTool, path)
     _check_name(tool.name, f"{path}.name")
     schema = tool.parameters or None
-    if schema is None or tool.strict is False:
-        grammar = object_grammar()
+    where = f"{path}.parameters"
+    if schema is None:
+        grammar = Grammar.json_object(field=where)
     else:
-        grammar = schema_grammar(schema)
+        grammar = Grammar.json_schema(schema, strict=bool(tool.strict), field=where)
     description = ToolDescription(tool.name, tool.description or "", schema)
     return CallableTool(
         name=tool.name, namespace=namespace, description=description, grammar=grammar
@@ -266,8 +266,8 @@ def _grammar(given: CustomFormat | None, path: str) -> Grammar | None:
                 param=f"{path}.{name}",
                 code="missing_required_parameter",
             )
-    kind = GrammarKind.LARK if given.syntax == "lark" else GrammarKind.REGEX
-    return Grammar(kind, given.definition or "")
+    make = Grammar.lark if given.syntax == "lark" else Grammar.regex
+    return make(given.definition or "", field=f"{path}.definition")
 
 
 def _check_name(name: str, path: str) -> None:
