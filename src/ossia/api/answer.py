@@ -167,6 +167,7 @@ class Answer:
         gained = tuple(self._history[self._num_given :])
         return Done(
             finish_reason=self._ending,
+            stop_string=self._turn.stop_string,
             usage=self._usage,
             messages=gained,
             repairs=dict(self._repairs),
@@ -186,7 +187,7 @@ class Answer:
         if self._turn.call is not None:
             return Ending.TOOL_CALLS
         reason = self._turn.finish_reason
-        if reason is None or self._turn.stopped:
+        if reason is None or self._turn.stop_string is not None:
             reason = FinishReason.STOP
         return Ending(reason.value)
 

@@ -125,12 +125,14 @@ class Done:
         usage: What it took.
         messages: Everything that the conversation has gained, tool results included. What had to be
             mended to read a message is in its `repairs`.
+        stop_string: The one of the question's stop strings that ended the text.
         repairs: How many there were of each kind, those included that led to no message.
     """
 
     finish_reason: Ending
     usage: Usage
     messages: tuple[Message, ...]
+    stop_string: str | None = None
     repairs: Mapping[RepairKind, int] = field(default_factory=dict[RepairKind, int])
 
 

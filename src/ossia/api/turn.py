@@ -51,7 +51,7 @@ class Turn:
         call: The tool call that ended the turn.
         finish_reason: Why the engine stopped; None while it runs.
         over: Nothing more is wanted of the engine.
-        stopped: A stop string ended the text.
+        stop_string: The stop string that ended the text.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Turn:
         self.call: ToolCall | None = None
         self.finish_reason: FinishReason | None = None
         self.over = False
-        self.stopped = False
+        self.stop_string: str | None = None
         self._parser = StreamParser(tokenizer)
         self._header: Header | None = None
         self._stop_strings = tuple(stop)
@@ -131,8 +131,8 @@ class Turn:
                     yield ToolCallDelta(function_name(self._recipient), text)
                 case parsed.TextDelta(text):
                     yield from self._show(self._stop.push(text))
-                    self.stopped |= self._stop.found is not None
-                    self.over |= self.stopped
+                    self.stop_string = self._stop.found
+                    self.over |= self.stop_string is not None
 
     @property
     def _is_own(self) -> bool:

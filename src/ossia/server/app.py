@@ -23,6 +23,7 @@ from ossia.server import (
     token_routes,
 )
 from ossia.server.access_log import AccessLog
+from ossia.server.anthropic import routes as anthropic_routes
 from ossia.server.api_error import ApiError
 from ossia.server.chat import routes as chat_routes
 from ossia.server.completions import routes as completion_routes
@@ -52,6 +53,7 @@ GROUPS: tuple[RouteGroup, ...] = (
     stored_routes.routes,
     conversation_routes.routes,
     completion_routes.routes,
+    anthropic_routes.routes,
 )
 """Each makes the routes of one group for a server's state."""
 

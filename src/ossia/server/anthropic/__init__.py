@@ -1,0 +1,1 @@
+"""Anthropic's Messages API, so that its clients can talk to gpt-oss."""

@@ -1,0 +1,71 @@
+"""The bodies of /v1/messages and /v1/messages/count_tokens."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ossia.server.body import RequestModel
+
+Blocks = str | list[dict[str, Any]]
+
+
+class MessageParam(RequestModel):
+    """What somebody said; blocks are read one by one by `intake`."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Blocks
+
+
+class ToolParam(RequestModel):
+    """A tool: the client's own, or one that Anthropic runs or has defined."""
+
+    name: str | None = None
+    type: str | None = None
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolChoice(RequestModel):
+    """Whether and what the model must call. It calls one tool at a time in any case."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+
+
+class Thinking(RequestModel):
+    """Whether the model thinks before it answers, and how long."""
+
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
+    budget_tokens: int | None = None
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class OutputConfig(RequestModel):
+    """How much the model puts into the answer, and the answer's form."""
+
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: dict[str, Any] | None = None
+
+
+class CountTokens(RequestModel):
+    """What determines a prompt."""
+
+    model: str | None = None
+    messages: list[MessageParam]
+    system: Blocks | None = None
+    tools: list[ToolParam] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+
+
+class CreateMessage(CountTokens):
+    """A prompt, and how to go on from it."""
+
+    max_tokens: int
+    stream: bool | None = None
+    stop_sequences: list[str] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
