@@ -111,6 +111,7 @@ class ModelConfig:
             known["eos_token_id"] = known["eos_token_id"][0]
         if "layer_types" in raw and raw["layer_types"] is not None:
             known["layer_types"] = tuple(raw["layer_types"])
+        known |= _unsaid_token_ids(raw)
         known |= _rope_from_hf(raw)
         known["expert_format"] = _expert_format(raw.get("quantization_config"))
         return cls(**known)
@@ -133,9 +134,7 @@ class ModelConfig:
         )
         context = int(rope.original_max_position_embeddings * max(rope.factor, 1.0))
         known |= {"rope_scaling": rope, "max_position_embeddings": context}
-        if known.get("vocab_size", _RELEASED_EOS + 1) <= _RELEASED_EOS:
-            # Token ids go unsaid there, and the released ones lie outside this vocabulary.
-            known |= {"eos_token_id": None, "pad_token_id": None}
+        known |= _unsaid_token_ids(raw)
         return cls(**known, expert_format=expert_format)
 
     def to_hf(self) -> dict[str, Any]:
@@ -249,6 +248,16 @@ _HF_PLAIN_FIELDS = (
     "pad_token_id",
 )
 _NULLABLE = frozenset({"bos_token_id", "eos_token_id", "pad_token_id"})
+
+
+def _unsaid_token_ids(raw: Mapping[str, Any]) -> dict[str, None]:
+    """No token instead of the released models' where that lies outside a small vocabulary.
+
+    The original layout leaves token ids out, and transformers 4 does where there are none.
+    """
+    if raw.get("vocab_size", _RELEASED_EOS + 1) > _RELEASED_EOS:
+        return {}
+    return {name: None for name in ("eos_token_id", "pad_token_id") if name not in raw}
 
 
 def _require_gpt_oss(raw: Mapping[str, Any]) -> None:

@@ -9,7 +9,11 @@ import transformers
 
 from ossia.api.models.config import GptOssConfig
 from ossia.api.models.pretrained import PreTrainedModel
+from ossia.kernels.routing import route
 from support.models import lively_, small_config
+
+# Their `router_logits` are the weights of the chosen experts, from which they take the aux loss too.
+RECORDS_WEIGHTS = transformers.__version__.startswith("4.")
 
 
 def small_settings(**changes: object) -> GptOssConfig:
@@ -34,6 +38,14 @@ def twin_of(model: PreTrainedModel) -> Any:
     twin = kind(config)
     twin.load_state_dict(model.state_dict())
     return twin.train(model.training)
+
+
+def as_recorded(router_logits: torch.Tensor, top_k: int) -> torch.Tensor:
+    """What this version of transformers calls router logits, (tokens, experts)."""
+    if not RECORDS_WEIGHTS:
+        return router_logits
+    weights, expert_ids = route(router_logits, top_k)
+    return torch.zeros_like(router_logits).scatter(1, expert_ids, weights)
 
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor, relative: float = 1e-3) -> None:

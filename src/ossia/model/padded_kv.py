@@ -23,15 +23,18 @@ class PaddedKV:
             every place holds a token.
         key_positions: int64 (batch, past + new): a key's column, or -1 for what nobody may see.
         past: For each layer keys and values (batch, past, kv_heads, head_dim); empty without past.
-        present: Filled by the pass: for each layer keys and values (batch, past + new, kv_heads,
-            head_dim). By layer, so that a layer which is computed again changes nothing.
+        keep: Whether keys and values are wanted after the pass.
+        present: Filled by the pass, if it keeps them: for each layer keys and values (batch,
+            past + new, kv_heads, head_dim). By layer, so that a layer which is computed again
+            changes nothing.
     """
 
     shape: tuple[int, int]
     places: torch.Tensor | None
     key_positions: torch.Tensor
     past: Sequence[KeysValues] = ()
-    present: dict[int, KeysValues] = field(default_factory=dict[int, KeysValues])
+    keep: bool = True
+    present: dict[int, KeysValues] = field(default_factory=dict)
 
     @property
     def past_len(self) -> int:
@@ -60,7 +63,8 @@ class PaddedKV:
         if self.past:
             past_k, past_v = self.past[layer_idx]
             k, v = torch.cat((past_k.to(k.dtype), k), dim=1), torch.cat((past_v.to(v.dtype), v), 1)
-        self.present[layer_idx] = (k, v)
+        if self.keep:
+            self.present[layer_idx] = (k, v)
         return k, v
 
     def spread(self, x: torch.Tensor) -> torch.Tensor:

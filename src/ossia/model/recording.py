@@ -26,9 +26,9 @@ class Recording:
     hidden: bool = False
     attentions: bool = False
     router: bool = False
-    hidden_states: ByLayer = field(default_factory=ByLayer)
-    attention_weights: ByLayer = field(default_factory=ByLayer)
-    router_logits: ByLayer = field(default_factory=ByLayer)
+    hidden_states: ByLayer = field(default_factory=dict)
+    attention_weights: ByLayer = field(default_factory=dict)
+    router_logits: ByLayer = field(default_factory=dict)
 
     @property
     def wants_any(self) -> bool:

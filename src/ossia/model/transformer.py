@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -11,6 +13,9 @@ from ossia.model.attention import Attention
 from ossia.model.batch import ForwardBatch
 from ossia.model.layers import RMSNorm, RotaryTable
 from ossia.model.moe import MoE
+from ossia.model.recording import Recording
+
+Recorded = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 
 
 class DecoderLayer(nn.Module):
@@ -62,8 +67,38 @@ class Decoder(nn.Module):
             if batch.recompute is None:
                 x = layer(x, rope, batch)
             else:
-                x = checkpoint(layer, x, rope, batch, **batch.recompute)
+                x = _recomputed(layer, layer_idx, x, rope, batch)
         x = self.norm(x)
         if recording is not None:
             recording.keep_hidden(len(self.layers), x)
         return x
+
+
+def _recomputed(
+    layer: nn.Module,
+    layer_idx: int,
+    x: torch.Tensor,
+    rope: tuple[torch.Tensor, torch.Tensor],
+    batch: ForwardBatch,
+) -> torch.Tensor:
+    """A layer that keeps its input only, and is run again for the gradient.
+
+    What it records comes out as a result: a compiled graph, which runs it again too, allows for no
+    other way.
+    """
+    outer = batch.recording
+    assert batch.recompute is not None
+    if outer is None:
+        return checkpoint(layer, x, rope, batch, **batch.recompute)
+
+    def run(x: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor]) -> Recorded:
+        inner = Recording(attentions=outer.attentions, router=outer.router)
+        out = layer(x, rope, replace(batch, recording=inner))
+        return out, inner.router_logits.get(layer_idx), inner.attention_weights.get(layer_idx)
+
+    x, router_logits, attention_weights = checkpoint(run, x, rope, **batch.recompute)
+    if router_logits is not None:
+        outer.router_logits[layer_idx] = router_logits
+    if attention_weights is not None:
+        outer.attention_weights[layer_idx] = attention_weights
+    return x

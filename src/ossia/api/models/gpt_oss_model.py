@@ -89,9 +89,9 @@ class GptOssModel(PreTrainedModel, Decoder):
                 "checkpointing with use_reentrant=False",
                 field="output_router_logits" if recording.router else "output_hidden_states",
             )
-        kv = rows.kv(cache)
-        hidden = self.run(self._batch(rows, input_ids, inputs_embeds, position_ids, kv, recording))
         gives_cache = self._gives_cache(use_cache)
+        kv = rows.kv(cache, keep=gives_cache or cache is not None)
+        hidden = self.run(self._batch(rows, input_ids, inputs_embeds, position_ids, kv, recording))
         if cache is None and gives_cache:
             cache = DynamicCache()
         if cache is not None:
@@ -174,7 +174,8 @@ def _shape(
 
 
 def _check_cache_position(cache_position: torch.Tensor | None, rows: PaddedRows) -> None:
-    if cache_position is None:
+    # Looking at values would break a compiled graph.
+    if cache_position is None or torch.compiler.is_compiling():
         return
     expected = list(range(rows.past_len, rows.past_len + rows.shape[1]))
     if cache_position.tolist() != expected:

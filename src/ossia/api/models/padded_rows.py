@@ -15,11 +15,13 @@ from ossia.model.padded_kv import PaddedKV
 class PaddedRows:
     """Where the tokens of a (batch, seq) array are.
 
-    Padding does not go through the model, unless something is wanted of it.
+    Padding does not go through the model, unless something is wanted of it. While a graph is being
+    traced nobody knows where it is; then it goes along, seen by nobody, and is blanked at the end.
 
     Args:
         shape: (batch, seq) of the new tokens.
         places: int64 (tokens,): index into the flattened shape; None where all of it is taken.
+        taken: bool (batch, seq): what of it counts, where padding goes along; None otherwise.
         visible: bool (batch, past + seq): columns that may be attended to; None for all.
         computed: bool (batch, past + seq): columns that have keys; None for all.
         past_len: Columns before the new ones.
@@ -28,6 +30,7 @@ class PaddedRows:
 
     shape: tuple[int, int]
     places: torch.Tensor | None
+    taken: torch.Tensor | None
     visible: torch.Tensor | None
     computed: torch.Tensor | None
     past_len: int
@@ -62,9 +65,11 @@ class PaddedRows:
         taken = None if visible is None else visible[:, past_len:]
         if taken is not None and wanted is not None:
             taken = taken | wanted.to(device)
-        places = None if taken is None else taken.flatten().nonzero().squeeze(1)
-        if places is not None and len(places) == batch * seq:
-            taken = places = None
+        places = None
+        if taken is not None and not torch.compiler.is_compiling():
+            places = taken.flatten().nonzero().squeeze(1)
+            if len(places) == batch * seq:
+                taken = places = None
         past = None if cache is None else cache.past_tokens()
         computed = _computed(past, taken, shape, past_len, device)
         if visible is not None and past is not None and computed is not None:
@@ -73,6 +78,7 @@ class PaddedRows:
         return cls(
             shape=shape,
             places=places,
+            taken=taken if places is None else None,
             visible=computed if visible is None else visible,
             computed=computed,
             past_len=past_len,
@@ -80,14 +86,14 @@ class PaddedRows:
         )
 
     def take(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, seq, ...) to (tokens, ...)."""
-        flat = x.flatten(0, 1)
+        """(batch, seq, ...) to (tokens, ...); padding that goes along is blank."""
+        flat = self._blanked(x).flatten(0, 1)
         return flat if self.places is None else flat[self.places]
 
     def pad(self, x: torch.Tensor) -> torch.Tensor:
         """(tokens, ...) to (batch, seq, ...), with zeros at padding."""
         if self.places is None:
-            return x.unflatten(0, self.shape)
+            return self._blanked(x.unflatten(0, self.shape))
         padded = x.new_zeros(self.shape[0] * self.shape[1], *x.shape[1:])
         return padded.index_copy(0, self.places, x).unflatten(0, self.shape)
 
@@ -123,8 +129,13 @@ class PaddedRows:
             )
         return self.take(position_ids.to(self.device).long().expand(batch, seq))
 
-    def kv(self, cache: DynamicCache | None) -> PaddedKV:
-        """What attention takes."""
+    def kv(self, cache: DynamicCache | None, keep: bool) -> PaddedKV:
+        """What attention takes.
+
+        Args:
+            cache: The past.
+            keep: Whether keys and values are wanted after the pass.
+        """
         key_len = self.past_len + self.shape[1]
         columns = torch.arange(key_len, device=self.device).expand(self.shape[0], key_len)
         return PaddedKV(
@@ -134,7 +145,14 @@ class PaddedRows:
                 columns if self.visible is None else columns.masked_fill(~self.visible, -1)
             ),
             past=() if cache is None else cache.past(),
+            keep=keep,
         )
+
+    def _blanked(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, seq, ...) with zeros at padding that goes along."""
+        if self.taken is None:
+            return x
+        return x.masked_fill(~self.taken.view(*self.shape, *[1] * (x.dim() - 2)), 0)
 
 
 def _check_batch(batch: int, cache: DynamicCache | None) -> None:
