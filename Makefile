@@ -1,6 +1,7 @@
 # Commands a developer needs; each sets up .venv by itself, once.
 #   make demo    ask the shipped model a question
 #   make test    run the fast tests
+#   make test-transformers457  compare with transformers 4.57 as well
 #   make check   linters, types, import contracts
 #   make docs    the API reference, from the docstrings, and the pages of arguments
 
@@ -9,7 +10,12 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 STAMPS := $(VENV)/.installed
 
-.PHONY: demo test test-slow check docs format clean
+# transformers 4.57 and the older packages that it insists on, in a folder beside the newer ones.
+TRANSFORMERS_457 := $(VENV)/transformers-4.57
+TRANSFORMERS_457_PACKAGES := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 \
+	accelerate==1.12.0 psutil==7.2.2
+
+.PHONY: demo test test-slow test-transformers457 check docs format clean
 
 demo: $(STAMPS)-run
 	$(VENV)/bin/ossia run demo "How many rs are in the word 'strawberry'?" --show-reasoning --temperature 0
@@ -19,6 +25,10 @@ test: $(STAMPS)-test
 
 test-slow: $(STAMPS)-test
 	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network"
+
+test-transformers457: $(STAMPS)-test $(TRANSFORMERS_457)
+	OSSIA_TEST_TRANSFORMERS_457=$(CURDIR)/$(TRANSFORMERS_457) \
+		$(VENV)/bin/python -m pytest tests/compat/test_transformers_457.py
 
 check: $(STAMPS)-dev
 	$(VENV)/bin/ruff check .
@@ -52,3 +62,10 @@ $(STAMPS)-test: $(VENV)/bin/python pyproject.toml constraints.txt
 $(STAMPS)-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) -e ".[dev]"
 	touch $@
+
+# Built beside and moved, so that a broken download leaves no half folder.
+$(TRANSFORMERS_457): $(VENV)/bin/python
+	rm -rf $@.partial
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--target $@.partial $(TRANSFORMERS_457_PACKAGES)
+	mv $@.partial $@

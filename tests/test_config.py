@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from ossia.config import PRESETS, ModelConfig, RopeScaling
 from ossia.errors import ConfigError
 from support.models import model_configs, small_config
+from support.transformers_version import IS_4
 
 
 def _hf(**changes: object) -> dict[str, object]:
@@ -48,7 +49,7 @@ def test_original_round_trip(name):
 def test_transformers_writes_what_we_read():
     """Its new rope keys (`rope_parameters`) and its spelling of the expert count."""
     raw = transformers.GptOssConfig(num_hidden_layers=3, num_local_experts=5).to_dict()
-    assert "rope_parameters" in raw
+    assert ("rope_theta" if IS_4 else "rope_parameters") in raw
     config = ModelConfig.from_dict(raw)
     assert (config.num_hidden_layers, config.num_experts) == (3, 5)
     assert config.rope_scaling == RopeScaling()
@@ -60,6 +61,15 @@ def test_old_and_new_rope_keys_mean_the_same():
     new = _without(raw, "rope_scaling", "rope_theta")
     new["rope_parameters"] = {**raw["rope_scaling"], "rope_theta": raw["rope_theta"]}
     assert ModelConfig.from_dict(new) == ModelConfig.from_dict(raw)
+
+
+def test_token_ids_left_out_are_the_released_ones_or_none():
+    """transformers 4 leaves out what is None."""
+    raw = _without(_hf(), "eos_token_id", "pad_token_id")
+    assert ModelConfig.from_dict(raw) == PRESETS["20b"]()
+    small = ModelConfig.from_dict(raw | {"vocab_size": 100})
+    assert (small.eos_token_id, small.pad_token_id) == (None, None)
+    assert ModelConfig.from_dict(raw | {"vocab_size": 100, "pad_token_id": 7}).pad_token_id == 7
 
 
 @pytest.mark.parametrize("key", ["num_experts", "num_local_experts"])

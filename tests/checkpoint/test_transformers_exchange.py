@@ -9,11 +9,13 @@ import transformers
 from safetensors.torch import save_file
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
+import ossia
 from ossia.checkpoint.convert import convert, converted_tensors, dequantize_experts
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.config import ModelConfig, RopeScaling
 from ossia.errors import CheckpointError
 from support.checkpoints import edit_json, tiny_config, write_tiny
+from support.transformers_version import IS_4
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -21,9 +23,11 @@ transformers.logging.disable_progress_bar()
 DENSE = tiny_config(expert_format="dense")
 
 
-def load_theirs(folder: Path, **options: object) -> transformers.GptOssForCausalLM:
+def load_theirs(
+    folder: Path, kind: str = "GptOssForCausalLM", **options: object
+) -> transformers.PreTrainedModel:
     """Load with transformers and insist that every tensor found its place."""
-    model, report = transformers.GptOssForCausalLM.from_pretrained(
+    model, report = getattr(transformers, kind).from_pretrained(
         folder, output_loading_info=True, **options
     )
     assert not any(report.values()), report
@@ -100,12 +104,37 @@ def test_rope_keys_of_old_and_new_transformers(tmp_path):
     assert open_checkpoint(tmp_path).config == DENSE
 
 
-def test_we_read_mxfp4_as_transformers_does(tmp_path):
-    """A folder made without our writer, of random codes and a wide range of scales."""
-    config = tiny_config()
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU transformers can")
+def test_transformers_makes_no_mxfp4_on_a_cpu(tmp_path):
+    """Why the packed files of the next tests are put together here.
+
+    Without a GPU, transformers refuses to pack dense weights, and of packed files it keeps the
+    expanded form only, so that it has nothing packed to write.
+    """
+    theirs = transformers.GptOssForCausalLM(transformers.GptOssConfig(**DENSE.to_hf()))
+    theirs.save_pretrained(tmp_path / "dense")
+    with pytest.raises((RuntimeError, ImportError), match=r"requires (a GPU|Accelerate)"):
+        load_theirs(tmp_path / "dense", quantization_config=transformers.Mxfp4Config())
+    packed = write_tiny(tmp_path / "packed")
+    expanded = load_theirs(packed, dtype=torch.bfloat16)
+    assert not any(tensor.dtype == torch.uint8 for tensor in expanded.state_dict().values())
+
+
+def write_packed(
+    folder: Path, kind: str, scales: tuple[int, int], std: float = 1.0
+) -> dict[str, torch.Tensor]:
+    """Files of the released layout, without our writer: transformers' names, config and shapes.
+
+    Args:
+        folder: Where to.
+        kind: transformers' class.
+        scales: Range of the experts' scale bytes.
+        std: Of all other weights.
+    """
     generator = torch.Generator().manual_seed(0)
+    settings = {**DENSE.to_hf(), "architectures": [kind], "num_labels": 3}
     with torch.device("meta"):
-        dense = transformers.GptOssForCausalLM(transformers.GptOssConfig(**DENSE.to_hf()))
+        dense = getattr(transformers, kind)(transformers.GptOssConfig(**settings))
     state: dict[str, torch.Tensor] = {}
     for name, tensor in dense.state_dict().items():
         if tensor.dim() == 3:
@@ -113,14 +142,43 @@ def test_we_read_mxfp4_as_transformers_does(tmp_path):
             shape = (experts, rows, columns // 32)
             blocks = torch.randint(0, 256, (*shape, 16), generator=generator)
             state[f"{name}_blocks"] = blocks.byte()
-            state[f"{name}_scales"] = torch.randint(90, 160, shape, generator=generator).byte()
+            state[f"{name}_scales"] = torch.randint(*scales, shape, generator=generator).byte()
         else:
-            state[name] = torch.randn(tensor.shape, generator=generator).bfloat16()
-    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    theirs = transformers.GptOssConfig(
-        **DENSE.to_hf(), quantization_config=transformers.Mxfp4Config().to_dict()
+            state[name] = (std * torch.randn(tensor.shape, generator=generator)).bfloat16()
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    mxfp4 = transformers.Mxfp4Config().to_dict()
+    transformers.GptOssConfig(**settings, quantization_config=mxfp4).save_pretrained(folder)
+    return state
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["GptOssForCausalLM", "GptOssForSequenceClassification", "GptOssForTokenClassification"],
+)
+def test_mxfp4_files_of_transformers_give_equal_logits(tmp_path, kind):
+    write_packed(tmp_path, kind, scales=(118, 124), std=0.3)
+    theirs = load_theirs(
+        tmp_path,
+        kind,
+        quantization_config=transformers.Mxfp4Config(dequantize=True),
+        dtype=torch.float32,
     )
-    theirs.save_pretrained(tmp_path)
+    ours, report = getattr(ossia, kind).from_pretrained(
+        tmp_path, dtype="float32", output_loading_info=True
+    )
+    assert not any(report.values())
+    assert ours.model.layers[0].mlp.experts.down_proj_blocks.dtype == torch.uint8
+    ids = torch.arange(40)[None]
+    with torch.inference_mode():
+        expected = theirs.float().eval()(ids).logits
+        assert expected.std() > 0.1
+        assert (ours(ids).logits - expected).abs().max() <= 2e-4
+
+
+def test_we_read_mxfp4_as_transformers_does(tmp_path):
+    """Random codes and a wide range of scales."""
+    config = tiny_config()
+    state = write_packed(tmp_path, "GptOssForCausalLM", scales=(90, 160))
     checkpoint = open_checkpoint(tmp_path)
     assert checkpoint.config == config
     assert_same_tensors(state, dict(checkpoint.items()))
@@ -139,7 +197,7 @@ def test_transformers_mislabelled_experts_are_noticed(tmp_path):
     mxfp4 = transformers.Mxfp4Config(dequantize=True)
     theirs = load_theirs(source, quantization_config=mxfp4, dtype=torch.bfloat16)
     theirs.save_pretrained(tmp_path / "target")
-    if transformers.__version__.startswith("4."):
+    if IS_4:
         checkpoint = open_checkpoint(tmp_path / "target")
         assert_same_tensors(theirs.state_dict(), dict(checkpoint.items()))
         return

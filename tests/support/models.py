@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import transformers
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from ossia.config import ModelConfig, RopeScaling
@@ -64,6 +67,20 @@ def lively_(model: torch.nn.Module, seed: int) -> None:
             elif name.endswith("bias"):
                 values = 0.1 * values
             param.copy_(values)
+
+
+def assume_clear_routing(router_logits: Iterable[torch.Tensor], top_k: int) -> None:
+    """Drop an example in which rounding may choose another expert, rightly and with a great effect.
+
+    Args:
+        router_logits: For each layer (tokens, experts); rows of zeros are padding.
+        top_k: Experts a token.
+    """
+    for logits in router_logits:
+        tokens = logits[logits.any(dim=1)]
+        if logits.shape[1] > top_k and len(tokens):
+            best = tokens.topk(top_k + 1).values
+            assume(bool((best[:, -2] - best[:, -1]).min() > 1e-5))
 
 
 def small_config(**changes: object) -> ModelConfig:

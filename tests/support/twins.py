@@ -11,9 +11,10 @@ from ossia.api.models.config import GptOssConfig
 from ossia.api.models.pretrained import PreTrainedModel
 from ossia.kernels.routing import route
 from support.models import lively_, small_config
+from support.transformers_version import IS_4
 
-# Their `router_logits` are the weights of the chosen experts, from which they take the aux loss too.
-RECORDS_WEIGHTS = transformers.__version__.startswith("4.")
+# There, `router_logits` are the weights of the chosen experts, and the aux loss is made of those.
+RECORDS_WEIGHTS = IS_4
 
 
 def small_settings(**changes: object) -> GptOssConfig:

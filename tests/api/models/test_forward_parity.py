@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.gpt_oss.modeling_gpt_oss import load_balancing_loss_func
 
 from ossia import (
+    DynamicCache,
     GptOssConfig,
     GptOssForCausalLM,
     GptOssForSequenceClassification,
@@ -16,7 +18,7 @@ from ossia import (
     GptOssModel,
 )
 from ossia.errors import RequestError
-from support.models import model_configs
+from support.models import assume_clear_routing, model_configs
 from support.twins import (
     RECORDS_WEIGHTS,
     as_recorded,
@@ -59,6 +61,7 @@ def test_hidden_states_attentions_and_router_logits(config, mask, seed):
     with torch.inference_mode():
         ours = model(ids, mask, **EVERYTHING)
         theirs = twin_of(model)(ids, mask, **EVERYTHING)
+    assume_clear_routing(ours.router_logits, config.experts_per_token)
     assert set(ours) == set(theirs)
     tokens = mask.bool()
     assert_close(ours.last_hidden_state[tokens], theirs.last_hidden_state[tokens])
@@ -113,6 +116,7 @@ def test_losses_and_gradients(config, mask, seed, ignored, num_items, coefficien
 def _check_aux_loss(model, twin, ids: torch.Tensor, mask: torch.Tensor | None) -> None:
     with torch.inference_mode():
         ours = model(ids, mask, output_router_logits=True)
+        assume_clear_routing(ours.router_logits, model.config.num_experts_per_tok)
         expected = twin(ids, mask, output_router_logits=True).aux_loss
     if RECORDS_WEIGHTS:
         shape = (model.config.num_local_experts, model.config.num_experts_per_tok)
@@ -241,6 +245,19 @@ def test_token_classifier(side):
     ours.loss.backward()
     theirs.loss.backward()
     assert_same_gradients(model, twin)
+
+
+def test_token_classifier_gives_no_cache_back():
+    model = lively(GptOssForTokenClassification(small_settings(num_labels=4)))
+    twin = twin_of(model)
+    ids = torch.randint(0, 97, (1, 12))
+    for use_cache in (None, False, True):
+        own, other = DynamicCache(), transformers.DynamicCache(config=twin.config)
+        ours = model(ids, past_key_values=own, use_cache=use_cache)
+        theirs = twin(ids, past_key_values=other, use_cache=use_cache)
+        assert list(ours) == list(theirs) == ["logits"]
+        assert_close(ours.logits, theirs.logits)
+        assert own.get_seq_length() == other.get_seq_length() == 12
 
 
 def test_dropout_is_active_in_training_only():

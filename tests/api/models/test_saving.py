@@ -29,7 +29,7 @@ CLASSES = (
     GptOssForSequenceClassification,
     GptOssForTokenClassification,
 )
-# transformers cannot save MXFP4 on a CPU, so the packed direction is read only.
+# On a CPU transformers writes no MXFP4; tests/checkpoint/test_transformers_exchange.py makes up for it.
 FORMATS = ("dense", "mxfp4")
 
 
@@ -80,6 +80,21 @@ def test_we_read_what_transformers_writes(tmp_path, kind):
     assert not any(info.values())
     assert ours.config.num_labels == 3
     assert (_result(theirs) - _result(ours)).abs().max() <= 2e-4
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("expert_format", FORMATS)
+def test_bfloat16_files_mean_the_same_to_both(tmp_path, kind, expert_format):
+    """Read as float32, in which the sums are taken the same way."""
+    _new(kind, expert_format).to(torch.bfloat16).save_pretrained(tmp_path / "ours")
+    ours = kind.from_pretrained(tmp_path / "ours", dtype="float32")
+    theirs = _theirs(kind, tmp_path / "ours")
+    assert (_result(theirs) - _result(ours)).abs().max() <= 2e-4
+    if expert_format == "dense":
+        theirs.to(torch.bfloat16).save_pretrained(tmp_path / "theirs")
+        again = kind.from_pretrained(tmp_path / "theirs")
+        assert {param.dtype for param in again.parameters()} == {torch.bfloat16}
+        assert torch.equal(_result(again.float()), _result(ours))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])

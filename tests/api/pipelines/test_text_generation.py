@@ -15,6 +15,7 @@ from ossia.errors import RequestError
 from support.folders import write_tiny_folder
 from support.scripted_engine import TOKENIZER
 from support.tokenizer_folder import write_tokenizer_folder
+from support.transformers_version import only_5
 
 CHAT = [{"role": "user", "content": "Hi there"}]
 LONG_CHAT = [{"role": "system", "content": "Be kind."}, *CHAT]
@@ -83,7 +84,17 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+_ONLY_5 = {
+    "length of all": "takes max_new_tokens=256 for given",
+    "tools": "passes tools on to generate",
+    "batches": "pads on the right",
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=only_5(_ONLY_5[case]) if case in _ONLY_5 else ()) for case in CASES],
+)
 def test_it_gives_what_transformers_gives(
     ours: TextGenerationPipeline, theirs: Any, case: str
 ) -> None:
@@ -103,6 +114,7 @@ def test_shorter_rows_end_where_they_end(ours: TextGenerationPipeline, theirs: A
     assert len(found[0][0]["generated_token_ids"]) == 5
 
 
+@only_5("goes on behind a stop string until all rows have ended")
 def test_stop_strings_end_each_row_apart(ours: TextGenerationPipeline, theirs: Any) -> None:
     free = ours(["a b", "c"], **GREEDY, return_full_text=False)
     stop = free[0][0]["generated_text"][2:5]

@@ -8,6 +8,7 @@ from torch import nn
 from ossia.api.models.cache import DynamicCache
 from ossia.api.models.config import GptOssConfig
 from ossia.api.models.gpt_oss_model import GptOssModel
+from ossia.api.models.load_options import say_once
 from ossia.api.models.losses import IGNORED, token_loss
 from ossia.api.models.manners import initialise_
 from ossia.api.models.outputs import TokenClassifierOutput
@@ -58,7 +59,8 @@ class GptOssForTokenClassification(PreTrainedModel):
             past_key_values: A cache to attend to; the tokens are put into it.
             inputs_embeds: (batch, seq, hidden).
             labels: int64 (batch, seq): the class of each token, -100 where there is none.
-            use_cache: Accepted; a cache that was given is filled, none is given back.
+            use_cache: As in transformers, no cache is given back, whatever this says: the output
+                has no place for one. A cache that was given is filled.
             output_attentions: Give back the attention's weights.
             output_hidden_states: Give back what goes into each layer.
             return_dict: False gives a tuple.
@@ -67,7 +69,12 @@ class GptOssForTokenClassification(PreTrainedModel):
         Raises:
             RequestError: shapes that do not fit.
         """
-        del use_cache  # transformers' output has no place for one either
+        if use_cache:
+            say_once(
+                "token_cache",
+                "a token classifier gives no cache back; use_cache=True changes nothing, give one "
+                "as past_key_values",
+            )
         decoded = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
