@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ossia.kernels.moe import ExpertWeights, clamped_swiglu, run_experts
-from ossia.kernels.mxfp4 import Mxfp4Tensor, unpack
+from ossia.kernels.moe import ExpertWeights, clamped_swiglu, opaque, run_experts
+from ossia.kernels.mxfp4 import Mxfp4Tensor, pack, unpack
 from ossia.kernels.norm import rms_norm
 from ossia.kernels.routing import route
 from support.tolerances import assert_near
@@ -161,3 +162,47 @@ def test_rms_norm_of_tiny_bfloat16_values_does_not_vanish():
     expected = 1e-3 / math.sqrt(1e-6 + 1e-5)
     out = rms_norm(x, torch.ones(64, dtype=torch.bfloat16), 1e-5)
     assert out[0, 0].item() == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("tokens", [0, 5])
+def test_the_opaque_operation_keeps_torchs_contract(packed, tokens):
+    """Schema, shapes while tracing, gradients while tracing: torch's own check of an operation."""
+    torch.manual_seed(1)
+    dense = _dense_experts(3, 32, 32)
+    gate_up, gate_scales, down, down_scales = dense.gate_up, None, dense.down, None
+    if packed:
+        gate_up, gate_scales = pack(gate_up.transpose(1, 2))
+        down, down_scales = pack(down.transpose(1, 2))
+    floats = [torch.randn(tokens, 32), torch.rand(tokens, 2)]
+    floats += [gate_up, dense.gate_up_bias, down, dense.down_bias]
+    for part in floats:
+        part.requires_grad_(part.is_floating_point())
+    expert_ids = torch.randint(0, 3, (tokens, 2))
+    arguments = (*floats, expert_ids, gate_scales, down_scales, 1.702, 7.0)
+    torch.library.opcheck(torch.ops.ossia.experts.default, arguments)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_gradients_of_the_opaque_operation(packed):
+    torch.manual_seed(2)
+    experts = _dense_experts(4, 32, 32)
+    if packed:
+        packs = [pack(matrix.transpose(1, 2)) for matrix in (experts.gate_up, experts.down)]
+        experts = replace(experts, gate_up=packs[0], down=packs[1])
+    x, weights = torch.randn(6, 32), torch.rand(6, 2)
+    expert_ids = torch.tensor([[0, 1], [1, 0], [3, 0], [0, 3], [1, 3], [3, 1]])  # 2 is idle
+    leaves = [x, weights, experts.gate_up_bias, experts.down_bias]
+    leaves += [] if packed else [experts.gate_up, experts.down]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    expected = run_experts(x, expert_ids, weights, experts)
+    actual = opaque.run_experts(x, expert_ids, weights, experts)
+    assert torch.equal(actual, expected)
+    grad = torch.randn(6, 32)
+    for ours, theirs in zip(
+        torch.autograd.grad(actual, leaves, grad),
+        torch.autograd.grad(expected, leaves, grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)

@@ -25,8 +25,6 @@ KINDS = {
     "sequence": GptOssForSequenceClassification,
     "token": GptOssForTokenClassification,
 }
-# Inductor keeps float32 between fused operations, eager rounds to bfloat16 at each.
-TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 3e-2}
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +64,7 @@ def _compiled(model, backend: str):
 @pytest.mark.parametrize(
     ("kind", "side", "expert_format"),
     [
-        ("causal", None, "dense"),
+        pytest.param("causal", None, "dense", marks=pytest.mark.slow),
         ("causal", "left", "dense"),
         ("causal", "left", "mxfp4"),
         ("sequence", "left", "dense"),
@@ -86,18 +84,14 @@ def test_a_training_step(backend, kind, side, expert_format):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("expert_format", ["dense", "mxfp4"])
-def test_everything_that_a_pass_gives(backend, dtype, expert_format):
-    model = _model("causal", expert_format, dtype)
-    mask = torch.ones(2, 12, dtype=torch.long)
-    mask[1, :5] = 0
-    ids = torch.arange(24).view(2, 12).masked_fill(mask == 0, -100)  # no matter what stands there
+def test_everything_that_a_pass_gives(backend, expert_format):
+    model, (ids, mask) = _model("causal", expert_format), _left_padded()
     wanted = {"output_hidden_states": True, "output_attentions": True, "output_router_logits": True}
     compiled = _compiled(model, backend)
     with torch.inference_mode():
         expected, actual = model(ids, mask, **wanted), compiled(ids, mask, **wanted)
-    close = {"atol": TOLERANCE[dtype], "rtol": TOLERANCE[dtype]}
+    close = {"atol": 2e-5, "rtol": 2e-5}
     assert list(actual) == list(expected)
     assert type(actual) is type(expected)
     assert not actual.logits[mask == 0].any()
@@ -110,22 +104,44 @@ def test_everything_that_a_pass_gives(backend, dtype, expert_format):
         )
 
 
+def _left_padded() -> tuple[torch.Tensor, torch.Tensor]:
+    mask = torch.ones(2, 12, dtype=torch.long)
+    mask[1, :5] = 0
+    # No matter what stands at padding.
+    return torch.arange(24).view(2, 12).masked_fill(mask == 0, -100), mask
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("expert_format", ["dense", "mxfp4"])
+def test_bfloat16_is_no_further_from_the_truth(backend, expert_format):
+    """Inductor rounds less often than the model as it is, so the two differ; float32 judges."""
+    model, (ids, mask) = _model("causal", expert_format, torch.bfloat16), _left_padded()
+    compiled = _compiled(model, backend)
+    with torch.inference_mode():
+        truth = copy.deepcopy(model).float()(ids, mask).logits
+        expected, actual = model(ids, mask).logits, compiled(ids, mask).logits
+    assert actual.dtype == torch.bfloat16
+    assert not actual[mask == 0].any()
+    assert (actual - truth).abs().max() <= 1.5 * (expected - truth).abs().max()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_decoding_with_a_cache(backend):
     model = _model("causal")
-    ids, mask = torch.arange(48).view(2, 24), torch.ones(2, 24, dtype=torch.long)
+    ids, mask = torch.arange(32).view(2, 16), torch.ones(2, 16, dtype=torch.long)
     mask[1, :5] = 0
     compiled = _compiled(model, backend)
     with torch.inference_mode():
-        expected = model(ids, mask).logits[:, 12:]
-        cache, pieces = compiled(ids[:, :12], mask[:, :12]).past_key_values, []
-        for end in range(13, 25):
+        expected = model(ids, mask).logits[:, 8:]
+        cache, pieces = compiled(ids[:, :8], mask[:, :8]).past_key_values, []
+        for end in range(9, 17):
             output = compiled(ids[:, end - 1 : end], mask[:, :end], past_key_values=cache)
             assert output.past_key_values is cache
             pieces.append(output.logits)
     torch.testing.assert_close(torch.cat(pieces, dim=1), expected, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_compiled_in_place_generates_the_same():
     model = _model("causal")
     inputs = left_padded([[10, 11, 12, 13, 14], [20, 21], [30, 31, 32]])
@@ -133,10 +149,12 @@ def test_a_model_compiled_in_place_generates_the_same():
     expected = model.generate(**inputs, **options)
     model.compile(backend="aot_eager")
     assert torch.equal(model.generate(**inputs, **options), expected)
-    assert torch.equal(torch.compile(model, backend="aot_eager").generate(**inputs, **options), expected)
+    assert torch.equal(
+        torch.compile(model, backend="aot_eager").generate(**inputs, **options), expected
+    )
 
 
-@pytest.mark.parametrize("router", [False, True])
+@pytest.mark.parametrize("router", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_layers_that_are_computed_again(router):
     model, inputs = _model("causal").train(), _inputs("causal", "left")
     twin = copy.deepcopy(model)

@@ -88,32 +88,32 @@ def _backward(
 
     def run(*asked: torch.Tensor) -> torch.Tensor:
         given = iter(asked)
-        x, weights, *matrices = (
-            next(given) if want else part for part, want in zip(floats, wanted, strict=True)
+        parts = [next(given) if want else part for part, want in zip(floats, wanted, strict=True)]
+        experts = _experts(
+            parts[2], parts[3], parts[4], parts[5], gate_up_scales, down_scales, alpha, limit
         )
-        experts = _experts(*matrices, gate_up_scales, down_scales, alpha, limit)
-        return run_reference(x, expert_ids, weights, experts)
+        return run_reference(parts[0], expert_ids, parts[1], experts)
 
     # Autograd is off inside an operation; functional differentiation is not.
     asked = [part for part, want in zip(floats, wanted, strict=True) if want]
-    _, pull_back = torch.func.vjp(run, *asked)
+    pull_back = torch.func.vjp(run, *asked)[1]
     return list(pull_back(grad))
 
 
 @_backward.register_fake
-def _(grad: torch.Tensor, wanted: list[bool], *arguments: Any) -> list[torch.Tensor]:
+def _(grad: torch.Tensor, wanted: list[bool], *arguments: torch.Tensor) -> list[torch.Tensor]:
     del grad
     floats = arguments[:_FLOATS]
     return [torch.empty_like(part) for part, want in zip(floats, wanted, strict=True) if want]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ANN401
     del output
     *tensors, ctx.alpha, ctx.limit = inputs
     ctx.save_for_backward(*tensors)
 
 
-def _differentiate(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+def _differentiate(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
     wanted = list(ctx.needs_input_grad[:_FLOATS])
     grads = iter(_backward(grad, wanted, *ctx.saved_tensors, ctx.alpha, ctx.limit))
     floats = [next(grads) if want else None for want in wanted]
@@ -124,7 +124,9 @@ torch.library.register_autograd("ossia::experts", _differentiate, setup_context=
 
 
 def _parts(matrix: ExpertMatrix) -> tuple[torch.Tensor, torch.Tensor | None]:
-    return tuple(matrix) if isinstance(matrix, Mxfp4Tensor) else (matrix, None)
+    if isinstance(matrix, Mxfp4Tensor):
+        return matrix.blocks, matrix.scales
+    return matrix, None
 
 
 def _experts(
