@@ -113,7 +113,7 @@ def test_transformers_makes_no_mxfp4_on_a_cpu(tmp_path):
     """
     theirs = transformers.GptOssForCausalLM(transformers.GptOssConfig(**DENSE.to_hf()))
     theirs.save_pretrained(tmp_path / "dense")
-    with pytest.raises((RuntimeError, ImportError), match=r"requires (a GPU|Accelerate)"):
+    with pytest.raises(RuntimeError, match="requires a GPU"):
         load_theirs(tmp_path / "dense", quantization_config=transformers.Mxfp4Config())
     packed = write_tiny(tmp_path / "packed")
     expanded = load_theirs(packed, dtype=torch.bfloat16)
