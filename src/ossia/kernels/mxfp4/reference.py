@@ -89,7 +89,8 @@ def pack(values: torch.Tensor) -> Mxfp4Tensor:
 
 def _nearest_code(scaled: torch.Tensor) -> torch.Tensor:
     boundaries = torch.tensor(_CODE_BOUNDARIES, dtype=scaled.dtype, device=scaled.device)
-    code = torch.bucketize(scaled.abs(), boundaries, out_int32=True).to(torch.uint8)
+    magnitudes = scaled.abs().contiguous()  # bucketize warns of anything else
+    code = torch.bucketize(magnitudes, boundaries, out_int32=True).to(torch.uint8)
     return code | (torch.signbit(scaled).to(torch.uint8) << 3)
 
 
