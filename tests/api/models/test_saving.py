@@ -29,7 +29,7 @@ CLASSES = (
     GptOssForSequenceClassification,
     GptOssForTokenClassification,
 )
-# On a CPU transformers writes no MXFP4; tests/checkpoint/test_transformers_exchange.py makes up for it.
+# Here transformers writes no MXFP4; tests/checkpoint/test_transformers_exchange.py makes up for it.
 FORMATS = ("dense", "mxfp4")
 
 
