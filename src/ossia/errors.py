@@ -8,6 +8,7 @@
     │   ├── ContextLengthError     prompt and output do not fit the model
     │   └── CapacityError          the request can never fit this machine's KV cache
     ├── EngineClosedError      the engine was shut down                                    (RuntimeError)
+    ├── KernelError            a GPU kernel that does not compile or cannot be launched    (RuntimeError)
     ├── ServerError            a server that is not there, refuses or breaks off            (ConnectionError)
     ├── StoreError             responses cannot be kept or read                            (RuntimeError)
     ├── HarmonyError           text or tokens that break the harmony format                (RuntimeError)
@@ -76,6 +77,10 @@ class ContextLengthError(RequestError):
 
 class CapacityError(RequestError):
     """The request alone needs more KV cache than the engine owns."""
+
+
+class KernelError(OssiaError, RuntimeError):
+    """A GPU kernel that does not compile, cannot be loaded or cannot be launched."""
 
 
 class EngineClosedError(OssiaError, RuntimeError):

@@ -1,0 +1,53 @@
+// The most likely token of each row, the lowest id among equals: blocks look at slices of the
+// vocabulary, the last to end looks at what they found, and feeds the token and its position back.
+#include "common.cuh"
+
+struct Argmax {
+  const float* logits;  // (tokens, vocab)
+  u64* best;            // (tokens, slices), scratch
+  u32* arrivals;        // (tokens,), zero before and after
+  int* ids;             // (tokens,): the next step's tokens
+  int* positions;       // (tokens,): advanced where not negative
+  int* out;             // (2, tokens): what was drawn, and the bits of its logit
+  u32 tokens, vocab, end;  // ids below `end` are valid
+};
+
+__device__ __forceinline__ u64 warp_max(u64 x) {
+  for (int o = 16; o; o >>= 1) x = max(x, __shfl_xor_sync(EVERY_LANE, x, o));
+  return x;
+}
+
+extern "C" __global__ void __launch_bounds__(256) argmax(const __grid_constant__ Argmax a) {
+  __shared__ u64 found[8];
+  __shared__ bool is_last;
+  const u32 token = blockIdx.y;
+  dep_go();
+  dep_wait();
+  const u32 begin = share(a.end, blockIdx.x, gridDim.x), end = share(a.end, blockIdx.x + 1, gridDim.x);
+  u64 best = 0;
+  const float* row = a.logits + (u64)token * a.vocab;
+#pragma unroll 8
+  for (u32 i = begin + threadIdx.x; i < end; i += 256) best = max(best, (u64)ordered(row[i]) << 32 | (u32)~i);
+  best = warp_max(best);
+  if ((threadIdx.x & 31) == 0) found[threadIdx.x >> 5] = best;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    for (int w = 1; w < 8; w++) best = max(best, found[w]);
+    a.best[token * gridDim.x + blockIdx.x] = best;
+    __threadfence();
+    is_last = atomicAdd(a.arrivals + token, 1) == gridDim.x - 1;
+  }
+  __syncthreads();
+  if (!is_last || threadIdx.x >= 32) return;
+  __threadfence();
+  best = 0;
+  for (u32 i = threadIdx.x; i < gridDim.x; i += 32) best = max(best, ((volatile u64*)a.best)[token * gridDim.x + i]);
+  best = warp_max(best);
+  if (threadIdx.x == 0) {
+    a.arrivals[token] = 0;
+    int id = ~(u32)best;
+    a.out[token] = id;
+    a.out[a.tokens + token] = __float_as_int(unordered(best >> 32));
+    if (a.positions[token] >= 0) a.ids[token] = id, a.positions[token]++;
+  }
+}

@@ -1,0 +1,197 @@
+// Attention of one new token a sequence: bias, rope, the write of its key and value, and the softmax
+// with a sink over the keys in pages. A block serves up to 8 query heads that share a key head, over a
+// share of the keys; the shares of a long sequence are joined, in their order, by the block that ends
+// last.
+//
+// Queries are A of mma.m16n8k16 (the lower 8 of 16 rows stay empty), keys come straight from pages as
+// B. For the second product a lane takes 8 dimensions of 4 keys, so column n of its product i is
+// dimension 8 n + i.
+#include "common.cuh"
+
+constexpr int DIM = 64, GROUP = 8, AWARPS = 8, ATHREADS = AWARPS * 32;
+constexpr u32 LEAST = 256;  // keys that one block takes before a second one helps
+
+struct Attention {
+  const float* qkv;       // (parts, tokens, (heads + 2 kv_heads) * 64)
+  const u16* bias[3];     // bfloat16, of q, k and v; null for none
+  const float* rope;      // (tokens, 2, 32): cosines, sines
+  const u16* sinks;       // bfloat16 (heads,)
+  const int* positions;   // (tokens,), negative where there is no token
+  const int* table;       // (tokens, width): page numbers
+  const int* width;       // a single number, read on the device
+  u16* keys;              // bfloat16 (pages, page_size, kv_heads, 64)
+  u16* values;            // like keys
+  u16* out;               // bfloat16 (tokens, heads * 64)
+  float* scratch;         // (tokens, kv_heads, shares, 8, 66)
+  u32* arrivals;          // (tokens, kv_heads), zero before and after
+  u32 tokens, parts, heads, kv_heads, page_size, window;  // window 0: none
+};
+
+extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_constant__ Attention a) {
+  __shared__ __align__(16) u16 queries[GROUP][DIM];
+  __shared__ float key[DIM], value[DIM];
+  __shared__ float peak[AWARPS][GROUP], mass[AWARPS][GROUP];
+  __shared__ float said[AWARPS][GROUP][DIM + 1];
+  __shared__ bool is_last;
+  const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
+  const u32 kv_head = blockIdx.y, token = blockIdx.z, group = a.heads / a.kv_heads;
+  dep_go();
+  const int position = a.positions[token];
+  const u32 past = position < 0 ? 0 : position;
+  const u32 first = a.window && past >= a.window ? past - a.window + 1 : 0, count = past - first;
+  const u32 each = max(LEAST, ((count + gridDim.x - 1) / gridDim.x + 127) / 128 * 128);
+  const u32 shares = max(1u, (count + each - 1) / each);
+  dep_wait();  // before any way out: kernels behind rely on all before this one being done
+  if (position < 0 || blockIdx.x >= shares) return;
+  const u32 begin = first + blockIdx.x * each, end = min(past, begin + each);
+  const bool newest = blockIdx.x == shares - 1;
+  const int* table = a.table + (u64)token * *a.width;
+
+  const u32 row_size = (a.heads + 2 * a.kv_heads) * DIM;
+  for (u32 i = threadIdx.x; i < (GROUP + 2) * 32; i += ATHREADS) {  // pairs of dimensions i, i + 32
+    u32 head = i / 32, pair = i % 32;
+    bool is_query = head < GROUP;
+    if (is_query && head >= group) {
+      queries[head][pair] = queries[head][pair + 32] = 0;
+      continue;
+    }
+    if (!is_query && !newest) continue;
+    u32 kind = is_query ? 0 : head - GROUP + 1, own = is_query ? kv_head * group + head : kv_head;
+    u32 row = kind == 0 ? own * DIM : (a.heads + (kind - 1) * a.kv_heads + own) * DIM;
+    float x = 0, y = 0;
+    for (u32 p = 0; p < a.parts; p++) {
+      const float* from = a.qkv + (u64)(p * a.tokens + token) * row_size + row + pair;
+      x += from[0], y += from[32];
+    }
+    const u16* bias = a.bias[kind];
+    if (bias) x += wide(bias[own * DIM + pair]), y += wide(bias[own * DIM + pair + 32]);
+    x = rounded(x), y = rounded(y);
+    if (kind < 2) {
+      float c = a.rope[token * 64 + pair], s = a.rope[token * 64 + 32 + pair];
+      float turned = rounded(x * c - y * s);
+      y = rounded(y * c + x * s), x = turned;
+    }
+    if (is_query) {
+      queries[head][pair] = (u16)pack(x * 0.125f, 0.f), queries[head][pair + 32] = (u16)pack(y * 0.125f, 0.f);
+    } else {
+      u32 page = table[past / a.page_size];
+      u64 at = ((u64)(page * a.page_size + past % a.page_size) * a.kv_heads + kv_head) * DIM + pair;
+      u16* pages = kind == 1 ? a.keys : a.values;
+      float* here = kind == 1 ? key : value;
+      pages[at] = (u16)pack(x, 0.f), pages[at + 32] = (u16)pack(y, 0.f);
+      here[pair] = x, here[pair + 32] = y;
+    }
+  }
+  __syncthreads();
+
+  uint4 qa[2] = {*(uint4*)&queries[r][q * 8], *(uint4*)&queries[r][32 + q * 8]};
+  float m = MINUS_INFINITY, l = 0, acc[8][2] = {};
+  if (newest && warp == 0) {  // the new token's own key never leaves the block
+    float score = 0;
+    for (int d = 0; d < 16; d++) score += wide(queries[r][q * 16 + d]) * key[q * 16 + d];
+    score += __shfl_xor_sync(EVERY_LANE, score, 1);
+    score += __shfl_xor_sync(EVERY_LANE, score, 2);
+    m = score, l = q == 0;
+    for (int i = 0; i < 8; i++) acc[i][0] = value[16 * q + i], acc[i][1] = value[16 * q + 8 + i];
+  }
+  auto where = [&](u32 k) {
+    return ((u64)(table[k / a.page_size] * a.page_size + k % a.page_size) * a.kv_heads + kv_head) * DIM;
+  };
+  for (u32 k0 = begin + warp * 16; k0 < end; k0 += AWARPS * 16) {
+    uint4 kv[2][2], vv[4];
+#pragma unroll
+    for (int t = 0; t < 2; t++) {
+      u32 k = k0 + t * 8 + r;
+      kv[t][0] = kv[t][1] = zero4();
+      if (k < end) {
+        const uint4* p = (const uint4*)(a.keys + where(k)) + q;
+        kv[t][0] = p[0], kv[t][1] = p[4];
+      }
+    }
+#pragma unroll
+    for (int t = 0; t < 4; t++) {
+      u32 k = k0 + t / 2 * 8 + 2 * q + t % 2;
+      vv[t] = k < end ? *((const uint4*)(a.values + where(k)) + r) : zero4();
+    }
+    float s[2][4] = {};
+#pragma unroll
+    for (int t = 0; t < 2; t++) {
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        mma(s[t], qa[h].x, 0, qa[h].y, 0, kv[t][h].x, kv[t][h].y);
+        mma(s[t], qa[h].z, 0, qa[h].w, 0, kv[t][h].z, kv[t][h].w);
+      }
+#pragma unroll
+      for (int c = 0; c < 2; c++)
+        if (k0 + t * 8 + 2 * q + c >= end) s[t][c] = MINUS_INFINITY;
+    }
+    float top = fmaxf(fmaxf(s[0][0], s[0][1]), fmaxf(s[1][0], s[1][1]));
+    top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, 2));
+    top = fmaxf(top, m);
+    float fade = expf(m - top);
+    m = top;
+    float p00 = expf(s[0][0] - m), p01 = expf(s[0][1] - m), p10 = expf(s[1][0] - m), p11 = expf(s[1][1] - m);
+    l = l * fade + (p00 + p01 + p10 + p11);
+    u32 a0 = pack(p00, p01), a2 = pack(p10, p11);
+    const u32 v0[4] = {vv[0].x, vv[0].y, vv[0].z, vv[0].w}, v1[4] = {vv[1].x, vv[1].y, vv[1].z, vv[1].w};
+    const u32 v2[4] = {vv[2].x, vv[2].y, vv[2].z, vv[2].w}, v3[4] = {vv[3].x, vv[3].y, vv[3].z, vv[3].w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      u32 which = i % 2 ? 0x7632 : 0x5410;
+      float c[4] = {acc[i][0] * fade, acc[i][1] * fade, 0, 0};
+      mma(c, a0, 0, a2, 0, __byte_perm(v0[i / 2], v1[i / 2], which), __byte_perm(v2[i / 2], v3[i / 2], which));
+      acc[i][0] = c[0], acc[i][1] = c[1];
+    }
+  }
+  l += __shfl_xor_sync(EVERY_LANE, l, 1);
+  l += __shfl_xor_sync(EVERY_LANE, l, 2);
+  if (q == 0) peak[warp][r] = m, mass[warp][r] = l;
+#pragma unroll
+  for (int i = 0; i < 8; i++) said[warp][r][16 * q + i] = acc[i][0], said[warp][r][16 * q + 8 + i] = acc[i][1];
+  __syncthreads();
+
+  const u32 pair = token * a.kv_heads + kv_head;
+  float* mine = a.scratch + (u64)(pair * gridDim.x + blockIdx.x) * GROUP * (DIM + 2);
+  auto finish = [&](u32 g, u32 d, float top, float sum, float out) {
+    float sink = wide(a.sinks[kv_head * group + g]), high = fmaxf(top, sink), fade = expf(top - high);
+    out = out * fade / (sum * fade + expf(sink - high));
+    a.out[(u64)(token * a.heads + kv_head * group + g) * DIM + d] = (u16)pack(out, 0.f);
+  };
+  for (u32 i = threadIdx.x; i < group * DIM; i += ATHREADS) {
+    u32 g = i / DIM, d = i % DIM;
+    float top = peak[0][g], sum = 0, out = 0;
+    for (int w = 1; w < AWARPS; w++) top = fmaxf(top, peak[w][g]);
+    for (int w = 0; w < AWARPS; w++) {
+      float fade = expf(peak[w][g] - top);
+      sum += mass[w][g] * fade, out += said[w][g][d] * fade;
+    }
+    if (shares == 1) {
+      finish(g, d, top, sum, out);
+    } else {
+      mine[g * (DIM + 2) + d] = out;
+      if (d == 0) mine[g * (DIM + 2) + DIM] = top, mine[g * (DIM + 2) + DIM + 1] = sum;
+    }
+  }
+  if (shares == 1) return;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    is_last = atomicAdd(a.arrivals + pair, 1) == shares - 1;
+    if (is_last) a.arrivals[pair] = 0;
+  }
+  __syncthreads();
+  if (!is_last) return;
+  __threadfence();
+  const volatile float* all = a.scratch + (u64)pair * gridDim.x * GROUP * (DIM + 2);
+  for (u32 i = threadIdx.x; i < group * DIM; i += ATHREADS) {
+    u32 g = i / DIM, d = i % DIM, stride = GROUP * (DIM + 2), at = g * (DIM + 2);
+    float top = MINUS_INFINITY, sum = 0, out = 0;
+    for (u32 s = 0; s < shares; s++) top = fmaxf(top, all[s * stride + at + DIM]);
+    for (u32 s = 0; s < shares; s++) {
+      float fade = expf(all[s * stride + at + DIM] - top);
+      sum += all[s * stride + at + DIM + 1] * fade, out += all[s * stride + at + d] * fade;
+    }
+    finish(g, d, top, sum, out);
+  }
+}

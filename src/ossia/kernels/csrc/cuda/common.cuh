@@ -1,0 +1,71 @@
+// What every kernel here uses. No header of CUDA's or of the C++ library is needed, so NVRTC compiles
+// these files wherever it is.
+//
+// Matrices meet tokens in mma.m16n8k16: 16 weight rows are A, 8 tokens are B. Any order of k will do
+// as long as both sides use it, so a lane takes 8 neighbouring k of its row (16 bytes) at a time:
+// lane 4 r + q holds k in [8 q, 8 q + 8) of each 32, which makes the operands of two instructions.
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short u16;  // also the bits of a bfloat16
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define EVERY_LANE 0xffffffffu
+#define MINUS_INFINITY __int_as_float(0xff800000)
+
+// Programmatic dependent launch: `dep_go` lets the next kernel start, `dep_wait` returns when all
+// kernels before this one are done and what they wrote can be seen.
+__device__ __forceinline__ void dep_go() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void dep_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Weights are read once: 16 bytes past the first-level cache.
+__device__ __forceinline__ uint4 stream(const uint4* p) {
+  uint4 r;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
+               : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(p));
+  return r;
+}
+
+__device__ __forceinline__ uint4 zero4() { return make_uint4(0, 0, 0, 0); }
+__device__ __forceinline__ float low(u32 pair) { return __uint_as_float(pair << 16); }
+__device__ __forceinline__ float high(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
+__device__ __forceinline__ float wide(u16 bits) { return __uint_as_float((u32)bits << 16); }
+
+// Two floats rounded to bfloat16, the first in the low half.
+__device__ __forceinline__ u32 pack(float first, float second) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(second), "f"(first));
+  return r;
+}
+__device__ __forceinline__ float rounded(float x) { return low(pack(x, 0.f)); }
+
+__device__ __forceinline__ void mma(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// Floats as unsigned integers of the same order; NaN with a clear sign above infinity.
+__device__ __forceinline__ u32 ordered(float x) {
+  u32 bits = __float_as_uint(x);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+__device__ __forceinline__ float unordered(u32 key) {
+  return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+
+// Work is a line of equal units; part i of n takes [share(i), share(i + 1)).
+__device__ __forceinline__ u32 share(u32 total, u32 part, u32 parts) { return total * part / parts; }
+// The part that holds a unit.
+__device__ __forceinline__ u32 holder(u32 total, u32 unit, u32 parts) {
+  return ((unit + 1) * parts - 1) / total;
+}
