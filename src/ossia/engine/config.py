@@ -27,6 +27,8 @@ class EngineConfig:
         prefix_reuse: Whether prompts that start alike share what was computed once.
         valid_token_ids_end: Ids from here on are never produced, because the tokenizer has no
             token for these rows of the vocabulary; None allows every row.
+        cuda_graphs: Whether steps that only decode run as one CUDA graph where the model and the
+            device allow it. Its packed experts are then relaid in place, once.
 
     Raises:
         ConfigError: a value is out of range or two contradict each other.
@@ -42,6 +44,7 @@ class EngineConfig:
     max_context: int | None = None
     prefix_reuse: bool = True
     valid_token_ids_end: int | None = None
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         for name, optional in _INTEGER_FIELDS.items():

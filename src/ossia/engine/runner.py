@@ -11,11 +11,14 @@ from ossia.cache.pool import KVPool
 from ossia.config import ModelConfig
 from ossia.engine.batch_builder import BatchBuilder, BuiltBatch
 from ossia.engine.config import EngineConfig
+from ossia.engine.fast_decode import FastDecode
 from ossia.engine.kv_budget import num_pages
 from ossia.engine.plan import StepPlan, StepResult
 from ossia.engine.sampler import Sampler, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
+from ossia.model.decode_step import relay_experts
+from ossia.model.decode_step import why_not as why_not_fast
 from ossia.model.heads import CausalLM
 from ossia.types import TokenLogprob
 
@@ -59,15 +62,23 @@ class ModelRunner:
         layout = KVLayout.of(model.config, config.page_size)
         dtype = weight.dtype if config.kv_dtype == "auto" else getattr(torch, config.kv_dtype)
         context = min(config.max_context or 2**62, model.config.max_position_embeddings)
+        fast = config.cuda_graphs and why_not_fast(model, dtype) is None
+        if fast:  # before the cache is measured out, since it moves much memory about
+            relay_experts(model)
         self.num_pages = num_pages(config, layout, context, dtype.itemsize, weight.device)
         self._pool = KVPool(layout, self.num_pages, dtype, weight.device)
         self._builder = BatchBuilder(layout, self._pool, weight.device)
         self._sampler = Sampler(weight.device)
+        self._fast = None
+        if fast:
+            self._fast = FastDecode(model, layout, self._pool, context, self._valid_end)
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
         """As Runner says."""
         self._pool.copy([pair for entry in plan.entries for pair in _copies(entry.sequence)])
+        if self._fast is not None and self._fast.takes(plan):
+            return self._fast.execute(plan, self._sampler)
         built = self._builder.build(plan)
         logits = self._model(built.forward)  # (rows, vocab)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

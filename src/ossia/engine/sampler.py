@@ -56,10 +56,8 @@ class Sampler:
         token_ids = self._draw(adjusted, sequences)
         ids: list[int] = token_ids.tolist()
         for row, peak in enumerate(adjusted.amax(dim=-1).tolist()):
-            if peak == -torch.inf:
-                failed.setdefault(row, "no token is allowed to come next")
-            elif not abs(peak) < torch.inf:
-                failed.setdefault(row, "the model produced logits that are not finite")
+            if (reason := unusable(peak)) is not None:
+                failed.setdefault(row, reason)
         self._note(sequences, ids, failed)
         logprobs = _logprobs(logits, token_ids, sequences)
         return [
@@ -68,6 +66,16 @@ class Sampler:
             else Drawn(token_id, logprob=logprobs.get(row))
             for row, token_id in enumerate(ids)
         ]
+
+    @staticmethod
+    def takes_argmax(sequences: list[Sequence]) -> bool:
+        """Whether these continuations need nothing but the most likely token."""
+        return all(
+            _is_plain(sequence)
+            and sequence.request.sampling.temperature == 0
+            and sequence.request.sampling.logprobs is None
+            for sequence in sequences
+        )
 
     def release(self, sequence: Sequence) -> None:
         """Forget a continuation that has ended."""
@@ -214,6 +222,13 @@ class Sampler:
                     sequence.mask.accept(token_id)
                 except Exception as error:  # as above
                     failed[row] = f"the token mask failed: {error!r}"
+
+
+def unusable(peak: float) -> str | None:
+    """Why no token can be drawn from logits of which this is the largest; None if one can."""
+    if peak == -torch.inf:
+        return "no token is allowed to come next"
+    return None if abs(peak) < torch.inf else "the model produced logits that are not finite"
 
 
 def score_prompt(logits: torch.Tensor, token_ids: list[int], num_top: int) -> list[TokenLogprob]:

@@ -46,9 +46,13 @@ class RotaryTable(nn.Module):
 
     def forward(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(tokens,) to two float32 (tokens, head_dim / 2)."""
-        frequencies = self._frequencies.get(positions.device)
+        return rope_table(positions, self.frequencies(positions.device), self.concentration)
+
+    def frequencies(self, device: torch.device) -> torch.Tensor:
+        """float32 (head_dim / 2,): radians a position, on a device."""
+        frequencies = self._frequencies.get(device)
         if frequencies is None:
             frequencies = yarn_inverse_frequencies(self.head_dim, self.theta, **self._arguments)
-            frequencies = frequencies.to(positions.device)
-            self._frequencies[positions.device] = frequencies
-        return rope_table(positions, frequencies, self.concentration)
+            frequencies = frequencies.to(device)
+            self._frequencies[device] = frequencies
+        return frequencies

@@ -7,13 +7,17 @@ from torch import nn
 
 from ossia.config import MXFP4_BLOCK, ModelConfig
 from ossia.kernels.moe import ExpertWeights, run_experts
-from ossia.kernels.mxfp4 import Mxfp4Tensor
+from ossia.kernels.mxfp4 import Mxfp4Tensor, RelaidMxfp4, relay, restore
 from ossia.kernels.routing import route
 from ossia.model.recording import Recording
 
 
 class Experts(nn.Module):
-    """The experts' parameters under their Hugging Face names, in the config's format."""
+    """The experts' parameters under their Hugging Face names, in the config's format.
+
+    `relay` changes the order of packed ones in place, for kernels that need them so. Whoever asks for
+    the state gets the checkpoint's order all the same.
+    """
 
     gate_up_proj: nn.Parameter
     gate_up_proj_blocks: nn.Parameter
@@ -27,6 +31,13 @@ class Experts(nn.Module):
         self.packed = config.expert_format == "mxfp4"
         self.alpha = config.swiglu_alpha
         self.limit = config.swiglu_limit
+        self.relaid = False
+        self._columns = {
+            "gate_up_proj": config.hidden_size,
+            "down_proj": config.intermediate_size,
+        }
+        self.register_state_dict_post_hook(_as_in_checkpoints)
+        self.register_load_state_dict_pre_hook(_before_loading)
         experts, hidden, ffn = config.num_experts, config.hidden_size, config.intermediate_size
         self.gate_up_proj_bias = nn.Parameter(torch.zeros(experts, 2 * ffn))
         self.down_proj_bias = nn.Parameter(torch.zeros(experts, hidden))
@@ -41,7 +52,9 @@ class Experts(nn.Module):
 
     def weights(self) -> ExpertWeights:
         """The parameters as the expert kernels take them."""
-        if self.packed:
+        if self.relaid:
+            gate_up, down = self._relaid("gate_up_proj"), self._relaid("down_proj")
+        elif self.packed:
             gate_up = Mxfp4Tensor(self.gate_up_proj_blocks, self.gate_up_proj_scales)
             down = Mxfp4Tensor(self.down_proj_blocks, self.down_proj_scales)
         else:
@@ -55,12 +68,63 @@ class Experts(nn.Module):
             limit=self.limit,
         )
 
+    def relay(self) -> None:
+        """Bring packed experts into the order of the tensor cores, where they are; nothing twice."""
+        assert self.packed, "dense experts have no other order"
+        if self.relaid:
+            return
+        for name in self._columns:
+            packed = Mxfp4Tensor(*(param.data for param in self._pair(name)))
+            self._replace(name, *relay(packed, paired=name == _PAIRED)[:2])
+        self.relaid = True
+
+    def restore(self) -> None:
+        """The reverse of `relay`."""
+        if not self.relaid:
+            return
+        for name in self._columns:
+            self._replace(name, *restore(self._relaid(name)))
+        self.relaid = False
+
+    def _relaid(self, name: str) -> RelaidMxfp4:
+        blocks, scales = self._pair(name)
+        return RelaidMxfp4(blocks.data, scales.data, self._columns[name], name == _PAIRED)
+
+    def _pair(self, name: str) -> tuple[nn.Parameter, nn.Parameter]:
+        return self.get_parameter(f"{name}_blocks"), self.get_parameter(f"{name}_scales")
+
+    def _replace(self, name: str, blocks: torch.Tensor, scales: torch.Tensor) -> None:
+        for param, data in zip(self._pair(name), (blocks, scales), strict=True):
+            param.data = data
+
     def _add_packed(self, name: str, experts: int, rows: int, columns: int) -> None:
         scales = (experts, rows, columns // MXFP4_BLOCK)
         blocks = (*scales, MXFP4_BLOCK // 2)
         for suffix, shape in (("blocks", blocks), ("scales", scales)):
             packed = torch.zeros(shape, dtype=torch.uint8)
             self.register_parameter(f"{name}_{suffix}", nn.Parameter(packed, requires_grad=False))
+
+
+_PAIRED = "gate_up_proj"  # whose even and odd rows, gates and ups, lie together once relaid
+
+
+def _as_in_checkpoints(
+    module: nn.Module, state: dict[str, torch.Tensor], prefix: str, metadata: object
+) -> None:
+    del metadata
+    assert isinstance(module, Experts)
+    if not module.relaid:
+        return
+    for name in module._columns:
+        restored = restore(module._relaid(name))
+        state[f"{prefix}{name}_blocks"], state[f"{prefix}{name}_scales"] = restored
+
+
+def _before_loading(module: nn.Module, *args: object) -> None:
+    """What is loaded is in the checkpoint's order, and shapes are compared."""
+    del args
+    assert isinstance(module, Experts)
+    module.restore()
 
 
 class MoE(nn.Module):

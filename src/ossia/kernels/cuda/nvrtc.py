@@ -21,10 +21,18 @@ def find_nvrtc() -> ctypes.CDLL | None:
     """The library, from torch's CUDA wheels or wherever the loader finds it; None if nowhere."""
     for candidate in _candidates():
         try:
+            _load_builtins(Path(candidate))
             return ctypes.CDLL(candidate)
         except OSError:
             continue
     return None
+
+
+def _load_builtins(nvrtc: Path) -> None:
+    """What NVRTC itself opens by name, which the loader does not look for beside it."""
+    if nvrtc.is_absolute() and nvrtc.parent.is_dir():
+        for path in sorted(nvrtc.parent.glob("libnvrtc-builtins.so.*")):
+            ctypes.CDLL(str(path))
 
 
 def nvrtc_version(nvrtc: ctypes.CDLL) -> str:
@@ -62,7 +70,7 @@ def compile_cubin(
         ),
     )
     try:
-        options = (b"--std=c++17", f"--gpu-architecture={arch}".encode())
+        options = (b"--std=c++17", b"-default-device", f"--gpu-architecture={arch}".encode())
         array = (ctypes.c_char_p * len(options))(*options)
         failed = nvrtc.nvrtcCompileProgram(program, len(options), array)
         if failed:

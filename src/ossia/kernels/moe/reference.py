@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ossia.kernels.mxfp4 import Mxfp4Tensor, unpack
+from ossia.kernels.mxfp4 import Mxfp4Tensor, RelaidMxfp4, unpack
 
-ExpertMatrix = torch.Tensor | Mxfp4Tensor
+ExpertMatrix = torch.Tensor | Mxfp4Tensor | RelaidMxfp4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +19,9 @@ class ExpertWeights:
     Gate and up columns are interleaved: gate at even, up at odd places.
 
     Args:
-        gate_up: Dense (experts, hidden, 2 ffn), or packed rows (experts, 2 ffn, hidden).
+        gate_up: Dense (experts, hidden, 2 ffn), or packed rows (experts, 2 ffn, hidden), relaid or not.
         gate_up_bias: (experts, 2 ffn).
-        down: Dense (experts, ffn, hidden), or packed rows (experts, hidden, ffn).
+        down: Dense (experts, ffn, hidden), or packed rows (experts, hidden, ffn), relaid or not.
         down_bias: (experts, hidden).
         alpha: Steepness of the gate's sigmoid.
         limit: Clamp of gate (above) and up (both sides).
@@ -91,9 +91,21 @@ def _project(
     rows: torch.Tensor, expert_idx: int, matrix: ExpertMatrix, bias: torch.Tensor
 ) -> torch.Tensor:
     # Weights that lie elsewhere are sent here, one expert at a time, and as packed as they are.
-    if isinstance(matrix, Mxfp4Tensor):
+    if isinstance(matrix, RelaidMxfp4):
+        weight = _expanded(matrix, expert_idx, rows)
+    elif isinstance(matrix, Mxfp4Tensor):
         blocks, scales = (part[expert_idx].to(rows.device) for part in matrix)
         weight = unpack(blocks, scales, rows.dtype)
     else:
         weight = matrix[expert_idx].to(rows.device).t()
     return F.linear(rows, weight, bias[expert_idx].to(rows.device))
+
+
+def _expanded(matrix: RelaidMxfp4, expert_idx: int, rows: torch.Tensor) -> torch.Tensor:
+    """A relaid expert's rows in the tokens' dtype; one kernel where CUDA sources run."""
+    if rows.device == matrix.blocks.device and rows.dtype is torch.bfloat16 and rows.is_cuda:
+        from ossia.kernels.mxfp4.cuda_expand import expand  # loads the CUDA driver
+
+        return expand(matrix, expert_idx)
+    blocks, scales = (part.to(rows.device) for part in matrix.expert(expert_idx))
+    return unpack(blocks, scales, rows.dtype)

@@ -17,14 +17,14 @@ struct Attention {
   const float* rope;      // (tokens, 2, 32): cosines, sines
   const u16* sinks;       // bfloat16 (heads,)
   const int* positions;   // (tokens,), negative where there is no token
-  const int* table;       // (tokens, width): page numbers
+  const int* table;       // (tokens, groups, width): page numbers
   const int* width;       // a single number, read on the device
   u16* keys;              // bfloat16 (pages, page_size, kv_heads, 64)
   u16* values;            // like keys
   u16* out;               // bfloat16 (tokens, heads * 64)
   float* scratch;         // (tokens, kv_heads, shares, 8, 66)
   u32* arrivals;          // (tokens, kv_heads), zero before and after
-  u32 tokens, parts, heads, kv_heads, page_size, window;  // window 0: none
+  u32 tokens, parts, heads, kv_heads, page_size, window, groups, group;  // window 0: none
 };
 
 extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_constant__ Attention a) {
@@ -45,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   if (position < 0 || blockIdx.x >= shares) return;
   const u32 begin = first + blockIdx.x * each, end = min(past, begin + each);
   const bool newest = blockIdx.x == shares - 1;
-  const int* table = a.table + (u64)token * *a.width;
+  const int* table = a.table + (u64)(token * a.groups + a.group) * *a.width;
 
   const u32 row_size = (a.heads + 2 * a.kv_heads) * DIM;
   for (u32 i = threadIdx.x; i < (GROUP + 2) * 32; i += ATHREADS) {  // pairs of dimensions i, i + 32

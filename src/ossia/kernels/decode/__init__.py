@@ -1,0 +1,29 @@
+"""One step of up to 16 sequences in CUDA C++, kernel by kernel: bfloat16, experts in relaid MXFP4.
+
+Each function enqueues one kernel that writes into tensors its caller keeps, so a step can be captured
+in a CUDA graph. Kernels start while the one before them still runs and wait on the device. The plain
+twin of each is named in its docstring; sums are float32 in an order that never changes.
+
+Products leave their sums in up to three addends ("parts"), which the next kernel adds up: that is how
+all multiprocessors get equal shares of the weights without waiting for each other.
+"""
+
+from ossia.kernels.decode.argmax import argmax
+from ossia.kernels.decode.attention import attend_one, num_shares
+from ossia.kernels.decode.experts import X_SCALE, project_down, project_up
+from ossia.kernels.decode.launching import MAX_TOKENS
+from ossia.kernels.decode.norm import add_and_norm
+from ossia.kernels.decode.projection import num_parts, project
+
+__all__ = [
+    "MAX_TOKENS",
+    "X_SCALE",
+    "add_and_norm",
+    "argmax",
+    "attend_one",
+    "num_parts",
+    "num_shares",
+    "project",
+    "project_down",
+    "project_up",
+]

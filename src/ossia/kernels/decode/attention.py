@@ -1,0 +1,94 @@
+"""attend_one: attention of one new token a sequence over keys in pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ossia.kernels.cuda import launch
+from ossia.kernels.cuda.program import program
+from ossia.kernels.decode.arguments import Attention, address
+from ossia.kernels.decode.launching import multiprocessors
+
+HEAD_DIM = 64
+MAX_GROUP = 8  # query heads that share a key head
+_THREADS = 256
+_MAX_SHARES = 64
+_SCRATCH = MAX_GROUP * (HEAD_DIM + 2)  # floats of a share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagedStep:
+    """Where a step's sequences are and where their keys lie.
+
+    Args:
+        positions: int32 (tokens,) of the new tokens; negative where there is none.
+        table: int32 (tokens, groups, width): page numbers, at most as many as the tensor holds.
+        width: int32 (1,): the row length of the table, read on the device.
+        groups: Groups of layers that have tables of their own.
+        rope: float32 (tokens, 2, 32).
+        scratch: float32 (tokens, kv_heads, shares, 528), used between blocks.
+        arrivals: int32 (tokens, kv_heads), zeros before and after.
+    """
+
+    positions: torch.Tensor
+    table: torch.Tensor
+    width: torch.Tensor
+    groups: int
+    rope: torch.Tensor
+    scratch: torch.Tensor
+    arrivals: torch.Tensor
+
+    @staticmethod
+    def scratch_shape(tokens: int, kv_heads: int, shares: int) -> tuple[int, ...]:
+        """Shape of `scratch`."""
+        return (tokens, kv_heads, shares, _SCRATCH)
+
+
+def num_shares(tokens: int, kv_heads: int, device: torch.device) -> int:
+    """Into how many shares the keys of a long sequence are cut, so that the device is full."""
+    wanted = -(-2 * multiprocessors(device) // (tokens * kv_heads))
+    return max(1, min(_MAX_SHARES, wanted))
+
+
+def attend_one(
+    qkv: torch.Tensor,
+    biases: tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None],
+    sinks: torch.Tensor,
+    pages: tuple[torch.Tensor, torch.Tensor],
+    step: PagedStep,
+    group: int,
+    window: int | None,
+    out: torch.Tensor,
+) -> None:
+    """Bias, rope, KV write and attention: kernels.rope, kv_write and attention.attend_paged.
+
+    Args:
+        qkv: float32 (parts, tokens, (heads + 2 kv_heads) * 64): what the product left.
+        biases: bfloat16 of q, k and v, or None.
+        sinks: bfloat16 (heads,).
+        pages: Keys and values, bfloat16 (pages, page_size, kv_heads, 64); the new ones are written.
+        step: Where everything is.
+        group: Which of the tables is meant.
+        window: Keys that a query may see, itself included; None for all.
+        out: bfloat16 (tokens, heads * 64).
+    """
+    keys, values = pages
+    parts, tokens, _ = qkv.shape
+    _, page_size, kv_heads, head_dim = keys.shape
+    heads = len(sinks)
+    assert head_dim == HEAD_DIM and heads <= MAX_GROUP * kv_heads, (head_dim, heads, kv_heads)
+    assert keys.dtype is torch.bfloat16
+    arguments = Attention(
+        qkv=address(qkv), bias=tuple(map(address, biases)), rope=address(step.rope),
+        sinks=address(sinks), positions=address(step.positions), table=address(step.table),
+        width=address(step.width), keys=address(keys), values=address(values), out=address(out),
+        scratch=address(step.scratch), arrivals=address(step.arrivals), tokens=tokens, parts=parts,
+        heads=heads, kv_heads=kv_heads, page_size=page_size, window=window or 0,
+        groups=step.groups, group=group,
+    )  # fmt: skip
+    # A window within the least share of a block needs no second one.
+    shares = 1 if window is not None and window <= 256 else step.scratch.shape[2]
+    kernel = program("attention.cu", qkv.device)["attention"]
+    launch(kernel, (shares, kv_heads, tokens), _THREADS, 0, arguments)

@@ -1,0 +1,111 @@
+"""project_up and project_down: a layer's chosen experts, their weights read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ossia.kernels.decode.arguments import Experts, address
+from ossia.kernels.decode.launching import (
+    columns_of,
+    launch_product,
+    product_blocks,
+    split_blocks,
+)
+from ossia.kernels.mxfp4 import RelaidMxfp4
+from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
+
+X_SCALE = 2.0**64
+"""Experts take their inputs times this, so that FP4 codes can be read as tiny bfloat16 numbers."""
+MAX_EXPERTS, MAX_TOP_K = 256, 8
+_UNIT_BYTES = 2 * UNIT_COLUMNS  # of one token's operands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedStep:
+    """Which experts a step's tokens go to: the router's word on it.
+
+    Args:
+        logits: float32 (tokens, experts), rounded to bfloat16 as the router's are.
+        positions: int32 (tokens,); tokens at negative ones go nowhere.
+        top_k: Experts a token.
+    """
+
+    logits: torch.Tensor
+    positions: torch.Tensor
+    top_k: int
+
+
+def project_up(
+    x: torch.Tensor,
+    routed: RoutedStep,
+    weights: RelaidMxfp4,
+    bias: torch.Tensor,
+    alpha: float,
+    limit: float,
+    out: torch.Tensor,
+) -> None:
+    """Gate, up and clamped SwiGLU; with `project_down` it is kernels.moe.reference.run_experts.
+
+    Args:
+        x: bfloat16 times X_SCALE (tokens, units * 64), zeros from `columns` on.
+        routed: The choice of experts.
+        weights: Paired, (experts, 2 ffn, hidden).
+        bias: bfloat16 (experts, 2 ffn), gate and up interleaved.
+        alpha: Steepness of the gate's sigmoid.
+        limit: Clamp.
+        out: bfloat16 times X_SCALE (tokens * top_k, stride), stride at least ffn; columns from ffn
+            on and rows of tokens that go nowhere are left as they are.
+    """
+    assert weights.paired and x.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
+    arguments = _arguments(x, routed, weights, bias, out)
+    arguments.out_stride, arguments.alpha, arguments.limit = out.shape[1], alpha, limit
+    tokens = len(x)
+    shared = arguments.units * columns_of(tokens) * _UNIT_BYTES
+    blocks = product_blocks(tokens, x.device)
+    launch_product("gate_up.cu", "gate_up", blocks, shared, arguments, tokens, x.device)
+
+
+def project_down(
+    inner: torch.Tensor,
+    routed: RoutedStep,
+    weights: RelaidMxfp4,
+    bias: torch.Tensor,
+    out: torch.Tensor,
+) -> None:
+    """The way back, weighted and summed over a token's experts.
+
+    Must be enqueued right behind `project_up` and no other kernel.
+
+    Args:
+        inner: What `project_up` gave, (tokens * top_k, units * 64), zeros from `columns` on.
+        routed: The same.
+        weights: Not paired, (experts, hidden, ffn).
+        bias: bfloat16 (experts, hidden).
+        out: float32 (parts, tokens, hidden), as `project` leaves it; tokens that go nowhere get
+            zeros, or nothing if all of them do.
+    """
+    parts, tokens, rows = out.shape
+    assert not weights.paired and inner.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
+    arguments = _arguments(inner, routed, weights, bias, out)
+    arguments.parts = parts
+    blocks = split_blocks(tokens, rows, inner.device)
+    launch_product("down.cu", "down", blocks, 0, arguments, tokens, inner.device)
+
+
+def _arguments(
+    x: torch.Tensor,
+    routed: RoutedStep,
+    weights: RelaidMxfp4,
+    bias: torch.Tensor,
+    out: torch.Tensor,
+) -> Experts:
+    tokens, experts = routed.logits.shape
+    assert experts <= MAX_EXPERTS and routed.top_k <= MAX_TOP_K, (experts, routed.top_k)
+    return Experts(
+        blocks=address(weights.blocks), scales=address(weights.scales), bias=address(bias),
+        logits=address(routed.logits), positions=address(routed.positions), x=address(x),
+        y=address(out), tokens=tokens, experts=experts, top_k=routed.top_k,
+        tiles=weights.blocks.shape[1], units=weights.blocks.shape[2], rows=bias.shape[1],
+    )  # fmt: skip

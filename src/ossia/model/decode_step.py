@@ -1,0 +1,170 @@
+"""DecodeStep: one token for each of up to 16 sequences, the whole model as one CUDA graph.
+
+The chain of kernels is the model's arithmetic (`Decoder.run` and the unembedding) for a batch whose
+sequences have one new token each. A graph is captured for 1, 2, 4, 8 and 16 rows; a batch runs in the
+smallest one that holds it, with the rows left over at position -1, where kernels do nothing.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ossia.config import LayerType, ModelConfig
+from ossia.kernels.cuda import why_not as why_no_cuda
+from ossia.kernels.decode import MAX_TOKENS
+from ossia.kernels.decode.attention import HEAD_DIM, MAX_GROUP
+from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K
+from ossia.model.decode_chain import DecodeChain, StepInputs
+from ossia.model.heads import CausalLM
+
+_SIZES = (1, 2, 4, 8, 16)
+_MAX_HIDDEN = 5632  # 16 tokens' operands fit a multiprocessor's shared memory
+_IDS, _POSITIONS, _WIDTH, _TABLE = 0, 16, 32, 48  # places in the buffer of inputs
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What a step left on the device; the next step overwrites it.
+
+    Args:
+        logits: float32 (rows, vocab).
+        drawn: int32 (2, rows): the most likely valid ids, and the bits of their logits.
+    """
+
+    logits: torch.Tensor
+    drawn: torch.Tensor
+
+
+def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
+    """Why a model's decode steps cannot run this way; None where they can."""
+    weights = [param for param in model.parameters() if param.dtype is not torch.uint8]
+    device = weights[0].device
+    if reason := why_no_cuda(device):
+        return reason
+    if torch.cuda.get_device_capability(device) < (9, 0):
+        return "was made for compute capability 9.0; older devices are untried"
+    if any(param.device != device for param in model.parameters()):
+        return "needs all weights on one device"
+    if kv_dtype is not torch.bfloat16 or any(w.dtype is not torch.bfloat16 for w in weights):
+        return "needs bfloat16 weights and KV cache"
+    if any(isinstance(part, nn.Linear) and type(part) is not nn.Linear for part in model.modules()):
+        return "needs plain linear layers"
+    return _why_not_shape(model.config)
+
+
+def _why_not_shape(config: ModelConfig) -> str | None:
+    bounds = {
+        "needs experts in MXFP4": config.expert_format == "mxfp4",
+        f"needs head_dim {HEAD_DIM}": config.head_dim == HEAD_DIM,
+        f"takes at most {MAX_GROUP} query heads to a key head": (
+            config.num_key_value_groups <= MAX_GROUP
+        ),
+        f"takes at most {MAX_EXPERTS} experts": config.num_experts <= MAX_EXPERTS,
+        f"takes at most {MAX_TOP_K} experts a token": config.experts_per_token <= MAX_TOP_K,
+        f"takes a hidden_size of at most {_MAX_HIDDEN}": config.hidden_size <= _MAX_HIDDEN,
+        f"takes at most {_MAX_HIDDEN} columns of heads": (
+            config.num_attention_heads * HEAD_DIM <= _MAX_HIDDEN
+        ),
+    }
+    return next((reason for reason, holds in bounds.items() if not holds), None)
+
+
+class DecodeStep:
+    """Steps of one model over one set of pages.
+
+    Args:
+        model: `why_not` has nothing against it. Its packed experts are relaid in place, and its
+            parameters must stay where they are.
+        pages: For each layer keys and values (pages, page_size, kv_heads, 64).
+        groups: Layer types in the order in which tables are given.
+        max_context: Longest sequence.
+        valid_end: Ids from here on are never the most likely.
+    """
+
+    def __init__(
+        self,
+        model: CausalLM,
+        pages: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        groups: Sequence[LayerType],
+        max_context: int,
+        valid_end: int,
+    ) -> None:
+        relay_experts(model)
+        self._model = model
+        self._pages = tuple(pages)
+        self._groups = tuple(groups)
+        self._valid_end = valid_end
+        width = -(-max_context // pages[0][0].shape[1]) + 1
+        size = _TABLE + MAX_TOKENS * len(groups) * width
+        device = pages[0][0].device
+        self._inputs = torch.full((size,), -1, dtype=torch.int32, device=device)
+        self._staged = torch.empty(size, dtype=torch.int32, pin_memory=True)
+        self._host = self._staged.numpy()
+        self._ready: dict[int, tuple[torch.cuda.CUDAGraph, DecodeChain]] = {}
+
+    def run(
+        self, ids: list[int], positions: list[int], tables: Sequence[Sequence[array[int]]]
+    ) -> StepOutput:
+        """One step; returns when it is enqueued.
+
+        Args:
+            ids: The new token of each sequence, at most 16.
+            positions: Their positions.
+            tables: For each sequence and group its page numbers, the new token's included.
+        """
+        rows = len(ids)
+        size = next(size for size in _SIZES if size >= rows)
+        if size not in self._ready:
+            self._ready[size] = self._capture(size)
+        graph, chain = self._ready[size]
+        used = self._stage(ids, positions, tables)
+        self._inputs[:used].copy_(self._staged[:used], non_blocking=True)
+        graph.replay()
+        return StepOutput(chain.logits[:rows], chain.drawn[:, :rows])
+
+    def _stage(
+        self, ids: list[int], positions: list[int], tables: Sequence[Sequence[array[int]]]
+    ) -> int:
+        """Fill the host's copy of the inputs; how many numbers of it matter."""
+        host, rows = self._host, len(ids)
+        host[_IDS : _IDS + rows] = ids
+        host[_IDS + rows : _POSITIONS] = 0
+        host[_POSITIONS : _POSITIONS + rows] = positions
+        host[_POSITIONS + rows : _WIDTH] = -1
+        width = max(len(table) for row in tables for table in row)
+        host[_WIDTH] = width
+        at = _TABLE
+        for row in tables:
+            for table in row:
+                host[at : at + len(table)] = np.frombuffer(table, dtype=np.int32)
+                at += width
+        return at
+
+    def _capture(self, size: int) -> tuple[torch.cuda.CUDAGraph, DecodeChain]:
+        inputs = StepInputs(
+            ids=self._inputs[_IDS : _IDS + size],
+            positions=self._inputs[_POSITIONS : _POSITIONS + size],
+            width=self._inputs[_WIDTH : _WIDTH + 1],
+            table=self._inputs[_TABLE:],
+        )
+        chain = DecodeChain(self._model, self._pages, self._groups, inputs, self._valid_end)
+        self._inputs[_POSITIONS:_WIDTH] = -1
+        chain.enqueue()  # loads every kernel; without positions nothing is written
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            chain.enqueue()
+        return graph, chain
+
+
+def relay_experts(model: CausalLM) -> None:
+    """Bring all packed experts into the kernels' order, layer by layer, in place."""
+    for layer in model.model.layers:
+        layer.mlp.experts.relay()
+    torch.cuda.empty_cache()  # what the other order took is free for the KV cache

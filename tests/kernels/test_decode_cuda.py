@@ -1,0 +1,271 @@
+"""Each CUDA kernel of a decode step against its plain twin in higher precision.
+
+Outputs are poisoned before each run, inputs are fresh, and a second run must give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from ossia.kernels import cuda
+from ossia.kernels.attention import attend_paged
+from ossia.kernels.decode.attention import PagedStep, attend_one, num_shares
+from ossia.kernels.decode.argmax import SLICES, argmax
+from ossia.kernels.decode.experts import X_SCALE, RoutedStep, project_down, project_up
+from ossia.kernels.decode.norm import add_and_norm
+from ossia.kernels.decode.projection import num_parts, project
+from ossia.kernels.moe import ExpertWeights, reference
+from ossia.kernels.mxfp4 import Mxfp4Tensor, relay, unpack
+from ossia.kernels.norm import rms_norm
+from ossia.kernels.rope import apply_rope, rope_table, yarn_inverse_frequencies
+from ossia.kernels.routing import route
+
+pytestmark = pytest.mark.gpu
+
+DEVICE = torch.device("cuda", 0)
+BF16 = {"dtype": torch.bfloat16, "device": DEVICE}
+ALL_SIZES = range(1, 17)
+
+
+@pytest.fixture(autouse=True)
+def _cuda_sources_run():
+    if reason := cuda.why_not(DEVICE):
+        pytest.fail(f"CUDA sources cannot run here: {reason}")
+
+
+def distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Relative, NaN where anything was left unwritten."""
+    expected = expected.double()
+    return float((actual.double() - expected).norm() / expected.norm())
+
+
+def twice(run: Callable[[], torch.Tensor]) -> torch.Tensor:
+    first = run().clone()
+    assert torch.equal(first, run()), "two runs differ"
+    return first
+
+
+@pytest.mark.parametrize("tokens", ALL_SIZES)
+@pytest.mark.parametrize(
+    ("k", "rows"),
+    [
+        (2880, [4096, 512, 512]),
+        (4096, [2880]),
+        (64, [512, 64, 64]),
+        (512, [64]),
+        (96, [16, 16]),
+        (32, [16]),
+        (2880, [1608]),
+    ],
+)
+def test_split_products(tokens, k, rows):
+    x = torch.randn(tokens, k, **BF16)
+    weights = [torch.randn(n, k, **BF16) for n in rows]
+    parts = num_parts(tokens, sum(rows), DEVICE)
+
+    def run() -> torch.Tensor:
+        out = torch.full((parts, tokens, sum(rows)), torch.nan, device=DEVICE)
+        project(x, weights, out)
+        return out.sum(0)
+
+    assert distance(twice(run), x.double() @ torch.cat(weights).double().T) < 1e-6
+
+
+@pytest.mark.parametrize("tokens", ALL_SIZES)
+@pytest.mark.parametrize(("k", "rows"), [(2880, 40_003), (64, 1000), (96, 7)])
+def test_whole_products(tokens, k, rows):
+    x, weight = torch.randn(tokens, k, **BF16), torch.randn(rows, k, **BF16)
+
+    def run() -> torch.Tensor:
+        out = torch.full((1, tokens, rows), torch.nan, device=DEVICE)
+        project(x, [weight], out)
+        return out[0]
+
+    assert distance(twice(run), x.double() @ weight.double().T) < 1e-6
+
+
+def _packed(*shape: int) -> Mxfp4Tensor:
+    blocks = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8, device=DEVICE)
+    return Mxfp4Tensor(blocks, torch.randint(112, 124, shape, dtype=torch.uint8, device=DEVICE))
+
+
+def _filled(x: torch.Tensor, scale: float) -> torch.Tensor:
+    columns = -(-x.shape[1] // 64) * 64
+    out = torch.zeros(len(x), columns, dtype=x.dtype, device=x.device)
+    out[:, : x.shape[1]] = x * scale
+    return out
+
+
+@pytest.mark.parametrize("tokens", ALL_SIZES)
+@pytest.mark.parametrize(
+    ("experts", "top_k", "hidden", "ffn"),
+    [(32, 4, 2880, 2880), (4, 2, 64, 64), (5, 1, 32, 96), (40, 8, 160, 32)],
+)
+def test_experts(tokens, experts, top_k, hidden, ffn):
+    gate_up, down = _packed(experts, 2 * ffn, hidden // 32), _packed(experts, hidden, ffn // 32)
+    biases = torch.randn(experts, 2 * ffn, **BF16), torch.randn(experts, hidden, **BF16)
+    x = torch.randn(tokens, hidden, **BF16)
+    logits = torch.randn(tokens, experts, **BF16).float()
+    absent = tokens - 1 if tokens > 2 else None
+    positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE)
+    if absent is not None:
+        positions[absent] = -1
+    routed = RoutedStep(logits=logits, positions=positions, top_k=top_k)
+    relaid_up, relaid_down = relay(gate_up, paired=True), relay(down, paired=False)
+    parts = num_parts(tokens, hidden, DEVICE)
+
+    def run() -> torch.Tensor:
+        inner = _filled(torch.zeros(tokens * top_k, ffn, **BF16), 1)
+        inner[:, :ffn] = torch.nan
+        if absent is not None:
+            inner[absent * top_k :] = 0
+        out = torch.full((parts, tokens, hidden), torch.nan, device=DEVICE)
+        project_up(_filled(x, X_SCALE), routed, relaid_up, biases[0], 1.702, 7.0, inner)
+        project_down(inner, routed, relaid_down, biases[1], out)
+        return out.sum(0)
+
+    weights, ids = route(logits.bfloat16(), top_k)
+    layer = ExpertWeights(
+        gate_up=gate_up, gate_up_bias=biases[0].double(), down=down, down_bias=biases[1].double(),
+        alpha=1.702, limit=7.0,
+    )  # fmt: skip
+    expected = reference.run_experts(x.double(), ids, weights.double(), layer)
+    if absent is not None:
+        expected[absent] = 0
+    assert distance(twice(run), expected) < 4e-3
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5760, 90), (3, 64, 3)])
+def test_expanded_experts(shape, paired):
+    from ossia.kernels.mxfp4.cuda_expand import expand
+
+    packed = _packed(*shape)
+    for idx in range(shape[0]):
+        expected = unpack(packed.blocks[idx], packed.scales[idx])
+        assert torch.equal(expand(relay(packed, paired=paired), idx), expected)
+
+
+@pytest.mark.parametrize("tokens", ALL_SIZES)
+@pytest.mark.parametrize(("hidden", "experts"), [(2880, 32), (2880, 128), (64, 4), (96, 11)])
+def test_norm_and_router(tokens, hidden, experts):
+    before, weight, bias = (torch.randn(n, hidden, **BF16) for n in (tokens, 1, 1))
+    parts = torch.randn(3, tokens, hidden, device=DEVICE)
+    router, router_bias = torch.randn(experts, hidden, **BF16), torch.randn(experts, **BF16)
+    after, normed = torch.full((2, tokens, hidden), torch.nan, **BF16)
+    logits = torch.full((tokens, experts), torch.nan, device=DEVICE)
+
+    def run() -> torch.Tensor:
+        add_and_norm(
+            before, weight[0], 1e-5, after, normed, parts=parts, bias=bias[0], scale=0.5,
+            router=(router, router_bias, logits),
+        )  # fmt: skip
+        return logits
+
+    twice(run)
+    total = before.double() + parts.double().sum(0) + bias.double()
+    assert distance(after, total) < 5e-3
+    exact = rms_norm(after.double(), weight[0].double(), 1e-5)
+    assert distance(normed, exact / 2) < 3e-3
+    assert distance(logits, exact @ router.double().T + router_bias.double()) < 5e-3
+
+
+def test_embedding_and_rope():
+    table, weight = torch.randn(50, 96, **BF16), torch.randn(96, **BF16)
+    ids = torch.tensor([3, 49, 0], dtype=torch.int32, device=DEVICE)
+    positions = torch.tensor([0, 131_071, 777], dtype=torch.int32, device=DEVICE)
+    frequencies = yarn_inverse_frequencies(
+        64, 150_000.0, factor=32.0, beta_fast=32.0, beta_slow=1.0, original_context=4096, truncate=False
+    ).to(DEVICE)  # fmt: skip
+    after, normed = torch.full((2, 3, 96), torch.nan, **BF16)
+    rope = torch.full((3, 2, 32), torch.nan, device=DEVICE)
+    add_and_norm(
+        table, weight, 1e-5, after, normed, ids=ids, rope=(frequencies, 1.25, positions, rope),
+        overlap=False,
+    )  # fmt: skip
+    assert torch.equal(after, table[ids.long()])
+    assert distance(normed, rms_norm(after.double(), weight.double(), 1e-5)) < 3e-3
+    for actual, expected in zip(
+        rope.unbind(1), rope_table(positions, frequencies, 1.25), strict=True
+    ):
+        assert float((actual - expected).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 8, 16])
+@pytest.mark.parametrize("window", [None, 128])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(64, 8), (8, 1), (6, 2)])
+@pytest.mark.parametrize("longest", [1, 130, 700, 9000])
+def test_attention(tokens, window, heads, kv_heads, longest):
+    page_size = 16
+    lens = [max(1, longest - 37 * i) for i in range(tokens)]
+    width = -(-longest // page_size)
+    pages = torch.randn(2, tokens * width + 1, page_size, kv_heads, 64, **BF16)
+    order = torch.randperm(tokens * width, device=DEVICE).int() + 1
+    table = order.view(tokens, width)
+    positions = torch.tensor([n - 1 for n in lens], dtype=torch.int32, device=DEVICE)
+    rows = (heads + 2 * kv_heads) * 64
+    qkv = torch.randn(2, tokens, rows, device=DEVICE)
+    biases = [torch.randn(n * 64, **BF16) for n in (heads, kv_heads, kv_heads)]
+    sinks = torch.randn(heads, **BF16)
+    angles = torch.randn(tokens, 32, device=DEVICE)
+    cos, sin = angles.cos() * 1.3, angles.sin() * 1.3
+    shares = num_shares(tokens, kv_heads, DEVICE)
+    step = PagedStep(
+        positions=positions,
+        table=torch.stack((torch.zeros_like(table), table), 1).contiguous(),
+        width=torch.tensor([width], dtype=torch.int32, device=DEVICE),
+        groups=2,
+        rope=torch.stack((cos, sin), 1).contiguous(),
+        scratch=torch.full(PagedStep.scratch_shape(tokens, kv_heads, shares), torch.nan, device=DEVICE),
+        arrivals=torch.zeros(tokens, kv_heads, dtype=torch.int32, device=DEVICE),
+    )  # fmt: skip
+    written = pages.clone()
+
+    def run() -> torch.Tensor:
+        out = torch.full((tokens, heads * 64), torch.nan, **BF16)
+        attend_one(qkv, tuple(biases), sinks, tuple(written), step, 1, window, out)
+        return out
+
+    actual = twice(run)
+    assert not step.arrivals.any()
+    q, k, v = (
+        (part.float() + bias.float()).bfloat16().view(tokens, -1, 64)
+        for part, bias in zip(
+            qkv.sum(0).split([n * 64 for n in (heads, kv_heads, kv_heads)], 1), biases, strict=True
+        )
+    )
+    q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)
+    for i, n in enumerate(lens):
+        page, offset = int(table[i, (n - 1) // page_size]), (n - 1) % page_size
+        pages[0, page, offset], pages[1, page, offset] = k[i], v[i]
+    assert float((written.float() - pages.float()).abs().max()) < 0.04
+    expected = attend_paged(
+        q.double(), written[0].double(), written[1].double(), table, [1] * tokens, lens,
+        sinks.double(), window,
+    )  # fmt: skip
+    assert distance(actual, expected.flatten(1)) < 6e-3
+
+
+@pytest.mark.parametrize("tokens", ALL_SIZES)
+@pytest.mark.parametrize(("vocab", "end"), [(201_088, 200_019), (77, 50)])
+def test_argmax(tokens, vocab, end):
+    logits = torch.randn(tokens, vocab, device=DEVICE).bfloat16().float()  # with ties
+    logits[:, end:] = 100
+    ids = torch.full((tokens,), -7, dtype=torch.int32, device=DEVICE)
+    positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE) - 1
+    scratch = torch.zeros(tokens, SLICES, dtype=torch.int64, device=DEVICE)
+    arrivals = torch.zeros(tokens, dtype=torch.int32, device=DEVICE)
+    out = torch.zeros(2, tokens, dtype=torch.int32, device=DEVICE)
+    argmax(logits, end, ids, positions, out, (scratch, arrivals))
+    expected = logits[:, :end].cpu().max(-1)
+    assert out[0].tolist() == expected.indices.tolist()
+    assert torch.equal(out[1].view(torch.float32).cpu(), expected.values)
+    assert ids.tolist() == [-7, *expected.indices.tolist()[1:]]
+    assert positions.tolist() == [-1, *range(1, tokens)]
+    assert not arrivals.any()
+    logits[0, 3] = torch.nan
+    argmax(logits, end, ids, positions, out, (scratch, arrivals))
+    assert out[1].view(torch.float32)[0].isnan()

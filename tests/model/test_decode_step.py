@@ -1,0 +1,122 @@
+"""A decode step as one CUDA graph against the modules it stands for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ossia.config import PRESETS, ModelConfig
+from ossia.engine.config import EngineConfig
+from ossia.engine.core import EngineCore
+from ossia.engine.sync_engine import SyncEngine
+from ossia.model.decode_step import why_not
+from ossia.model.heads import CausalLM
+from ossia.types import Request, SamplingParams
+
+
+def _model(config: ModelConfig, device: str) -> CausalLM:
+    model = CausalLM(config).bfloat16()
+    for name, param in model.named_parameters():
+        if name.endswith("_scales"):
+            param.data = torch.randint(118, 124, param.shape, dtype=torch.uint8)
+        elif name.endswith("_blocks"):
+            param.data = torch.randint(0, 256, param.shape, dtype=torch.uint8)
+        elif param.ndim == 1 or "bias" in name:
+            param.data.normal_(1 if "norm" in name else 0, 0.1)
+        else:
+            param.data.normal_(0, 0.05)
+    return model.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def _requests(config: ModelConfig, count: int, **sampling) -> list[Request]:
+    return [
+        Request(
+            request_id=str(i),
+            prompt_ids=tuple(torch.randint(0, config.vocab_size, (3 + 40 * i,)).tolist()),
+            sampling=SamplingParams(**{"temperature": 0.0, "max_tokens": 40 - i, **sampling}),
+        )
+        for i in range(count)
+    ]
+
+
+def _serve(model: CausalLM, requests: list[Request], **options) -> dict[str, list]:
+    engine = EngineCore(model, EngineConfig(num_pages=800, **options))
+    for request in requests:
+        engine.submit(request)
+    outputs: dict[str, list] = {}
+    while engine.has_work:
+        for output in engine.step():
+            assert output.error is None, output.error
+            outputs.setdefault(output.request_id, []).append(output)
+    engine.check()
+    return outputs
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 16])
+def test_logprobs_agree_with_the_modules(count):
+    """Greedy ids may part at a near tie; up to there the log-probabilities must agree."""
+    config = PRESETS["tiny"]()
+    model = _model(config, "cuda")
+    requests = _requests(config, count, logprobs=1)
+    slow = _serve(model, requests, cuda_graphs=False)
+    assert not model.model.layers[0].mlp.experts.relaid
+    fast = _serve(model, requests)
+    assert model.model.layers[0].mlp.experts.relaid
+    compared = 0
+    for name, outputs in slow.items():
+        for expected, actual in zip(outputs, fast[name], strict=True):
+            assert actual.logprob.logprob == pytest.approx(expected.logprob.logprob, abs=0.05)
+            compared += 1
+            if actual.token_id != expected.token_id:
+                break
+    assert compared > 5 * count
+
+
+@pytest.mark.gpu
+def test_greedy_and_drawn_ids_are_the_same_again():
+    config = PRESETS["tiny"]()
+    model = _model(config, "cuda")
+    for sampling in ({}, {"temperature": 1.0, "seed": 5}, {"presence_penalty": 0.5}):
+        requests = _requests(config, 5, **sampling)
+        runs = [_serve(model, requests, prefix_reuse=False) for _ in range(2)]
+        ids = [
+            {name: [one.token_id for one in outputs] for name, outputs in run.items()}
+            for run in runs
+        ]
+        assert ids[0] == ids[1]
+
+
+@pytest.mark.gpu
+def test_the_state_keeps_the_order_of_checkpoints():
+    config = PRESETS["tiny"]()
+    model = _model(config, "cuda")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    engine = SyncEngine(EngineCore(model, EngineConfig(num_pages=8)))
+    del engine
+    assert model.model.layers[0].mlp.experts.relaid
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    model.load_state_dict(before)
+    assert not model.model.layers[0].mlp.experts.relaid
+
+
+def test_relaid_experts_say_the_same():
+    config = PRESETS["tiny"]()
+    model = _model(config, "cpu")
+    experts = model.model.layers[0].mlp
+    x = torch.randn(9, config.hidden_size, dtype=torch.bfloat16)
+    before, state = experts(x), {k: v.clone() for k, v in model.state_dict().items()}
+    experts.experts.relay()
+    assert torch.equal(experts(x), before)
+    after = model.state_dict()
+    assert all(torch.equal(state[name], after[name]) for name in state)
+    model.load_state_dict(after)
+    assert torch.equal(experts(x), before)
+    experts.experts.relay()
+    experts.experts.restore()
+    assert torch.equal(experts(x), before)
+
+
+def test_models_that_cannot_say_why():
+    assert why_not(_model(PRESETS["tiny"](), "cpu"), torch.bfloat16) == "needs a CUDA device"
