@@ -71,7 +71,7 @@ def test_split_products(tokens, k, rows):
         project(x, weights, out)
         return out.sum(0)
 
-    assert distance(twice(run), x.double() @ torch.cat(weights).double().T) < 1e-6
+    assert distance(twice(run), x.double() @ torch.cat(weights).double().T) < 5e-6
 
 
 @pytest.mark.parametrize("tokens", ALL_SIZES)
@@ -84,7 +84,7 @@ def test_whole_products(tokens, k, rows):
         project(x, [weight], out)
         return out[0]
 
-    assert distance(twice(run), x.double() @ weight.double().T) < 1e-6
+    assert distance(twice(run), x.double() @ weight.double().T) < 5e-6
 
 
 def _packed(*shape: int) -> Mxfp4Tensor:

@@ -24,7 +24,7 @@ from ossia.model.decode_chain import DecodeChain, StepInputs
 from ossia.model.heads import CausalLM
 
 _SIZES = (1, 2, 4, 8, 16)
-_MAX_HIDDEN = 5632  # 16 tokens' operands fit a multiprocessor's shared memory
+_MAX_HIDDEN, _MAX_HEADS = 3520, 4160  # 16 tokens' operands fit a multiprocessor's shared memory
 _IDS, _POSITIONS, _WIDTH, _TABLE = 0, 16, 32, 48  # places in the buffer of inputs
 
 
@@ -68,8 +68,8 @@ def _why_not_shape(config: ModelConfig) -> str | None:
         f"takes at most {MAX_EXPERTS} experts": config.num_experts <= MAX_EXPERTS,
         f"takes at most {MAX_TOP_K} experts a token": config.experts_per_token <= MAX_TOP_K,
         f"takes a hidden_size of at most {_MAX_HIDDEN}": config.hidden_size <= _MAX_HIDDEN,
-        f"takes at most {_MAX_HIDDEN} columns of heads": (
-            config.num_attention_heads * HEAD_DIM <= _MAX_HIDDEN
+        f"takes at most {_MAX_HEADS} columns of heads": (
+            config.num_attention_heads * HEAD_DIM <= _MAX_HEADS
         ),
     }
     return next((reason for reason, holds in bounds.items() if not holds), None)
@@ -154,6 +154,7 @@ class DecodeStep:
             table=self._inputs[_TABLE:],
         )
         chain = DecodeChain(self._model, self._pages, self._groups, inputs, self._valid_end)
+        self._inputs[:_TABLE] = 0
         self._inputs[_POSITIONS:_WIDTH] = -1
         chain.enqueue()  # loads every kernel; without positions nothing is written
         torch.cuda.synchronize()

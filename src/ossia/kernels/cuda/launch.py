@@ -12,7 +12,6 @@ from ossia.errors import KernelError
 
 _PROGRAMMATIC_STREAM_SERIALIZATION = 6  # CUlaunchAttributeID, cuda.h
 _MAX_DYNAMIC_SHARED_SIZE_BYTES = 8  # CUfunction_attribute, cuda.h
-_FREE_SHARED_BYTES = 48 << 10  # what a block may have without asking
 
 
 class _Attribute(ctypes.Structure):
@@ -46,7 +45,7 @@ class Kernel:
 
     name: str
     handle: ctypes.c_void_p
-    _shared_bytes: int = field(default=_FREE_SHARED_BYTES, init=False)
+    _shared_bytes: int = field(default=0, init=False)
 
     def allow_shared(self, num_bytes: int) -> None:
         """Let its blocks have so much dynamic shared memory."""

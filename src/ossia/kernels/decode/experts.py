@@ -7,19 +7,15 @@ from dataclasses import dataclass
 import torch
 
 from ossia.kernels.decode.arguments import Experts, address
-from ossia.kernels.decode.launching import (
-    columns_of,
-    launch_product,
-    product_blocks,
-    split_blocks,
-)
+from ossia.kernels.decode.launching import Product
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
 
 X_SCALE = 2.0**64
 """Experts take their inputs times this, so that FP4 codes can be read as tiny bfloat16 numbers."""
 MAX_EXPERTS, MAX_TOP_K = 256, 8
-_UNIT_BYTES = 2 * UNIT_COLUMNS  # of one token's operands
+_UNIT_BYTES = 20  # of a unit that a lane takes: codes and scales
+_OPERAND_BYTES = 2 * UNIT_COLUMNS  # of a unit that a token has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +57,9 @@ def project_up(
     assert weights.paired and x.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
     arguments = _arguments(x, routed, weights, bias, out)
     arguments.out_stride, arguments.alpha, arguments.limit = out.shape[1], alpha, limit
-    tokens = len(x)
-    shared = arguments.units * columns_of(tokens) * _UNIT_BYTES
-    blocks = product_blocks(tokens, x.device)
-    launch_product("gate_up.cu", "gate_up", blocks, shared, arguments, tokens, x.device)
+    product = Product("gate_up", len(x), x.device)
+    operands = arguments.units * len(x) * _OPERAND_BYTES
+    product.launch(product.blocks, _UNIT_BYTES, operands, arguments)
 
 
 def project_down(
@@ -90,8 +85,9 @@ def project_down(
     assert not weights.paired and inner.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
     arguments = _arguments(inner, routed, weights, bias, out)
     arguments.parts = parts
-    blocks = split_blocks(tokens, rows, inner.device)
-    launch_product("down.cu", "down", blocks, 0, arguments, tokens, inner.device)
+    product = Product("down", tokens, inner.device)
+    unit = _UNIT_BYTES + 4 * product.columns  # operands of its own, too
+    product.launch(product.split_blocks(rows), unit, 0, arguments)
 
 
 def _arguments(

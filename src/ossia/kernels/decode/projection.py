@@ -7,21 +7,17 @@ from collections.abc import Sequence
 import torch
 
 from ossia.kernels.decode.arguments import Dense, address
-from ossia.kernels.decode.launching import (
-    TILE_ROWS,
-    columns_of,
-    launch_product,
-    product_blocks,
-    split_blocks,
-)
+from ossia.kernels.decode.launching import TILE_ROWS, Product
 
-_STEP = 32  # k of a step
-_STEP_BYTES = 64  # of one token's operands
+_STEP = 32  # k of a step; a unit is two
+_UNIT_BYTES = 64  # of a unit that a lane takes
+_OPERAND_BYTES = 128  # of a unit that a token has
 
 
 def num_parts(tokens: int, rows: int, device: torch.device) -> int:
     """Addends that a split product leaves: how many blocks a tile can belong to."""
-    return 2 if split_blocks(tokens, rows, device) <= -(-rows // TILE_ROWS) else 3
+    blocks = Product("dense", tokens, device).split_blocks(rows)
+    return 2 if blocks <= -(-rows // TILE_ROWS) else 3
 
 
 def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor) -> None:
@@ -38,16 +34,16 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
     assert k % _STEP == 0 and out.shape == (parts, tokens, rows), (x.shape, out.shape)
     assert all(weight.shape[1] == k and weight.dtype is torch.bfloat16 for weight in weights)
     assert parts in (1, num_parts(tokens, rows, x.device)), parts
-    tiles, steps = -(-rows // TILE_ROWS), k // _STEP
-    blocks, held = min(product_blocks(tokens, x.device), tiles), steps
+    product = Product("dense", tokens, x.device)
+    tiles, units = -(-rows // TILE_ROWS), -(-k // (2 * _STEP))
+    blocks, held = min(product.blocks, tiles), units
     if parts > 1:
-        blocks = split_blocks(tokens, rows, x.device)
-        held = min(steps, -(-tiles * steps // blocks))
+        blocks = product.split_blocks(rows)
+        held = min(units, -(-tiles * units // blocks))
     ends = [-(-sum(map(len, weights[: i + 1])) // TILE_ROWS) for i in range(3)]
     pointers = [address(weights[min(i, len(weights) - 1)]) for i in range(3)]
     arguments = Dense(
         w=tuple(pointers), x=address(x), y=address(out), tile_end=tuple(ends), rows=rows,
-        steps=steps, tokens=tokens, parts=parts,
+        steps=k // _STEP, tokens=tokens, parts=parts,
     )  # fmt: skip
-    shared = held * columns_of(tokens) * _STEP_BYTES
-    launch_product("dense.cu", "dense", blocks, shared, arguments, tokens, x.device)
+    product.launch(blocks, _UNIT_BYTES, held * tokens * _OPERAND_BYTES, arguments)

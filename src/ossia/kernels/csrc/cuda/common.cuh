@@ -27,8 +27,23 @@ __device__ __forceinline__ void dep_wait() {
 #endif
 }
 
-// Weights are read once: 16 bytes past the first-level cache.
-__device__ __forceinline__ uint4 stream(const uint4* p) {
+// Weights run ahead of their use through shared memory: a lane copies 16 bytes (or 4) to a place that
+// only it reads, so no barrier is needed, and waits for the oldest of its groups only. (Registers
+// cannot do that: the hardware counts loads in flight, and a wait for one waits for all behind it.)
+__device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+__device__ __forceinline__ void copy16(u32 to, const void* from, bool there = true) {  // else zeros
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
+__device__ __forceinline__ void copy4(u32 to, const void* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+}
+__device__ __forceinline__ void copies_end() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N>
+__device__ __forceinline__ void copies_wait() {  // all groups but the newest N are there
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+__device__ __forceinline__ uint4 stream(const uint4* p) {  // read once: past the first-level cache
   uint4 r;
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
                : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(p));

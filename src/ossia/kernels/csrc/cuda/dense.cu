@@ -12,100 +12,113 @@ struct Dense {
   const uint4* x;   // bfloat16 (tokens, k)
   float* y;         // (parts, tokens, rows)
   u32 tile_end[3];  // tiles before the end of each matrix
-  u32 rows, steps, tokens, parts;
+  u32 rows, steps, tokens, parts;  // steps: of 32 k
 };
 
-template <int NT, int AHEAD>
+// A unit is 64 k. AHEAD of them are on their way for each warp.
+template <int NT, int WARPS, int AHEAD>
 __device__ __forceinline__ void dense(const Dense& a) {
-  extern __shared__ uint4 xs[];  // operands of the block's steps: [step][8 tokens][lane]
-  __shared__ Slots<NT> slots;
+  extern __shared__ uint4 ring[];  // [warp][unit][upper, lower rows of both halves][lane]
+  __shared__ Slots<NT, WARPS> slots;
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
-  const u32 steps = a.steps, tiles = (a.rows + 15) / 16, total = tiles * steps;
+  uint4* xs = ring + WARPS * AHEAD * 128;  // operands of the block's units: [unit][half][token][4]
+  const u32 U = (a.steps + 1) / 2, tiles = (a.rows + 15) / 16, total = tiles * U;
   u32 c0, c1;
   if (a.parts == 1) {
-    c0 = share(tiles, blockIdx.x, gridDim.x) * steps, c1 = share(tiles, blockIdx.x + 1, gridDim.x) * steps;
+    c0 = share(tiles, blockIdx.x, gridDim.x) * U, c1 = share(tiles, blockIdx.x + 1, gridDim.x) * U;
   } else {
     c0 = share(total, blockIdx.x, gridDim.x), c1 = share(total, blockIdx.x + 1, gridDim.x);
   }
   const u32 u0 = c0 + share(c1 - c0, warp, WARPS), u1 = c0 + share(c1 - c0, warp + 1, WARPS), n = u1 - u0;
 
-  // Weights run AHEAD steps before their use, from before the wait on.
-  uint4 upper[AHEAD], lower[AHEAD];
-  u32 issued = 0, load_tile = u0 / steps, load_step = u0 - load_tile * steps;
+  uint4* mine = ring + warp * AHEAD * 128 + lane;
+  const u32 to = shared_address(mine);
+  u32 issued = 0, load_place = 0, load_tile = u0 / U, load_unit = u0 - load_tile * U;
   const uint4 *pu, *pl;
   auto seek = [&]() {
     u32 m = load_tile < a.tile_end[0] ? 0 : load_tile < a.tile_end[1] ? 1 : 2;
     u32 before = m == 0 ? 0 : a.tile_end[m - 1];
     u32 last = a.rows - 1 - before * 16, row = (load_tile - before) * 16 + r;  // clamped, not stored
-    const uint4* w = a.w[m] + load_step * 4 + q;
-    pu = w + (u64)min(row, last) * (steps * 4), pl = w + (u64)min(row + 8, last) * (steps * 4);
+    const uint4* w = a.w[m] + load_unit * 8 + q;
+    pu = w + (u64)min(row, last) * (a.steps * 4), pl = w + (u64)min(row + 8, last) * (a.steps * 4);
   };
-  auto issue = [&](int i) {
-    upper[i] = stream(pu), lower[i] = stream(pl);
-    pu += 4, pl += 4, issued++;
-    if (++load_step == steps) {
-      load_step = 0, load_tile++;
-      if (issued < n) seek();
+  auto issue = [&]() {
+    if (issued < n) {
+      bool both = load_unit * 2 + 1 < a.steps;  // an odd last half counts as zeros
+      u32 at = to + load_place * 2048;
+      copy16(at, pu), copy16(at + 1024, pu + (both ? 4 : 0), both);
+      copy16(at + 512, pl), copy16(at + 1536, pl + (both ? 4 : 0), both);
+      pu += 8, pl += 8, issued++;
+      if (++load_place == AHEAD) load_place = 0;
+      if (++load_unit == U) {
+        load_unit = 0, load_tile++;
+        if (issued < n) seek();
+      }
     }
+    copies_end();
   };
   if (n) seek();
 #pragma unroll
-  for (int i = 0; i < AHEAD; i++)
-    if (issued < n) issue(i);
+  for (int i = 0; i < AHEAD; i++) issue();  // weights need not wait
   slots.share_out(c0, c1);
   dep_go();
   dep_wait();
 
-  const u32 base = c0 % steps, held = min(steps, c1 - c0);  // steps whose operands this block needs
-  for (u32 i = threadIdx.x; i < held * 4 * a.tokens; i += THREADS) {
-    u32 token = i / (held * 4), c = i - token * held * 4, at = base + c / 4;
-    if (at >= steps) at -= steps;
-    xs[(c / 4 * NT + token / 8) * 32 + token % 8 * 4 + c % 4] = a.x[token * steps * 4 + at * 4 + c % 4];
+  const u32 base = c0 % U, held = min(U, c1 - c0);  // units whose operands this block needs
+  for (u32 i = threadIdx.x; i < held * 8 * a.tokens; i += WARPS * 32) {
+    u32 token = i / (held * 8), c = i - token * held * 8, unit = base + c / 8;
+    if (unit >= U) unit -= U;
+    u32 at = unit * 8 + c % 8;
+    xs[(c / 4 * a.tokens + token) * 4 + c % 4] = at < a.steps * 4 ? a.x[token * a.steps * 4 + at] : zero4();
   }
   __syncthreads();
 
   auto emit = [&](u32 tile, u32 item, auto sum) {
     u32 token = item / 16, row = tile * 16 + item % 16;
     if (row >= a.rows) return;
-    u32 part = a.parts == 1 ? 0 : blockIdx.x - holder(total, tile * steps, gridDim.x);
+    u32 part = a.parts == 1 ? 0 : blockIdx.x - holder(total, tile * U, gridDim.x);
     float* y = a.y + (u64)token * a.rows + row;
     y[(u64)part * a.tokens * a.rows] = sum(item);
-    if (c1 >= (tile + 1) * steps)
+    if (c1 >= (tile + 1) * U)
       for (u32 p = part + 1; p < a.parts; p++) y[(u64)p * a.tokens * a.rows] = 0;
   };
-  u32 tile = u0 / steps, step = u0 - tile * steps, start = step, j = (u0 - c0) % steps;
+  u32 tile = u0 / U, unit = u0 - tile * U, start = unit, j = (u0 - c0) % U, place = 0;
   float acc[NT][4] = {};
-  auto flush = [&]() {
-    if (start == 0 && step == steps) {
-      slots.emit_whole(tile, acc, a.tokens * 16, emit);
-    } else {
-      slots.put(slots.value[warp][tile == u0 / steps ? 0 : 1], acc);
-    }
+  for (u32 u = 0; u < n; u++) {
+    copies_wait<AHEAD - 1>();
+    const uint4* w = mine + place * 128;
+    if (++place == AHEAD) place = 0;
+    uint4 v[2][NT];
 #pragma unroll
-    for (int t = 0; t < NT; t++) acc[t][0] = acc[t][1] = acc[t][2] = acc[t][3] = 0;
-    tile++, step = 0, start = 0;
-  };
-  for (u32 u = 0; u < n; u += AHEAD) {
+    for (int h = 0; h < 2; h++)
 #pragma unroll
-    for (int i = 0; i < AHEAD; i++) {
-      if (u + i < n) {
-        uint4 hi = upper[i], lo = lower[i];
-        if (issued < n) issue(i);
+      for (int t = 0; t < NT; t++)
+        v[h][t] = t * 8 + r < a.tokens ? xs[((j * 2 + h) * a.tokens + t * 8 + r) * 4 + q] : zero4();
 #pragma unroll
-        for (int t = 0; t < NT; t++) {
-          uint4 v = t * 8 + r < a.tokens ? xs[(j * NT + t) * 32 + lane] : zero4();
-          mma(acc[t], hi.x, lo.x, hi.y, lo.y, v.x, v.y);
-          mma(acc[t], hi.z, lo.z, hi.w, lo.w, v.z, v.w);
-        }
-        if (++j == steps) j = 0;
-        if (++step == steps) flush();
+    for (int h = 0; h < 2; h++) {
+      uint4 hi = w[h * 64], lo = w[h * 64 + 32];
+#pragma unroll
+      for (int t = 0; t < NT; t++) {
+        mma(acc[t], hi.x, lo.x, hi.y, lo.y, v[h][t].x, v[h][t].y);
+        mma(acc[t], hi.z, lo.z, hi.w, lo.w, v[h][t].z, v[h][t].w);
       }
     }
+    issue();
+    if (++j == U) j = 0;
+    if (++unit == U || u + 1 == n) {
+      if (start == 0 && unit == U) {
+        slots.emit_whole(tile, acc, a.tokens * 16, emit);
+      } else {
+        slots.put(slots.value[warp][tile == u0 / U ? 0 : 1], acc);
+      }
+#pragma unroll
+      for (int t = 0; t < NT; t++) acc[t][0] = acc[t][1] = acc[t][2] = acc[t][3] = 0;
+      tile++, unit = 0, start = 0;
+    }
   }
-  if (step != start) flush();
   __syncthreads();
-  slots.emit_shared(c0, c1, steps, a.tokens * 16, emit);
+  slots.emit_shared(c0, c1, U, a.tokens * 16, emit);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) dense_8(const __grid_constant__ Dense a) { dense<1, 4>(a); }
-extern "C" __global__ void __launch_bounds__(THREADS, 1) dense_16(const __grid_constant__ Dense a) { dense<2, 6>(a); }
+extern "C" __global__ void __launch_bounds__(256, 2) dense_8(const __grid_constant__ Dense a) { dense<1, 8, 3>(a); }
+extern "C" __global__ void __launch_bounds__(256, 1) dense_16(const __grid_constant__ Dense a) { dense<2, 8, 5>(a); }

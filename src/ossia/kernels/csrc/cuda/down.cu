@@ -6,16 +6,19 @@
 // before the next tile, so that the sum over experts stays in registers.
 #include "experts.cuh"
 
-template <int NT, int AHEAD>
+template <int NT, int WARPS, int AHEAD>
 __device__ __forceinline__ void down(const Experts& a) {
-  __shared__ Slots<NT> slots;
+  // [warp][unit][codes, then 2 NT operands][lane], then scales [warp][unit][lane]
+  extern __shared__ uint4 ring[];
+  constexpr int SIZE = 32 * (1 + 2 * NT);
+  __shared__ Slots<NT, WARPS> slots;
   __shared__ Routing routing;
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
   const u32 U = a.units, T = a.tiles;
   // The router is two kernels back, and the one between let this one start after its own wait.
   routing.clear();
   __syncthreads();
-  routing.choose(a);
+  for (u32 token = warp; token < a.tokens; token += WARPS) routing.choose(a, token);
   __syncthreads();
   routing.tabulate();
   __syncthreads();
@@ -25,46 +28,43 @@ __device__ __forceinline__ void down(const Experts& a) {
   const u32 u0 = c0 + share(c1 - c0, warp, WARPS), u1 = c0 + share(c1 - c0, warp + 1, WARPS), n = u1 - u0;
   slots.share_out(c0, c1);
   u32 tile = per ? u0 / per : 0, at = per ? (u0 - tile * per) / U : 0, k = u0 - tile * per - at * U;
-  uint4 words[AHEAD];
-  u32 scales[AHEAD], issued = 0, load_tile = tile, load_at = at, left = U - k;
+  const uint4* mine = ring + warp * AHEAD * SIZE + lane;
+  const u32* scales = (const u32*)(ring + WARPS * AHEAD * SIZE) + warp * AHEAD * 32 + lane;
+  const u32 to = shared_address(mine), scales_to = shared_address(scales);
+  u32 load_tile = tile, load_at = at, left = U - k;
   const uint4* pw;
   const u32* ps;
   auto seek = [&]() {
     u64 unit = (u64)(routing.list[load_at] * T + load_tile + 1) * U - left;
     pw = a.blocks + unit * 32 + lane, ps = a.scales + unit * 8 + r;
   };
-  auto issue = [&](int b) {
-    words[b] = stream(pw), scales[b] = __ldg(ps);
-    pw += 32, ps += 8, issued++;
+  auto issue = [&](u32 place, bool last) {
+    copy16(to + place * (SIZE * 16), pw), copy4(scales_to + place * 128, ps);
+    pw += 32, ps += 8;
     if (--left == 0) {
       left = U;
       if (++load_at == D) load_at = 0, load_tile++;
-      if (issued < n) seek();
+      if (!last) seek();
     }
   };
-  if (n) seek();
-#pragma unroll
-  for (int b = 0; b < AHEAD; b++)
-    if (issued < n) issue(b);
-  dep_wait();
-  dep_go();
-
-  // Operands come one unit before their use; tokens that did not choose the expert count as zeros.
-  uint4 next[NT][2];
-  const uint4* px[NT];
+  // Operands of tokens that did not choose the expert are zeros.
   u32 x_at = at, x_left = U - k;
+  const uint4* px[NT];
+  bool chose[NT];
   auto seek_x = [&]() {
 #pragma unroll
     for (int t = 0; t < NT; t++) {
       int slot = routing.slot_of[x_at][t * 8 + r];
-      px[t] = slot < 0 ? nullptr : a.x + (u64)((t * 8 + r) * a.top_k + slot) * (U * 8) + (U - x_left) * 8 + q;
+      chose[t] = slot >= 0;
+      px[t] = a.x + (chose[t] ? (u64)((t * 8 + r) * a.top_k + slot) * (U * 8) + (U - x_left) * 8 + q : 0);
     }
   };
-  auto fetch_x = [&]() {
+  auto issue_x = [&](u32 place) {
 #pragma unroll
     for (int t = 0; t < NT; t++) {
-      next[t][0] = next[t][1] = zero4();
-      if (px[t]) next[t][0] = px[t][0], next[t][1] = px[t][4], px[t] += 8;
+      u32 there = to + place * (SIZE * 16) + (1 + 2 * t) * 512;
+      copy16(there, px[t], chose[t]), copy16(there + 512, px[t] + 4, chose[t]);
+      if (chose[t]) px[t] += 8;
     }
     if (--x_left == 0) {
       x_left = U;
@@ -72,7 +72,18 @@ __device__ __forceinline__ void down(const Experts& a) {
       seek_x();
     }
   };
-  if (n) seek_x(), fetch_x();
+  if (n) seek(), seek_x();
+#pragma unroll
+  for (int b = 0; b < AHEAD; b++)
+    if (b < n) issue(b, b + 1 == n);
+  copies_end();
+  dep_wait();
+  dep_go();
+#pragma unroll
+  for (int b = 0; b < AHEAD; b++) {
+    if (b < n) issue_x(b);
+    copies_end();
+  }
 
   auto emit = [&](u32 t, u32 item, auto sum) {
     u32 token = item / 16, row = t * 16 + item % 16;
@@ -92,57 +103,50 @@ __device__ __forceinline__ void down(const Experts& a) {
   };
   float acc[NT][4] = {}, sums[NT][4] = {};
   bool from_start = at == 0 && k == 0;
-  u32 since = 0;
-  auto weigh = [&]() {  // an expert's part of this warp's sums is complete
+  u32 place = 0;
+  for (u32 u = 0; u < n; u++) {
+    copies_wait<AHEAD - 1>();
+    const uint4* unit = mine + place * SIZE;
+    uint4 word = unit[0], xv[NT][2];
+    u32 scale = scales[place * 32];
 #pragma unroll
-    for (int t = 0; t < NT; t++) {
+    for (int t = 0; t < NT; t++) xv[t][0] = unit[(1 + 2 * t) * 32], xv[t][1] = unit[(2 + 2 * t) * 32];
+    fp4_unit<NT>(acc, word, scale, xv);
+    if (u + AHEAD < n) issue(place, u + AHEAD + 1 == n), issue_x(place);
+    copies_end();
+    if (++place == AHEAD) place = 0;
+    const bool last = u + 1 == n;
+    if (++k == U || last) {  // an expert's part of this warp's sums is complete
 #pragma unroll
-      for (int c = 0; c < 2; c++) {
-        u32 token = t * 8 + 2 * q + c;
-        int slot = routing.slot_of[at][token];
-        float w = slot < 0 ? 0.f : routing.weight[token][slot] * REST_SCALE;
-        sums[t][c] += w * acc[t][c], sums[t][c + 2] += w * acc[t][c + 2];
-        acc[t][c] = acc[t][c + 2] = 0;
-      }
-    }
-  };
-  auto flush = [&](bool to_end) {
-    if (from_start && to_end) {
-      slots.emit_whole(tile, sums, a.tokens * 16, emit);
-    } else {
-      slots.put(slots.value[warp][tile == u0 / per ? 0 : 1], sums);
-    }
+      for (int t = 0; t < NT; t++) {
 #pragma unroll
-    for (int t = 0; t < NT; t++) sums[t][0] = sums[t][1] = sums[t][2] = sums[t][3] = 0;
-    tile++, since = 0, from_start = true;
-  };
-  for (u32 u = 0; u < n; u += AHEAD) {
-#pragma unroll
-    for (int b = 0; b < AHEAD; b++) {
-      if (u + b < n) {
-        uint4 word = words[b], xv[NT][2];
-        u32 scale = scales[b];
-        if (issued < n) issue(b);
-#pragma unroll
-        for (int t = 0; t < NT; t++) xv[t][0] = next[t][0], xv[t][1] = next[t][1];
-        if (u + b + 1 < n) fetch_x();
-        fp4_unit<NT>(acc, word, scale, xv);
-        since++;
-        if (++k == U) {
-          weigh();
-          k = 0;
-          if (++at == D) at = 0, flush(true);
+        for (int c = 0; c < 2; c++) {
+          u32 token = t * 8 + 2 * q + c;
+          int slot = routing.slot_of[at][token];
+          float w = slot < 0 ? 0.f : routing.weight[token][slot] * REST_SCALE;
+          sums[t][c] += w * acc[t][c], sums[t][c + 2] += w * acc[t][c + 2];
+          acc[t][c] = acc[t][c + 2] = 0;
         }
       }
+      bool to_end = k == U && at + 1 == D;
+      if (to_end || last) {
+        if (from_start && to_end) {
+          slots.emit_whole(tile, sums, a.tokens * 16, emit);
+        } else {
+          slots.put(slots.value[warp][tile == u0 / per ? 0 : 1], sums);
+        }
+#pragma unroll
+        for (int t = 0; t < NT; t++) sums[t][0] = sums[t][1] = sums[t][2] = sums[t][3] = 0;
+        tile++, from_start = true, at = 0;
+      } else {
+        at++;
+      }
+      k = 0;
     }
-  }
-  if (since) {
-    if (k) weigh();
-    flush(false);
   }
   __syncthreads();
   if (total) slots.emit_shared(c0, c1, per, a.tokens * 16, emit);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) down_8(const __grid_constant__ Experts a) { down<1, 3>(a); }
-extern "C" __global__ void __launch_bounds__(THREADS, 1) down_16(const __grid_constant__ Experts a) { down<2, 6>(a); }
+extern "C" __global__ void __launch_bounds__(512, 2) down_8(const __grid_constant__ Experts a) { down<1, 16, 3>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) down_16(const __grid_constant__ Experts a) { down<2, 16, 4>(a); }

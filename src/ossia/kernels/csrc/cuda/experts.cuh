@@ -9,8 +9,8 @@ constexpr int MAX_TOKENS = 16, MAX_TOP_K = 8, MAX_EXPERTS = 256, MAX_CHOSEN = 12
 constexpr float X_SCALE = 18446744073709551616.f, REST_SCALE = 4611686018427387904.f;
 
 struct Experts {
-  const uint4* blocks;   // relaid: (experts, tiles, units, 32)
-  const u32* scales;     // relaid: (experts, tiles, units, 8)
+  const uint4* blocks;   // relaid: (experts, tiles, units, 32 lanes)
+  const u32* scales;     // relaid: (experts, tiles, units, 8 pairs of rows)
   const u16* bias;       // bfloat16 (experts, rows)
   const float* logits;   // (tokens, experts)
   const int* positions;  // (tokens,), negative where there is no token
@@ -30,28 +30,33 @@ struct Routing {
 
   // Before `choose`, with a barrier between them.
   __device__ __forceinline__ void clear() {
-    if (threadIdx.x < MAX_CHOSEN * MAX_TOKENS / 4) ((u32*)slot_of)[threadIdx.x] = 0xffffffffu;
+    for (u32 i = threadIdx.x; i < MAX_CHOSEN * MAX_TOKENS / 4; i += blockDim.x) ((u32*)slot_of)[i] = 0xffffffffu;
     if (threadIdx.x < MAX_EXPERTS / 32) mask[threadIdx.x] = 0;
     if (threadIdx.x < MAX_TOKENS * MAX_TOP_K) ((int*)ids)[threadIdx.x] = -1, ((float*)weight)[threadIdx.x] = 0;
   }
 
-  // One warp a token: its top_k experts, the lower number first among equals, and their weights.
-  __device__ __forceinline__ void choose(const Experts& a) {
-    const u32 lane = threadIdx.x & 31, token = threadIdx.x >> 5;
-    if (token >= a.tokens || a.positions[token] < 0) return;
-    const volatile float* row = a.logits + token * a.experts;  // read where the router wrote it
-    u32 taken = 0;
+  // A warp for a token: its top_k experts, the lower number first among equals, and their weights.
+  __device__ __forceinline__ void choose(const Experts& a, u32 token) {
+    const u32 lane = threadIdx.x & 31;
+    if (a.positions[token] < 0) return;
+    u32 keys[MAX_EXPERTS / 32];
+#pragma unroll
+    for (int j = 0; j < MAX_EXPERTS / 32; j++) {
+      u32 e = lane + 32 * j;
+      keys[j] = e < a.experts ? max(ordered(a.logits[token * a.experts + e]), 1u) : 0;
+    }
     float mine = 0, best = 0, sum = 0;
     int my_id = -1;
     for (u32 s = 0; s < a.top_k; s++) {
       u32 key = 0, id = MAX_EXPERTS;
-      for (u32 e = lane, j = 0; e < a.experts; e += 32, j++) {
-        u32 k = max(ordered(row[e]), 1u);
-        if (!(taken >> j & 1) && k > key) key = k, id = e;
-      }
+#pragma unroll
+      for (int j = 0; j < MAX_EXPERTS / 32; j++)
+        if (keys[j] > key) key = keys[j], id = lane + 32 * j;
       u32 top = __reduce_max_sync(EVERY_LANE, key);
       u32 winner = __reduce_min_sync(EVERY_LANE, key == top ? id : MAX_EXPERTS);
-      if ((winner & 31) == lane) taken |= 1u << (winner >> 5);
+#pragma unroll
+      for (int j = 0; j < MAX_EXPERTS / 32; j++)
+        if (winner == lane + 32 * j) keys[j] = 0;
       float logit = unordered(top);
       if (s == 0) best = logit;
       float e = expf(logit - best);
@@ -73,15 +78,16 @@ struct Routing {
 
   // After `choose` and a barrier; another one before the tables are read.
   __device__ __forceinline__ void tabulate() {
-    u32 i = threadIdx.x;
-    if (i < MAX_EXPERTS) {
-      if (mask[i >> 5] >> (i & 31) & 1) list[rank(i)] = i;
-    } else if (i - MAX_EXPERTS < MAX_TOKENS * MAX_TOP_K) {
-      i -= MAX_EXPERTS;
-      int e = ids[i / MAX_TOP_K][i % MAX_TOP_K];
-      if (e >= 0) slot_of[rank(e)][i / MAX_TOP_K] = i % MAX_TOP_K;
+    for (u32 i = threadIdx.x; i < MAX_EXPERTS + MAX_TOKENS * MAX_TOP_K; i += blockDim.x) {
+      if (i < MAX_EXPERTS) {
+        if (mask[i >> 5] >> (i & 31) & 1) list[rank(i)] = i;
+      } else {
+        u32 token = (i - MAX_EXPERTS) / MAX_TOP_K, slot = i % MAX_TOP_K;
+        int e = ids[token][slot];
+        if (e >= 0) slot_of[rank(e)][token] = slot;
+      }
     }
-    if (threadIdx.x == THREADS - 1) {
+    if (threadIdx.x == blockDim.x - 1) {
       u32 all = 0;
       for (int w = 0; w < MAX_EXPERTS / 32; w++) all += __popc(mask[w]);
       chosen = all;

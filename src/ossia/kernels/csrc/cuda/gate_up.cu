@@ -5,27 +5,26 @@
 // A tile holds 8 gates above their 8 ups. Blocks take whole tiles of the chosen experts.
 #include "experts.cuh"
 
-template <int NT, int AHEAD>
+template <int NT, int WARPS, int AHEAD>
 __device__ __forceinline__ void gate_up(const Experts& a) {
-  extern __shared__ uint4 xs[];  // [unit][half][8 tokens][lane]
-  __shared__ Slots<NT> slots;
+  extern __shared__ uint4 ring[];  // [warp][unit][lane], then scales, then operands [unit][half][token][4]
+  __shared__ Slots<NT, WARPS> slots;
   __shared__ Routing routing;
-  const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2;
+  const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
+  u32* scale_ring = (u32*)(ring + WARPS * AHEAD * 32);
+  uint4* xs = (uint4*)(scale_ring + WARPS * AHEAD * 32);
   const u32 U = a.units, T = a.tiles, chunks = U * 8;  // chunks of 16 bytes in a token's row
   routing.clear();
   __syncthreads();
   dep_wait();
   dep_go();  // not before: the next kernel relies on the router's results being there
 
-  auto place = [&](u32 i) {
+  for (u32 i = threadIdx.x; i < chunks * a.tokens; i += WARPS * 32) {
     u32 token = i / chunks, c = i - token * chunks;
-    return xs + (c / 4 * NT + token / 8) * 32 + token % 8 * 4 + c % 4;
-  };
-  u32 i = threadIdx.x;
-  uint4 first = i < chunks * a.tokens ? a.x[i] : zero4();  // under way while experts are chosen
-  routing.choose(a);
-  if (i < chunks * a.tokens) *place(i) = first;
-  for (i += THREADS; i < chunks * a.tokens; i += THREADS) *place(i) = a.x[i];
+    copy16(shared_address(xs + (c / 4 * a.tokens + token) * 4 + c % 4), a.x + i);
+  }
+  copies_end();
+  for (u32 token = warp; token < a.tokens; token += WARPS) routing.choose(a, token);
   __syncthreads();
   routing.tabulate();
   __syncthreads();
@@ -34,26 +33,33 @@ __device__ __forceinline__ void gate_up(const Experts& a) {
   const u32 c0 = share(tiles, blockIdx.x, gridDim.x) * U, c1 = share(tiles, blockIdx.x + 1, gridDim.x) * U;
   const u32 u0 = c0 + share(c1 - c0, warp, WARPS), u1 = c0 + share(c1 - c0, warp + 1, WARPS), n = u1 - u0;
   slots.share_out(c0, c1);
-  uint4 words[AHEAD];
-  u32 scales[AHEAD], issued = 0, at = u0 / per, left = (at + 1) * per - u0;
+  const uint4* words = ring + warp * AHEAD * 32 + lane;
+  const u32* scales = scale_ring + warp * AHEAD * 32 + lane;
+  const u32 words_to = shared_address(words), scales_to = shared_address(scales);
+  u32 issued = 0, load_place = 0, at = u0 / per, left = (at + 1) * per - u0;
   const uint4* pw;
   const u32* ps;
   auto seek = [&]() {
     u64 unit = (u64)(routing.list[at] + 1) * per - left;
     pw = a.blocks + unit * 32 + lane, ps = a.scales + unit * 8 + r;
   };
-  auto issue = [&](int k) {
-    words[k] = stream(pw), scales[k] = __ldg(ps);
-    pw += 32, ps += 8, issued++;
-    if (--left == 0) {
-      at++, left = per;
-      if (issued < n) seek();
+  auto issue = [&]() {
+    if (issued < n) {
+      copy16(words_to + load_place * 512, pw), copy4(scales_to + load_place * 128, ps);
+      pw += 32, ps += 8, issued++;
+      if (++load_place == AHEAD) load_place = 0;
+      if (--left == 0) {
+        at++, left = per;
+        if (issued < n) seek();
+      }
     }
+    copies_end();
   };
   if (n) seek();
 #pragma unroll
-  for (int k = 0; k < AHEAD; k++)
-    if (issued < n) issue(k);
+  for (int k = 0; k < AHEAD; k++) issue();
+  copies_wait<AHEAD>();  // the operands
+  __syncthreads();
 
   auto emit = [&](u32 tile, u32 item, auto sum) {
     u32 c = tile / T, row = item % 8, token = item / 8, e = routing.list[c];
@@ -67,41 +73,34 @@ __device__ __forceinline__ void gate_up(const Experts& a) {
     float out = rounded(gate / (1.f + expf(-a.alpha * gate)) * (up + 1.f)) * X_SCALE;
     ((u16*)a.y)[(u64)(token * a.top_k + slot) * a.out_stride + tile * 8 + row] = (u16)pack(out, 0.f);
   };
-  u32 tile = u0 / U, k = u0 - tile * U, start = k;
+  u32 tile = u0 / U, k = u0 - tile * U, start = k, place = 0;
   float acc[NT][4] = {};
-  auto flush = [&]() {
-    if (start == 0 && k == U) {
-      slots.emit_whole(tile, acc, a.tokens * 8, emit);
-    } else {
-      slots.put(slots.value[warp][tile == u0 / U ? 0 : 1], acc);
-    }
+  for (u32 u = 0; u < n; u++) {
+    copies_wait<AHEAD - 1>();
+    uint4 word = words[place * 32], xv[NT][2];
+    u32 scale = scales[place * 32];
+    if (++place == AHEAD) place = 0;
 #pragma unroll
-    for (int t = 0; t < NT; t++) acc[t][0] = acc[t][1] = acc[t][2] = acc[t][3] = 0;
-    tile++, k = 0, start = 0;
-  };
-  const uint4* px = xs + k * 2 * NT * 32 + lane;
-  for (u32 u = 0; u < n; u += AHEAD) {
+    for (int t = 0; t < NT; t++)
 #pragma unroll
-    for (int b = 0; b < AHEAD; b++) {
-      if (u + b < n) {
-        uint4 word = words[b], xv[NT][2];
-        u32 scale = scales[b];
-        if (issued < n) issue(b);
-#pragma unroll
-        for (int t = 0; t < NT; t++) {
-          bool there = t * 8 + r < a.tokens;
-          xv[t][0] = there ? px[t * 32] : zero4(), xv[t][1] = there ? px[(NT + t) * 32] : zero4();
-        }
-        fp4_unit<NT>(acc, word, scale, xv);
-        px += 2 * NT * 32;
-        if (++k == U) flush(), px = xs + lane;
+      for (int h = 0; h < 2; h++)
+        xv[t][h] = t * 8 + r < a.tokens ? xs[((k * 2 + h) * a.tokens + t * 8 + r) * 4 + q] : zero4();
+    fp4_unit<NT>(acc, word, scale, xv);
+    issue();
+    if (++k == U || u + 1 == n) {
+      if (start == 0 && k == U) {
+        slots.emit_whole(tile, acc, a.tokens * 8, emit);
+      } else {
+        slots.put(slots.value[warp][tile == u0 / U ? 0 : 1], acc);
       }
+#pragma unroll
+      for (int t = 0; t < NT; t++) acc[t][0] = acc[t][1] = acc[t][2] = acc[t][3] = 0;
+      tile++, k = 0, start = 0;
     }
   }
-  if (k != start) flush();
   __syncthreads();
   slots.emit_shared(c0, c1, U, a.tokens * 8, emit);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) gate_up_8(const __grid_constant__ Experts a) { gate_up<1, 4>(a); }
-extern "C" __global__ void __launch_bounds__(THREADS, 1) gate_up_16(const __grid_constant__ Experts a) { gate_up<2, 8>(a); }
+extern "C" __global__ void __launch_bounds__(512, 2) gate_up_8(const __grid_constant__ Experts a) { gate_up<1, 16, 4>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) gate_up_16(const __grid_constant__ Experts a) { gate_up<2, 16, 8>(a); }

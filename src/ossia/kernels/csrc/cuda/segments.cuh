@@ -1,14 +1,11 @@
-// How a product is cut. Its units (16 rows by 32 or 64 k) lie in a line, tile after tile; blocks and,
+// How a product is cut. Its units (16 rows by 64 k) lie in a line, tile after tile; blocks and,
 // in a block, warps take equal contiguous shares, so a tile's units may belong to several of them.
 // What a warp has of a tile goes into a slot in shared memory, and a tile's slots are added up in the
 // order of the warps: the same sum every time. Tiles that a warp has to itself it emits on its own.
 #pragma once
 #include "common.cuh"
 
-constexpr int WARPS = 16;
-constexpr int THREADS = WARPS * 32;
-
-template <int NT>
+template <int NT, int WARPS>
 struct Slots {
   float value[WARPS][2][NT * 128];  // of its first tile and of its last: [token][row of the tile]
   u32 bound[WARPS + 1];             // where each warp's units begin
@@ -44,7 +41,7 @@ struct Slots {
   __device__ __forceinline__ void emit_shared(u32 first, u32 last, u32 per, u32 items, Emit emit) {
     if (first >= last) return;
     u32 tile0 = first / per, tiles = (last - 1) / per + 1 - tile0;
-    for (u32 i = threadIdx.x; i < tiles * items; i += THREADS) {
+    for (u32 i = threadIdx.x; i < tiles * items; i += WARPS * 32) {
       u32 tile = tile0 + i / items, begin = tile * per, end = begin + per;
       bool whole = false;
       for (int w = 0; w < WARPS; w++) whole |= bound[w] <= begin && bound[w + 1] >= end;
