@@ -117,6 +117,7 @@ def kernels(model: CausalLM, size: int, bandwidth: float) -> None:
             share = f"{nbytes[name] / 1e6:8.2f} MB {rate / 1e9:6.0f} GB/s {rate / bandwidth:6.1%}"
         print(f"  {name:12} {each * 1e6:8.2f} us {share}")
         total += seconds
+    print("  layers cut short after each launch: " + ", ".join(prefixes(stages)))
     seconds = replay_ms(replay) * 1e-3
     whole = sum(nbytes[name] * layers for name in nbytes if name != "unembedding")
     whole += nbytes["unembedding"]
@@ -127,6 +128,19 @@ def kernels(model: CausalLM, size: int, bandwidth: float) -> None:
         flush=True,
     )
     del step
+
+
+def prefixes(stages: list[tuple[str, Callable[[], None]]]) -> list[str]:
+    """What each launch adds where it stands: microseconds a layer of chains that end after it."""
+    names = list(dict.fromkeys(name for name, _ in stages))[1:-2]
+    found, before = [], 0.0
+    for count in range(1, len(names) + 1):
+        chain = [launch for name, launch in stages if name in names[:count]]
+        layers = len(chain) // count
+        each = graph_ms(lambda chain=chain: [launch() for launch in chain]) / layers * 1e3
+        found.append(f"{names[count - 1]} +{each - before:.1f}")
+        before = each
+    return found
 
 
 def engine(model: CausalLM, size: int, tokens: int) -> None:

@@ -29,6 +29,15 @@ def test_rows_that_fill_no_tile_are_refused():
         relay(_packed(1, 24, 2), paired=False)
 
 
+def _code(bits: int, register: int) -> int:
+    """As the kernels take it apart: a bfloat16's sign, two exponent bits, one mantissa bit."""
+    if register < 3:
+        moved = bits << (3 * register) & 0x81C0
+    else:
+        moved = (bits << 1 & 0x8000) | (bits >> 5 & 0x0100) | (bits >> 4 & 0x00C0)
+    return moved >> 12 & 8 | moved >> 6 & 7
+
+
 @pytest.mark.parametrize("paired", [False, True])
 def test_every_code_lies_where_the_instruction_takes_it(paired):
     """Word for word as PTX describes the operand of mma.m16n8k16, with columns dealt out by eights."""
@@ -53,5 +62,6 @@ def test_every_code_lies_where_the_instruction_takes_it(paired):
                 for register in range(4):
                     column = unit * 64 + half * 32 + q * 8 + instruction * 4 + register // 2 * 2
                     at = row(r + register % 2 * 8)
-                    assert word >> (4 * register) & 15 == codes[expert, at, column]
-                    assert word >> (4 * register + 16) & 15 == codes[expert, at, column + 1]
+                    even, odd = (_code(word >> (16 * k) & 0xFFFF, register) for k in range(2))
+                    assert even == codes[expert, at, column]
+                    assert odd == codes[expert, at, column + 1]

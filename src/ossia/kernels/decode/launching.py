@@ -32,11 +32,11 @@ class Variant:
 
 
 VARIANTS = {
-    "dense_8": Variant(8, 3, 2),
+    "dense_8": Variant(4, 6, 2),
     "dense_16": Variant(8, 5, 1),
-    "gate_up_8": Variant(16, 4, 2),
+    "gate_up_8": Variant(12, 5, 2),
     "gate_up_16": Variant(16, 8, 1),
-    "down_8": Variant(16, 3, 2),
+    "down_8": Variant(12, 4, 2),
     "down_16": Variant(16, 4, 1),
 }
 

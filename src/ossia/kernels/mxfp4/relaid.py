@@ -2,9 +2,13 @@
 
 A unit is 16 rows by 64 columns: 512 bytes of codes that lie together, and 32 bytes of scales. Lane
 4 r + q of a warp reads 16 bytes: for each half of the unit (32 columns, one scale block) and each of
-two instructions one word, whose nibbles 0-3 are the even and 4-7 the odd columns of the operand's
-four registers: row r, row r + 8, row r two columns on, row r + 8 two columns on. Within its half a
-lane has columns 8 q to 8 q + 7. Columns are filled up with zeros to a multiple of 64.
+two instructions one word. Its low 16 bits hold the even columns of the operand's four registers, its
+high ones the odd columns: row r, row r + 8, row r two columns on, row r + 8 two columns on. Within its
+half a lane has columns 8 q to 8 q + 7. Columns are filled up with zeros to a multiple of 64.
+
+The four codes do not lie side by side: their bits are where a shift and a mask move sign and magnitude
+to the places of a bfloat16's sign, last two exponent bits and first mantissa bit, at once for three of
+them (sign and magnitude at 15 and 8-6, 12 and 5-3, 9 and 2-0; the fourth takes what is left).
 """
 
 from __future__ import annotations
@@ -78,10 +82,10 @@ def restore(relaid: RelaidMxfp4) -> Mxfp4Tensor:
     experts, tiles, units, _ = relaid.blocks.shape
     groups = relaid.columns // BLOCK_SIZE
     shape = (experts, tiles, units, 8, 4, 2, 2)  # ..., r, q, half, instruction
-    low0, low1, high0, high1 = relaid.blocks.view(*shape, 4).unbind(-1)
-    first = torch.stack(((low0 & 15) | (high0 << 4), (low0 >> 4) | (high0 & 0xF0)), -1)
-    second = torch.stack(((low1 & 15) | (high1 << 4), (low1 >> 4) | (high1 & 0xF0)), -1)
-    pairs = torch.stack((first, second), -1)  # ..., row half, pair of columns
+    even, odd = relaid.blocks.view(torch.int16).view(*shape, 2).int().unbind(-1)
+    codes = zip(_gathered(even), _gathered(odd), strict=True)
+    a, b, c, d = ((low | high << 4).to(torch.uint8) for low, high in codes)
+    pairs = torch.stack((torch.stack((a, c), -1), torch.stack((b, d), -1)), -2)
     # (experts, tiles, units, r, q, half, instruction, row half, pair)
     order = (0, 1, 3, 7, 2, 5, 4, 6, 8) if relaid.paired else (0, 1, 7, 3, 2, 5, 4, 6, 8)
     blocks = pairs.permute(order).reshape(experts, tiles * TILE_ROWS, -1, BYTES_PER_BLOCK)
@@ -106,11 +110,11 @@ def _relay_blocks(blocks: torch.Tensor, units: int, paired: bool) -> torch.Tenso
     bytes_ = _filled(blocks, units).reshape(experts, rows // TILE_ROWS, *tiled, units, 2, 4, 2, 2)
     order = (0, 1, 4, 2, 6, 5, 7, 3, 8) if paired else (0, 1, 4, 3, 6, 5, 7, 2, 8)
     by_lane = bytes_.permute(order)  # (experts, tiles, units, r, q, half, instruction, row half, pair)
-    first, second = by_lane.unbind(-1)
-    (a, b), (c, d) = first.unbind(-1), second.unbind(-1)
-    words = torch.stack(
-        ((a & 15) | (b << 4), (c & 15) | (d << 4), (a >> 4) | (b & 0xF0), (c >> 4) | (d & 0xF0)), -1
-    )
+    first, second = by_lane.int().unbind(-1)
+    registers = (*first.unbind(-1), *second.unbind(-1))  # row r, row r + 8, and two columns on
+    even = _spread(*(pair & 15 for pair in registers))
+    odd = _spread(*(pair >> 4 for pair in registers))
+    words = torch.stack((even, odd), -1).to(torch.int16).view(torch.uint8)
     return words.reshape(experts, rows // TILE_ROWS, units, 512)
 
 
@@ -120,3 +124,19 @@ def _relay_scales(scales: torch.Tensor, units: int, paired: bool) -> torch.Tenso
     by_row = _filled(scales, units).reshape(experts, rows // TILE_ROWS, *tiled, units, 2)
     order = (0, 1, 4, 2, 3, 5) if paired else (0, 1, 4, 3, 2, 5)
     return by_row.permute(order).reshape(experts, rows // TILE_ROWS, units, 32)
+
+
+def _spread(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    """Four codes to the 16 bits that hold them, int32."""
+    low = (a & 7) << 6 | (b & 7) << 3 | (c & 7) | (d & 3) << 10 | (d & 4) << 11
+    return low | (a & 8) << 12 | (b & 8) << 9 | (c & 8) << 6 | (d & 8) << 11
+
+
+def _gathered(bits: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The reverse of `_spread`, of int32."""
+    return (
+        (bits >> 6 & 7) | (bits >> 12 & 8),
+        (bits >> 3 & 7) | (bits >> 9 & 8),
+        (bits & 7) | (bits >> 6 & 8),
+        (bits >> 10 & 3) | (bits >> 11 & 12),
+    )

@@ -27,7 +27,7 @@ struct Attention {
   u32 tokens, parts, heads, kv_heads, page_size, window, groups, group;  // window 0: none
 };
 
-extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_constant__ Attention a) {
+extern "C" __global__ void __launch_bounds__(ATHREADS, 3) attention(const __grid_constant__ Attention a) {
   __shared__ __align__(16) u16 queries[GROUP][DIM];
   __shared__ float key[DIM], value[DIM];
   __shared__ float peak[AWARPS][GROUP], mass[AWARPS][GROUP];
@@ -41,11 +41,33 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   const u32 first = a.window && past >= a.window ? past - a.window + 1 : 0, count = past - first;
   const u32 each = max(LEAST, ((count + gridDim.x - 1) / gridDim.x + 127) / 128 * 128);
   const u32 shares = max(1u, (count + each - 1) / each);
-  dep_wait();  // before any way out: kernels behind rely on all before this one being done
-  if (position < 0 || blockIdx.x >= shares) return;
+  const bool works = position >= 0 && blockIdx.x < shares;
   const u32 begin = first + blockIdx.x * each, end = min(past, begin + each);
   const bool newest = blockIdx.x == shares - 1;
   const int* table = a.table + (u64)(token * a.groups + a.group) * *a.width;
+  auto where = [&](u32 k) {
+    return ((u64)(table[k / a.page_size] * a.page_size + k % a.page_size) * a.kv_heads + kv_head) * DIM;
+  };
+  uint4 kv[2][2], vv[4];
+  auto fetch = [&](u32 k0) {
+#pragma unroll
+    for (int t = 0; t < 2; t++) {
+      u32 k = k0 + t * 8 + r;
+      kv[t][0] = kv[t][1] = zero4();
+      if (k < end) {
+        const uint4* p = (const uint4*)(a.keys + where(k)) + q;
+        kv[t][0] = p[0], kv[t][1] = p[4];
+      }
+    }
+#pragma unroll
+    for (int t = 0; t < 4; t++) {
+      u32 k = k0 + t / 2 * 8 + 2 * q + t % 2;
+      vv[t] = k < end ? *((const uint4*)(a.values + where(k)) + r) : zero4();
+    }
+  };
+  if (works) fetch(begin + warp * 16);  // keys of earlier steps need not wait
+  dep_wait();  // before any way out: kernels behind rely on all before this one being done
+  if (!works) return;
 
   const u32 row_size = (a.heads + 2 * a.kv_heads) * DIM;
   for (u32 i = threadIdx.x; i < (GROUP + 2) * 32; i += ATHREADS) {  // pairs of dimensions i, i + 32
@@ -94,25 +116,7 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
     m = score, l = q == 0;
     for (int i = 0; i < 8; i++) acc[i][0] = value[16 * q + i], acc[i][1] = value[16 * q + 8 + i];
   }
-  auto where = [&](u32 k) {
-    return ((u64)(table[k / a.page_size] * a.page_size + k % a.page_size) * a.kv_heads + kv_head) * DIM;
-  };
   for (u32 k0 = begin + warp * 16; k0 < end; k0 += AWARPS * 16) {
-    uint4 kv[2][2], vv[4];
-#pragma unroll
-    for (int t = 0; t < 2; t++) {
-      u32 k = k0 + t * 8 + r;
-      kv[t][0] = kv[t][1] = zero4();
-      if (k < end) {
-        const uint4* p = (const uint4*)(a.keys + where(k)) + q;
-        kv[t][0] = p[0], kv[t][1] = p[4];
-      }
-    }
-#pragma unroll
-    for (int t = 0; t < 4; t++) {
-      u32 k = k0 + t / 2 * 8 + 2 * q + t % 2;
-      vv[t] = k < end ? *((const uint4*)(a.values + where(k)) + r) : zero4();
-    }
     float s[2][4] = {};
 #pragma unroll
     for (int t = 0; t < 2; t++) {
@@ -143,6 +147,7 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
       mma(c, a0, 0, a2, 0, __byte_perm(v0[i / 2], v1[i / 2], which), __byte_perm(v2[i / 2], v3[i / 2], which));
       acc[i][0] = c[0], acc[i][1] = c[1];
     }
+    if (k0 + AWARPS * 16 < end) fetch(k0 + AWARPS * 16);
   }
   l += __shfl_xor_sync(EVERY_LANE, l, 1);
   l += __shfl_xor_sync(EVERY_LANE, l, 2);

@@ -18,7 +18,9 @@ struct Dense {
 // A unit is 64 k. AHEAD of them are on their way for each warp.
 template <int NT, int WARPS, int AHEAD>
 __device__ __forceinline__ void dense(const Dense& a) {
-  extern __shared__ uint4 ring[];  // [warp][unit][upper, lower rows of both halves][lane]
+  // [warp][unit][16 rows][8 pieces of 16 bytes]. Eight lanes copy a row's 128 bytes, since memory gives
+  // whole lines; odd rows have their halves swapped, so that readers meet no bank twice.
+  extern __shared__ uint4 ring[];
   __shared__ Slots<NT, WARPS> slots;
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
   uint4* xs = ring + WARPS * AHEAD * 128;  // operands of the block's units: [unit][half][token][4]
@@ -31,24 +33,25 @@ __device__ __forceinline__ void dense(const Dense& a) {
   }
   const u32 u0 = c0 + share(c1 - c0, warp, WARPS), u1 = c0 + share(c1 - c0, warp + 1, WARPS), n = u1 - u0;
 
-  uint4* mine = ring + warp * AHEAD * 128 + lane;
-  const u32 to = shared_address(mine);
+  const u32 copied = lane >> 3, piece = lane & 7;  // this lane copies rows `copied` + 0, 4, 8, 12
+  const u32 to = shared_address(ring + warp * AHEAD * 128 + copied * 8 + (piece ^ (copied & 1) * 4));
   u32 issued = 0, load_place = 0, load_tile = u0 / U, load_unit = u0 - load_tile * U;
-  const uint4 *pu, *pl;
+  const uint4* pw[4];
   auto seek = [&]() {
     u32 m = load_tile < a.tile_end[0] ? 0 : load_tile < a.tile_end[1] ? 1 : 2;
     u32 before = m == 0 ? 0 : a.tile_end[m - 1];
-    u32 last = a.rows - 1 - before * 16, row = (load_tile - before) * 16 + r;  // clamped, not stored
-    const uint4* w = a.w[m] + load_unit * 8 + q;
-    pu = w + (u64)min(row, last) * (a.steps * 4), pl = w + (u64)min(row + 8, last) * (a.steps * 4);
+    u32 last = a.rows - 1 - before * 16, row = (load_tile - before) * 16 + copied;
+    const uint4* w = a.w[m] + load_unit * 8 + piece;
+#pragma unroll
+    for (int i = 0; i < 4; i++) pw[i] = w + (u64)min(row + 4 * i, last) * (a.steps * 4);  // clamped, not stored
   };
   auto issue = [&]() {
     if (issued < n) {
-      bool both = load_unit * 2 + 1 < a.steps;  // an odd last half counts as zeros
+      bool there = load_unit * 8 + piece < a.steps * 4;  // an odd last half counts as zeros
       u32 at = to + load_place * 2048;
-      copy16(at, pu), copy16(at + 1024, pu + (both ? 4 : 0), both);
-      copy16(at + 512, pl), copy16(at + 1536, pl + (both ? 4 : 0), both);
-      pu += 8, pl += 8, issued++;
+#pragma unroll
+      for (int i = 0; i < 4; i++) copy16(at + i * 512, there ? pw[i] : a.w[0], there), pw[i] += 8;
+      issued++;
       if (++load_place == AHEAD) load_place = 0;
       if (++load_unit == U) {
         load_unit = 0, load_tile++;
@@ -58,7 +61,7 @@ __device__ __forceinline__ void dense(const Dense& a) {
     copies_end();
   };
   if (n) seek();
-#pragma unroll
+#pragma unroll 1
   for (int i = 0; i < AHEAD; i++) issue();  // weights need not wait
   slots.share_out(c0, c1);
   dep_go();
@@ -82,29 +85,34 @@ __device__ __forceinline__ void dense(const Dense& a) {
     if (c1 >= (tile + 1) * U)
       for (u32 p = part + 1; p < a.parts; p++) y[(u64)p * a.tokens * a.rows] = 0;
   };
-  u32 tile = u0 / U, unit = u0 - tile * U, start = unit, j = (u0 - c0) % U, place = 0;
+  u32 tile = u0 / U, unit = u0 - tile * U, start = unit, place = 0, j = (u0 - c0) % U;
+  const uint4* mine = ring + warp * AHEAD * 128 + r * 8 + q;
+  const u32 swapped = (r & 1) * 4;
+  // Columns beyond the tokens repeat the last one; nobody looks at their sums.
+  const uint4* first_x[NT];
+#pragma unroll
+  for (int t = 0; t < NT; t++) first_x[t] = xs + min(t * 8 + r, a.tokens - 1) * 4 + q;
+  u32 x_at = j * 8 * a.tokens;
   float acc[NT][4] = {};
   for (u32 u = 0; u < n; u++) {
     copies_wait<AHEAD - 1>();
+    __syncwarp();
     const uint4* w = mine + place * 128;
     if (++place == AHEAD) place = 0;
-    uint4 v[2][NT];
-#pragma unroll
-    for (int h = 0; h < 2; h++)
-#pragma unroll
-      for (int t = 0; t < NT; t++)
-        v[h][t] = t * 8 + r < a.tokens ? xs[((j * 2 + h) * a.tokens + t * 8 + r) * 4 + q] : zero4();
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      uint4 hi = w[h * 64], lo = w[h * 64 + 32];
+      uint4 hi = w[(h * 4) ^ swapped], lo = w[64 + ((h * 4) ^ swapped)];
 #pragma unroll
       for (int t = 0; t < NT; t++) {
-        mma(acc[t], hi.x, lo.x, hi.y, lo.y, v[h][t].x, v[h][t].y);
-        mma(acc[t], hi.z, lo.z, hi.w, lo.w, v[h][t].z, v[h][t].w);
+        uint4 v = first_x[t][x_at + h * 4 * a.tokens];
+        mma(acc[t], hi.x, lo.x, hi.y, lo.y, v.x, v.y);
+        mma(acc[t], hi.z, lo.z, hi.w, lo.w, v.z, v.w);
       }
     }
+    __syncwarp();
+    x_at += 8 * a.tokens;
     issue();
-    if (++j == U) j = 0;
+    if (++j == U) j = 0, x_at = 0;
     if (++unit == U || u + 1 == n) {
       if (start == 0 && unit == U) {
         slots.emit_whole(tile, acc, a.tokens * 16, emit);
@@ -120,5 +128,5 @@ __device__ __forceinline__ void dense(const Dense& a) {
   slots.emit_shared(c0, c1, U, a.tokens * 16, emit);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 2) dense_8(const __grid_constant__ Dense a) { dense<1, 8, 3>(a); }
+extern "C" __global__ void __launch_bounds__(128, 2) dense_8(const __grid_constant__ Dense a) { dense<1, 4, 6>(a); }
 extern "C" __global__ void __launch_bounds__(256, 1) dense_16(const __grid_constant__ Dense a) { dense<2, 8, 5>(a); }

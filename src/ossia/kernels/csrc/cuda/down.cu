@@ -73,13 +73,13 @@ __device__ __forceinline__ void down(const Experts& a) {
     }
   };
   if (n) seek(), seek_x();
-#pragma unroll
+#pragma unroll 1
   for (int b = 0; b < AHEAD; b++)
     if (b < n) issue(b, b + 1 == n);
   copies_end();
   dep_wait();
   dep_go();
-#pragma unroll
+#pragma unroll 1
   for (int b = 0; b < AHEAD; b++) {
     if (b < n) issue_x(b);
     copies_end();
@@ -148,5 +148,5 @@ __device__ __forceinline__ void down(const Experts& a) {
   if (total) slots.emit_shared(c0, c1, per, a.tokens * 16, emit);
 }
 
-extern "C" __global__ void __launch_bounds__(512, 2) down_8(const __grid_constant__ Experts a) { down<1, 16, 3>(a); }
+extern "C" __global__ void __launch_bounds__(384, 2) down_8(const __grid_constant__ Experts a) { down<1, 12, 4>(a); }
 extern "C" __global__ void __launch_bounds__(512, 1) down_16(const __grid_constant__ Experts a) { down<2, 16, 4>(a); }

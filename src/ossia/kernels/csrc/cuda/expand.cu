@@ -23,11 +23,11 @@ extern "C" __global__ void __launch_bounds__(256) expand(const __grid_constant__
       u32 out[4];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        u32 word = w[half * 2 + i / 2], nibble = i % 2 * 2 + below;
-        u32 first = word >> (4 * nibble), second = word >> (16 + 4 * nibble);
+        u32 v = w[half * 2 + i / 2], place = i % 2 * 2 + below;
         // As in the products: a code in a bfloat16's exponent is its value times 2^-126.
-        float x = wide((u16)((first & 7) << 6 | (first & 8) << 12)) * 8.507059173023462e37f;
-        float y = wide((u16)((second & 7) << 6 | (second & 8) << 12)) * 8.507059173023462e37f;
+        u32 pair = place < 3 ? v << (3 * place) & 0x81C081C0u
+                             : (v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u);
+        float x = low(pair) * 8.507059173023462e37f, y = high(pair) * 8.507059173023462e37f;
         out[i] = pack(x * power, y * power);
       }
       u32 row = tile * 16 + (a.paired ? 2 * r + below : r + 8 * below);

@@ -42,6 +42,8 @@ struct Routing {
     u32 keys[MAX_EXPERTS / 32];
 #pragma unroll
     for (int j = 0; j < MAX_EXPERTS / 32; j++) {
+      keys[j] = 0;
+      if (32 * j >= a.experts) continue;
       u32 e = lane + 32 * j;
       keys[j] = e < a.experts ? max(ordered(a.logits[token * a.experts + e]), 1u) : 0;
     }
@@ -51,12 +53,12 @@ struct Routing {
       u32 key = 0, id = MAX_EXPERTS;
 #pragma unroll
       for (int j = 0; j < MAX_EXPERTS / 32; j++)
-        if (keys[j] > key) key = keys[j], id = lane + 32 * j;
+        if (32 * j < a.experts && keys[j] > key) key = keys[j], id = lane + 32 * j;
       u32 top = __reduce_max_sync(EVERY_LANE, key);
       u32 winner = __reduce_min_sync(EVERY_LANE, key == top ? id : MAX_EXPERTS);
 #pragma unroll
       for (int j = 0; j < MAX_EXPERTS / 32; j++)
-        if (winner == lane + 32 * j) keys[j] = 0;
+        if (32 * j < a.experts && winner == lane + 32 * j) keys[j] = 0;
       float logit = unordered(top);
       if (s == 0) best = logit;
       float e = expf(logit - best);
@@ -96,7 +98,8 @@ struct Routing {
 };
 
 // One unit, 16 rows by 64 k, times 8 tokens, without the 2^62: acc += scale * (fp4 . x).
-// `words` holds for each of four instructions the lane's 8 codes, `xv` the operands of 2 x 32 k.
+// `words` holds for each of four instructions the lane's 8 codes, laid out so that signs and magnitudes
+// come into their places together (kernels/mxfp4/relaid.py); `xv` the operands of 2 x 32 k.
 template <int NT>
 __device__ __forceinline__ void fp4_unit(float (&acc)[NT][4], uint4 words, u32 scales, const uint4 (&xv)[NT][2]) {
   const u32 w[4] = {words.x, words.y, words.z, words.w};
@@ -105,11 +108,11 @@ __device__ __forceinline__ void fp4_unit(float (&acc)[NT][4], uint4 words, u32 s
     u32 A[2][4];
 #pragma unroll
     for (int m = 0; m < 2; m++) {
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        u32 bits = i < 2 ? w[half * 2 + m] << (6 - 4 * i) : w[half * 2 + m] >> (4 * i - 6);
-        A[m][i] = (bits & 0x01C001C0u) | ((w[half * 2 + m] << (12 - 4 * i)) & 0x80008000u);
-      }
+      const u32 v = w[half * 2 + m];
+      A[m][0] = v & 0x81C081C0u;
+      A[m][1] = v << 3 & 0x81C081C0u;
+      A[m][2] = v << 6 & 0x81C081C0u;
+      A[m][3] = (v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u);
     }
     float s0 = __uint_as_float((scales >> (8 * half) & 255) << 23);
     float s1 = __uint_as_float((scales >> (16 + 8 * half) & 255) << 23);

@@ -56,7 +56,7 @@ __device__ __forceinline__ void gate_up(const Experts& a) {
     copies_end();
   };
   if (n) seek();
-#pragma unroll
+#pragma unroll 1
   for (int k = 0; k < AHEAD; k++) issue();
   copies_wait<AHEAD>();  // the operands
   __syncthreads();
@@ -74,6 +74,11 @@ __device__ __forceinline__ void gate_up(const Experts& a) {
     ((u16*)a.y)[(u64)(token * a.top_k + slot) * a.out_stride + tile * 8 + row] = (u16)pack(out, 0.f);
   };
   u32 tile = u0 / U, k = u0 - tile * U, start = k, place = 0;
+  // Columns beyond the tokens repeat the last one; nobody looks at their sums.
+  const uint4* first_x[NT];
+#pragma unroll
+  for (int t = 0; t < NT; t++) first_x[t] = xs + min(t * 8 + r, a.tokens - 1) * 4 + q;
+  u32 x_at = k * 8 * a.tokens;
   float acc[NT][4] = {};
   for (u32 u = 0; u < n; u++) {
     copies_wait<AHEAD - 1>();
@@ -84,7 +89,8 @@ __device__ __forceinline__ void gate_up(const Experts& a) {
     for (int t = 0; t < NT; t++)
 #pragma unroll
       for (int h = 0; h < 2; h++)
-        xv[t][h] = t * 8 + r < a.tokens ? xs[((k * 2 + h) * a.tokens + t * 8 + r) * 4 + q] : zero4();
+        xv[t][h] = first_x[t][x_at + h * 4 * a.tokens];
+    x_at += 8 * a.tokens;
     fp4_unit<NT>(acc, word, scale, xv);
     issue();
     if (++k == U || u + 1 == n) {
@@ -95,12 +101,12 @@ __device__ __forceinline__ void gate_up(const Experts& a) {
       }
 #pragma unroll
       for (int t = 0; t < NT; t++) acc[t][0] = acc[t][1] = acc[t][2] = acc[t][3] = 0;
-      tile++, k = 0, start = 0;
+      tile++, k = 0, start = 0, x_at = 0;
     }
   }
   __syncthreads();
   slots.emit_shared(c0, c1, U, a.tokens * 8, emit);
 }
 
-extern "C" __global__ void __launch_bounds__(512, 2) gate_up_8(const __grid_constant__ Experts a) { gate_up<1, 16, 4>(a); }
+extern "C" __global__ void __launch_bounds__(384, 2) gate_up_8(const __grid_constant__ Experts a) { gate_up<1, 12, 5>(a); }
 extern "C" __global__ void __launch_bounds__(512, 1) gate_up_16(const __grid_constant__ Experts a) { gate_up<2, 16, 8>(a); }

@@ -43,16 +43,13 @@ struct Slots {
     u32 tile0 = first / per, tiles = (last - 1) / per + 1 - tile0;
     for (u32 i = threadIdx.x; i < tiles * items; i += WARPS * 32) {
       u32 tile = tile0 + i / items, begin = tile * per, end = begin + per;
-      bool whole = false;
-      for (int w = 0; w < WARPS; w++) whole |= bound[w] <= begin && bound[w + 1] >= end;
-      if (whole) continue;
+      u32 low = max(begin, first), high = min(end, last) - 1;  // the tile's units in this block
+      int w0 = holder(last - first, low - first, WARPS), w1 = holder(last - first, high - first, WARPS);
+      if (bound[w0] <= begin && bound[w0 + 1] >= end) continue;  // its warp has emitted it
       auto sum = [&](u32 at) {
-        float total = 0;
-#pragma unroll 4
-        for (int w = 0; w < WARPS; w++) {
-          u32 a = bound[w], b = bound[w + 1];
-          if (a < end && b > begin && a < b) total += value[w][a >= begin ? 0 : 1][at];
-        }
+        float total = value[w0][bound[w0] >= begin ? 0 : 1][at];
+        for (int w = w0 + 1; w <= w1; w++)
+          if (bound[w] < bound[w + 1]) total += value[w][0][at];  // it begins in this tile
         return total;
       };
       emit(tile, i % items, sum);
