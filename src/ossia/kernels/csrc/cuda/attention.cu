@@ -27,7 +27,7 @@ struct Attention {
   u32 tokens, parts, heads, kv_heads, page_size, window, groups, group;  // window 0: none
 };
 
-extern "C" __global__ void __launch_bounds__(ATHREADS, 3) attention(const __grid_constant__ Attention a) {
+extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_constant__ Attention a) {
   __shared__ __align__(16) u16 queries[GROUP][DIM];
   __shared__ float key[DIM], value[DIM];
   __shared__ float peak[AWARPS][GROUP], mass[AWARPS][GROUP];
