@@ -179,7 +179,9 @@ def main() -> None:
     started = time.perf_counter()
     model = load_module(CausalLM, find_model(chosen.model), device="cuda")
     torch.cuda.synchronize()
-    print(f"loaded in {time.perf_counter() - started:.1f} s; why not: {why_not(model, torch.bfloat16)}")
+    print(
+        f"loaded in {time.perf_counter() - started:.1f} s; why not: {why_not(model, torch.bfloat16)}"
+    )
     with torch.inference_mode():
         for size in map(int, filter(None, chosen.sizes.split(","))):
             kernels(model, size, bandwidth)

@@ -11,17 +11,16 @@ import pytest
 import torch
 
 from ossia.kernels import cuda
-from ossia.kernels.attention import attend_paged
-from ossia.kernels.decode.attention import PagedStep, attend_one, num_shares
+from ossia.kernels.decode import reference
 from ossia.kernels.decode.argmax import SLICES, argmax
+from ossia.kernels.decode.attention import PagedStep, attend_one, num_shares
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep, project_down, project_up
 from ossia.kernels.decode.norm import add_and_norm
 from ossia.kernels.decode.projection import num_parts, project
-from ossia.kernels.moe import ExpertWeights, reference
+from ossia.kernels.moe import ExpertWeights
 from ossia.kernels.mxfp4 import Mxfp4Tensor, relay, unpack
 from ossia.kernels.norm import rms_norm
-from ossia.kernels.rope import apply_rope, rope_table, yarn_inverse_frequencies
-from ossia.kernels.routing import route
+from ossia.kernels.rope import rope_table, yarn_inverse_frequencies
 
 pytestmark = pytest.mark.gpu
 
@@ -71,7 +70,7 @@ def test_split_products(tokens, k, rows):
         project(x, weights, out)
         return out.sum(0)
 
-    assert distance(twice(run), x.double() @ torch.cat(weights).double().T) < 5e-6
+    assert distance(twice(run), reference.project(x.double(), weights)) < 5e-6
 
 
 @pytest.mark.parametrize("tokens", ALL_SIZES)
@@ -84,7 +83,7 @@ def test_whole_products(tokens, k, rows):
         project(x, [weight], out)
         return out[0]
 
-    assert distance(twice(run), x.double() @ weight.double().T) < 5e-6
+    assert distance(twice(run), reference.project(x.double(), [weight])) < 5e-6
 
 
 def _packed(*shape: int) -> Mxfp4Tensor:
@@ -127,14 +126,11 @@ def test_experts(tokens, experts, top_k, hidden, ffn):
         project_down(inner, routed, relaid_down, biases[1], out)
         return out.sum(0)
 
-    weights, ids = route(logits.bfloat16(), top_k)
     layer = ExpertWeights(
         gate_up=gate_up, gate_up_bias=biases[0].double(), down=down, down_bias=biases[1].double(),
         alpha=1.702, limit=7.0,
     )  # fmt: skip
-    expected = reference.run_experts(x.double(), ids, weights.double(), layer)
-    if absent is not None:
-        expected[absent] = 0
+    expected = reference.run_experts(x.double(), logits.bfloat16(), positions, top_k, layer)
     assert distance(twice(run), expected) < 4e-3
 
 
@@ -166,7 +162,8 @@ def test_norm_and_router(tokens, hidden, experts):
         return logits
 
     twice(run)
-    total = before.double() + parts.double().sum(0) + bias.double()
+    added = parts.double().sum(0) + bias.double()
+    total, _ = reference.add_and_norm(before.double(), added, weight[0].double(), 1e-5)
     assert distance(after, total) < 5e-3
     exact = rms_norm(after.double(), weight[0].double(), 1e-5)
     assert distance(normed, exact / 2) < 3e-3
@@ -231,22 +228,12 @@ def test_attention(tokens, window, heads, kv_heads, longest):
 
     actual = twice(run)
     assert not step.arrivals.any()
-    q, k, v = (
-        (part.float() + bias.float()).bfloat16().view(tokens, -1, 64)
-        for part, bias in zip(
-            qkv.sum(0).split([n * 64 for n in (heads, kv_heads, kv_heads)], 1), biases, strict=True
-        )
+    biased = (qkv.sum(0) + torch.cat(biases).float()).bfloat16()
+    expected = reference.attend_one(
+        biased, (cos, sin), sinks.double(), (pages[0], pages[1]), table, positions, window
     )
-    q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)
-    for i, n in enumerate(lens):
-        page, offset = int(table[i, (n - 1) // page_size]), (n - 1) % page_size
-        pages[0, page, offset], pages[1, page, offset] = k[i], v[i]
     assert float((written.float() - pages.float()).abs().max()) < 0.04
-    expected = attend_paged(
-        q.double(), written[0].double(), written[1].double(), table, [1] * tokens, lens,
-        sinks.double(), window,
-    )  # fmt: skip
-    assert distance(actual, expected.flatten(1)) < 6e-3
+    assert distance(actual, expected) < 6e-3
 
 
 @pytest.mark.parametrize("tokens", ALL_SIZES)
@@ -260,10 +247,10 @@ def test_argmax(tokens, vocab, end):
     arrivals = torch.zeros(tokens, dtype=torch.int32, device=DEVICE)
     out = torch.zeros(2, tokens, dtype=torch.int32, device=DEVICE)
     argmax(logits, end, ids, positions, out, (scratch, arrivals))
-    expected = logits[:, :end].cpu().max(-1)
-    assert out[0].tolist() == expected.indices.tolist()
-    assert torch.equal(out[1].view(torch.float32).cpu(), expected.values)
-    assert ids.tolist() == [-7, *expected.indices.tolist()[1:]]
+    expected, values = reference.argmax(logits.cpu(), end)
+    assert out[0].tolist() == expected.tolist()
+    assert torch.equal(out[1].view(torch.float32).cpu(), values)
+    assert ids.tolist() == [-7, *expected.tolist()[1:]]
     assert positions.tolist() == [-1, *range(1, tokens)]
     assert not arrivals.any()
     logits[0, 3] = torch.nan

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 
 import torch
 
+from ossia.kernels.cuda.program import why_not as why_no_cuda
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Implementation:
@@ -53,14 +55,28 @@ def _triton(device: torch.device) -> str | None:
     return None if capability >= (8, 0) else "needs compute capability 8.0 or newer"
 
 
+def _cuda_decode(device: torch.device) -> str | None:
+    if (reason := why_no_cuda(device)) is not None:
+        return reason
+    capability = torch.cuda.get_device_capability(device)
+    return None if capability >= (9, 0) else "was tried on compute capability 9.0 and newer only"
+
+
 _REFERENCE = Implementation(name="reference", what="torch operations", requires=_nothing)
 
 _TRITON_MOE = Implementation(
     name="triton", what="Triton, packed bfloat16 models, up to 16 tokens a step", requires=_triton
 )
 
+_CUDA_DECODE = Implementation(
+    name="cuda",
+    what="CUDA C++ as one graph, packed bfloat16 models, up to 16 sequences a step",
+    requires=_cuda_decode,
+)
+
 IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
     "attention": (_REFERENCE,),
+    "decode": (_CUDA_DECODE, _REFERENCE),
     "kv_write": (_REFERENCE,),
     "moe": (_TRITON_MOE, _REFERENCE),
     "mxfp4": (_REFERENCE,),

@@ -185,9 +185,7 @@ class DecodeChain:
     def _down(self, layer: DecoderLayer) -> None:
         experts = layer.mlp.experts.weights()
         assert isinstance(experts.down, RelaidMxfp4)
-        project_down(
-            self._inner, self._routed, experts.down, experts.down_bias.data, self._parts
-        )
+        project_down(self._inner, self._routed, experts.down, experts.down_bias.data, self._parts)
 
     def _add_and_norm(self, norm: RMSNorm) -> None:
         """The experts' sum joins the stream, and the next norm follows."""

@@ -16,12 +16,13 @@ import torch
 from torch import nn
 
 from ossia.config import LayerType, ModelConfig
-from ossia.kernels.cuda import why_not as why_no_cuda
+from ossia.kernels.backend import choose
 from ossia.kernels.decode import MAX_TOKENS
 from ossia.kernels.decode.attention import HEAD_DIM, MAX_GROUP
 from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K
 from ossia.model.decode_chain import DecodeChain, StepInputs
 from ossia.model.heads import CausalLM
+from ossia.model.transformer import DecoderLayer
 
 _SIZES = (1, 2, 4, 8, 16)
 _MAX_HIDDEN, _MAX_HEADS = 3520, 4160  # 16 tokens' operands fit a multiprocessor's shared memory
@@ -45,10 +46,9 @@ def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
     """Why a model's decode steps cannot run this way; None where they can."""
     weights = [param for param in model.parameters() if param.dtype is not torch.uint8]
     device = weights[0].device
-    if reason := why_no_cuda(device):
-        return reason
-    if torch.cuda.get_device_capability(device) < (9, 0):
-        return "was made for compute capability 9.0; older devices are untried"
+    for implementation, reason in choose("decode", device).passed_over:
+        if implementation.name == "cuda":
+            return reason
     if any(param.device != device for param in model.parameters()):
         return "needs all weights on one device"
     if kv_dtype is not torch.bfloat16 or any(w.dtype is not torch.bfloat16 for w in weights):
@@ -167,5 +167,6 @@ class DecodeStep:
 def relay_experts(model: CausalLM) -> None:
     """Bring all packed experts into the kernels' order, layer by layer, in place."""
     for layer in model.model.layers:
+        assert isinstance(layer, DecoderLayer)
         layer.mlp.experts.relay()
     torch.cuda.empty_cache()  # what the other order took is free for the KV cache

@@ -15,7 +15,7 @@ _MAX_DYNAMIC_SHARED_SIZE_BYTES = 8  # CUfunction_attribute, cuda.h
 
 
 class _Attribute(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("id", ctypes.c_int),
         ("padding", ctypes.c_int),
         ("value", ctypes.c_int),
@@ -24,7 +24,7 @@ class _Attribute(ctypes.Structure):
 
 
 class _Config(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("grid", ctypes.c_uint * 3),
         ("block", ctypes.c_uint * 3),
         ("shared_bytes", ctypes.c_uint),

@@ -37,4 +37,6 @@ def argmax(
         logits=address(logits), best=address(best), arrivals=address(arrivals), ids=address(ids),
         positions=address(positions), out=address(out), tokens=tokens, vocab=vocab, end=end,
     )  # fmt: skip
-    launch(program("argmax.cu", logits.device)["argmax"], (SLICES, tokens, 1), _THREADS, 0, arguments)
+    launch(
+        program("argmax.cu", logits.device)["argmax"], (SLICES, tokens, 1), _THREADS, 0, arguments
+    )

@@ -35,12 +35,15 @@ Argmax = _structure(
     "Argmax", logits=_P, best=_P, arrivals=_P, ids=_P, positions=_P, out=_P,
     tokens=_U, vocab=_U, end=_U,
 )  # fmt: skip
-Expand = _structure("Expand", blocks=_P, scales=_P, out=_P, tiles=_U, units=_U, columns=_U, paired=_U)
+Expand = _structure(
+    "Expand", blocks=_P, scales=_P, out=_P, tiles=_U, units=_U, columns=_U, paired=_U
+)
 
 
 def address(tensor: torch.Tensor | None) -> int | None:
     """Where a contiguous tensor begins; None stays a null pointer."""
     if tensor is None:
         return None
-    assert tensor.is_contiguous() and tensor.is_cuda, (tensor.shape, tensor.stride(), tensor.device)
+    assert tensor.is_cuda, tensor.device
+    assert tensor.is_contiguous(), (tensor.shape, tensor.stride())
     return tensor.data_ptr()

@@ -78,8 +78,8 @@ def attend_one(
     parts, tokens, _ = qkv.shape
     _, page_size, kv_heads, head_dim = keys.shape
     heads = len(sinks)
-    assert head_dim == HEAD_DIM and heads <= MAX_GROUP * kv_heads, (head_dim, heads, kv_heads)
-    assert keys.dtype is torch.bfloat16
+    assert (head_dim, keys.dtype) == (HEAD_DIM, torch.bfloat16), (head_dim, keys.dtype)
+    assert heads <= MAX_GROUP * kv_heads, (heads, kv_heads)
     arguments = Attention(
         qkv=address(qkv), bias=tuple(map(address, biases)), rope=address(step.rope),
         sinks=address(sinks), positions=address(step.positions), table=address(step.table),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
@@ -54,7 +55,8 @@ def project_up(
         out: bfloat16 times X_SCALE (tokens * top_k, stride), stride at least ffn; columns from ffn
             on and rows of tokens that go nowhere are left as they are.
     """
-    assert weights.paired and x.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
+    assert weights.paired
+    assert x.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
     arguments = _arguments(x, routed, weights, bias, out)
     arguments.out_stride, arguments.alpha, arguments.limit = out.shape[1], alpha, limit
     product = Product("gate_up", len(x), x.device)
@@ -82,7 +84,8 @@ def project_down(
             zeros, or nothing if all of them do.
     """
     parts, tokens, rows = out.shape
-    assert not weights.paired and inner.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
+    assert not weights.paired
+    assert inner.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
     arguments = _arguments(inner, routed, weights, bias, out)
     arguments.parts = parts
     product = Product("down", tokens, inner.device)
@@ -96,9 +99,10 @@ def _arguments(
     weights: RelaidMxfp4,
     bias: torch.Tensor,
     out: torch.Tensor,
-) -> Experts:
+) -> ctypes.Structure:
     tokens, experts = routed.logits.shape
-    assert experts <= MAX_EXPERTS and routed.top_k <= MAX_TOP_K, (experts, routed.top_k)
+    assert experts <= MAX_EXPERTS, experts
+    assert routed.top_k <= MAX_TOP_K, routed.top_k
     return Experts(
         blocks=address(weights.blocks), scales=address(weights.scales), bias=address(bias),
         logits=address(routed.logits), positions=address(routed.positions), x=address(x),

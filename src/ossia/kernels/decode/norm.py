@@ -28,7 +28,7 @@ def add_and_norm(
     rope: tuple[torch.Tensor, float, torch.Tensor, torch.Tensor] | None = None,
     overlap: bool = True,
 ) -> None:
-    """after = before + (parts' sum + bias); normed = scale * rms_norm(after), as kernels.norm.
+    """After = before + (parts' sum + bias); normed = scale * rms_norm(after), as kernels.norm.
 
     Args:
         before: bfloat16 (tokens, hidden), or with `ids` any number of rows.
@@ -47,7 +47,8 @@ def add_and_norm(
         overlap: False for the first kernel of a graph.
     """
     tokens, hidden = after.shape
-    assert hidden % _COLUMNS == 0 and hidden <= MAX_HIDDEN, hidden
+    assert hidden % _COLUMNS == 0, hidden
+    assert hidden <= MAX_HIDDEN, hidden
     arguments = Norm(
         before=address(before), ids=address(ids), parts=address(parts), bias=address(bias),
         weight=address(weight), after=address(after), normed=address(normed), tokens=tokens,

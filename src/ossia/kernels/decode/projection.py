@@ -31,7 +31,8 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
     """
     tokens, k = x.shape
     parts, rows = out.shape[0], sum(len(weight) for weight in weights)
-    assert k % _STEP == 0 and out.shape == (parts, tokens, rows), (x.shape, out.shape)
+    assert k % _STEP == 0, k
+    assert out.shape == (parts, tokens, rows), (x.shape, out.shape)
     assert all(weight.shape[1] == k and weight.dtype is torch.bfloat16 for weight in weights)
     assert parts in (1, num_parts(tokens, rows, x.device)), parts
     product = Product("dense", tokens, x.device)

@@ -22,5 +22,12 @@ def expand(relaid: RelaidMxfp4, idx: int) -> torch.Tensor:
         tiles=tiles, units=units, columns=relaid.columns, paired=int(relaid.paired),
     )  # fmt: skip
     blocks = -(-tiles * units * 32 // _THREADS)
-    launch(program("expand.cu", out.device)["expand"], (blocks, 1, 1), _THREADS, 0, arguments, overlap=False)
+    launch(
+        program("expand.cu", out.device)["expand"],
+        (blocks, 1, 1),
+        _THREADS,
+        0,
+        arguments,
+        overlap=False,
+    )
     return out

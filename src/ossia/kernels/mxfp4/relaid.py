@@ -109,7 +109,9 @@ def _relay_blocks(blocks: torch.Tensor, units: int, paired: bool) -> torch.Tenso
     # (experts, tiles, row half and r, units, half, q, instruction, pair)
     bytes_ = _filled(blocks, units).reshape(experts, rows // TILE_ROWS, *tiled, units, 2, 4, 2, 2)
     order = (0, 1, 4, 2, 6, 5, 7, 3, 8) if paired else (0, 1, 4, 3, 6, 5, 7, 2, 8)
-    by_lane = bytes_.permute(order)  # (experts, tiles, units, r, q, half, instruction, row half, pair)
+    by_lane = bytes_.permute(
+        order
+    )  # (experts, tiles, units, r, q, half, instruction, row half, pair)
     first, second = by_lane.int().unbind(-1)
     registers = (*first.unbind(-1), *second.unbind(-1))  # row r, row r + 8, and two columns on
     even = _spread(*(pair & 15 for pair in registers))

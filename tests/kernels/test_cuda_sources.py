@@ -1,0 +1,71 @@
+"""The CUDA sources compile for the devices they are meant for, wherever a compiler is at hand."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from ossia.errors import KernelError
+from ossia.kernels.cuda.nvrtc import compile_cubin, find_nvrtc
+from ossia.kernels.cuda.program import arch_of, source_of
+from ossia.kernels.decode.launching import VARIANTS
+
+FILES = ("argmax", "attention", "dense", "down", "expand", "gate_up", "norm")
+ELF = b"\x7fELF"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_with_nvcc(name, tmp_path):
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("needs nvcc")
+    source, headers = source_of(f"{name}.cu")
+    for file, text in {f"{name}.cu": source, **headers}.items():
+        (tmp_path / file).write_text(text)
+    arch = "-gencode=arch=compute_90a,code=sm_90a"
+    out = tmp_path / "out.cubin"
+    command = [
+        nvcc,
+        "-std=c++17",
+        arch,
+        "-cubin",
+        "-Werror",
+        "all-warnings",
+        f"{name}.cu",
+        "-o",
+        out,
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes().startswith(ELF)
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
+def test_with_nvrtc(capability):
+    nvrtc = find_nvrtc()
+    if nvrtc is None:
+        pytest.skip("needs libnvrtc")
+    for name in FILES:
+        source, headers = source_of(f"{name}.cu")
+        cubin = compile_cubin(nvrtc, f"{name}.cu", source, headers, arch_of(capability))
+        assert cubin.startswith(ELF)
+    with pytest.raises(KernelError, match=r"broken.cu does not compile for sm_80:\n.*undefined"):
+        compile_cubin(nvrtc, "broken.cu", "__device__ int f() { return g; }", {}, "sm_80")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_table_of_variants_says_what_the_sources_do(name):
+    file, columns = name.rsplit("_", 1)
+    variant = VARIANTS[name]
+    source, _ = source_of(f"{file}.cu")
+    line = next(line for line in source.splitlines() if f" {name}(" in line)
+    assert f"__launch_bounds__({variant.warps * 32}, {variant.blocks})" in line
+    assert f"{file}<{int(columns) // 8}, {variant.warps}, {variant.ahead}>" in line
+
+
+def test_hopper_gets_its_own_instructions():
+    assert [arch_of(c) for c in ((8, 0), (8, 9), (9, 0), (10, 0))] == [
+        "sm_80", "sm_89", "sm_90a", "sm_100",
+    ]  # fmt: skip
