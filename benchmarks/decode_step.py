@@ -94,9 +94,19 @@ def prepared(model: CausalLM, size: int) -> tuple[DecodeStep, DecodeChain, Calla
 
 
 def distinct_experts(chain: DecodeChain) -> int:
-    """Of the last layer in the last run."""
+    """That the tokens choose by the router logits as they are now."""
     logits = chain._routed.logits
     return len(logits.topk(chain._routed.top_k, dim=-1).indices.unique())
+
+
+def mean_distinct(chain: DecodeChain, stages: list[tuple[str, Callable[[], None]]]) -> float:
+    """Distinct experts of a layer, on average over a step."""
+    counts = []
+    for name, launch in stages:
+        launch()
+        if name == "router":
+            counts.append(distinct_experts(chain))
+    return sum(counts) / len(counts)
 
 
 def kernels(model: CausalLM, size: int, bandwidth: float) -> None:
@@ -104,21 +114,25 @@ def kernels(model: CausalLM, size: int, bandwidth: float) -> None:
     step, chain, replay = prepared(model, size)
     layers = model.config.num_hidden_layers
     stages = chain.stages()
-    distinct = distinct_experts(chain)
-    nbytes = weight_bytes(model.config, distinct)
-    print(f"\n{size} sequences, {distinct} experts chosen in the last layer")
+    mean = mean_distinct(chain, stages)
+    print(f"\n{size} sequences, {mean:.1f} experts chosen in a layer")
     total = 0.0
     for name in dict.fromkeys(name for name, _ in stages):
         launches = [launch for other, launch in stages if other == name]
         seconds = graph_ms(lambda launches=launches: [launch() for launch in launches]) * 1e-3
         each, share = seconds / len(launches), ""
+        now = distinct_experts(chain)  # all launches of the experts use the logits at hand
+        nbytes = weight_bytes(model.config, now)
         if name in nbytes:
             rate = nbytes[name] / each
             share = f"{nbytes[name] / 1e6:8.2f} MB {rate / 1e9:6.0f} GB/s {rate / bandwidth:6.1%}"
+        if name in ("gate_up", "down"):
+            share += f" ({now} experts)"
         print(f"  {name:12} {each * 1e6:8.2f} us {share}")
         total += seconds
     print("  layers cut short after each launch: " + ", ".join(prefixes(stages)))
     seconds = replay_ms(replay) * 1e-3
+    nbytes = weight_bytes(model.config, mean)
     whole = sum(nbytes[name] * layers for name in nbytes if name != "unembedding")
     whole += nbytes["unembedding"]
     print(f"  sum of these {total * 1e6:8.1f} us")
