@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ossia.kernels.moe import ExpertWeights, clamped_swiglu, opaque, run_experts
-from ossia.kernels.mxfp4 import Mxfp4Tensor, pack, unpack
+from ossia.kernels.mxfp4 import Mxfp4Tensor, pack, relay, unpack
 from ossia.kernels.norm import rms_norm
 from ossia.kernels.routing import route
 from support.tolerances import assert_near
@@ -208,3 +208,11 @@ def test_gradients_of_the_opaque_operation(packed):
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_relaid_experts_are_not_compiled():
+    dense = _dense_experts(2, 64, 64)
+    packs = [pack(matrix.transpose(1, 2)) for matrix in (dense.gate_up, dense.down)]
+    relaid = replace(dense, gate_up=relay(packs[0], paired=True), down=relay(packs[1], paired=False))
+    with pytest.raises(TypeError, match="load the model anew"):
+        opaque.run_experts(torch.zeros(1, 64), torch.zeros(1, 2).long(), torch.ones(1, 2), relaid)

@@ -13,7 +13,7 @@ import torch
 
 from ossia.kernels.moe.reference import ExpertMatrix, ExpertWeights
 from ossia.kernels.moe.reference import run_experts as run_reference
-from ossia.kernels.mxfp4 import Mxfp4Tensor
+from ossia.kernels.mxfp4 import Mxfp4Tensor, RelaidMxfp4
 
 _FLOATS = 6  # arguments of `_forward` that may have gradients; they come first
 
@@ -126,6 +126,11 @@ torch.library.register_autograd("ossia::experts", _differentiate, setup_context=
 def _parts(matrix: ExpertMatrix) -> tuple[torch.Tensor, torch.Tensor | None]:
     if isinstance(matrix, Mxfp4Tensor):
         return matrix.blocks, matrix.scales
+    if isinstance(matrix, RelaidMxfp4):
+        raise TypeError(
+            "experts that an engine has relaid for its kernels cannot be compiled; "
+            "load the model anew and compile it before an engine runs it"
+        )
     return matrix, None
 
 
