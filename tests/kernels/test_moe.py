@@ -213,6 +213,8 @@ def test_gradients_of_the_opaque_operation(packed):
 def test_relaid_experts_are_not_compiled():
     dense = _dense_experts(2, 64, 64)
     packs = [pack(matrix.transpose(1, 2)) for matrix in (dense.gate_up, dense.down)]
-    relaid = replace(dense, gate_up=relay(packs[0], paired=True), down=relay(packs[1], paired=False))
+    relaid = replace(
+        dense, gate_up=relay(packs[0], paired=True), down=relay(packs[1], paired=False)
+    )
     with pytest.raises(TypeError, match="load the model anew"):
         opaque.run_experts(torch.zeros(1, 64), torch.zeros(1, 2).long(), torch.ones(1, 2), relaid)
