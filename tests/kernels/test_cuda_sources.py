@@ -12,7 +12,7 @@ from ossia.kernels.cuda.nvrtc import compile_cubin, find_nvrtc
 from ossia.kernels.cuda.program import arch_of, source_of
 from ossia.kernels.decode.launching import VARIANTS
 
-FILES = ("argmax", "attention", "dense", "down", "expand", "gate_up", "norm")
+FILES = ("argmax", "attention", "dense", "down", "expand", "gate_up", "gemv", "norm")
 ELF = b"\x7fELF"
 
 

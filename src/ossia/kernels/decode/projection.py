@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 
 import torch
 
+from ossia.kernels.cuda import launch
+from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Dense, address
-from ossia.kernels.decode.launching import TILE_ROWS, Product
+from ossia.kernels.decode.launching import TILE_ROWS, Product, multiprocessors
 
 _STEP = 32  # k of a step; a unit is two
 _UNIT_BYTES = 64  # of a unit that a lane takes
 _OPERAND_BYTES = 128  # of a unit that a token has
+_PIECE = 192 * 8  # k of a row that a warp of gemv.cu takes at a time
+_GEMV_THREADS, _GEMV_BLOCKS = 512, 2
+_GEMV_TOKENS = {1: 4, 2: 2}  # parts -> up to how many tokens gemv.cu is the faster one
 
 
 def num_parts(tokens: int, rows: int, device: torch.device) -> int:
@@ -47,4 +53,16 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
         w=tuple(pointers), x=address(x), y=address(out), tile_end=tuple(ends), rows=rows,
         steps=k // _STEP, tokens=tokens, parts=parts,
     )  # fmt: skip
-    product.launch(blocks, _UNIT_BYTES, held * tokens * _OPERAND_BYTES, arguments)
+    in_pieces = parts == 1 or -(-k // (8 * parts)) * 8 <= _PIECE
+    if tokens <= _GEMV_TOKENS.get(parts, 0) and in_pieces:
+        _launch_gemv(arguments, tokens, k, x.device)
+    else:
+        product.launch(blocks, _UNIT_BYTES, held * tokens * _OPERAND_BYTES, arguments)
+
+
+def _launch_gemv(arguments: ctypes.Structure, tokens: int, k: int, device: torch.device) -> None:
+    """Few tokens need no tensor cores, and rows in pieces keep more loads on their way."""
+    columns = tokens if tokens <= 2 else 4
+    kernel = program("gemv.cu", device)[f"gemv_{columns}"]
+    blocks = multiprocessors(device) * _GEMV_BLOCKS
+    launch(kernel, (blocks, 1, 1), _GEMV_THREADS, columns * k * 2, arguments)
