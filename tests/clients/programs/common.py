@@ -1,0 +1,106 @@
+"""What every program here shares: the questions, and how it tells what its client showed.
+
+A case is a function that gives what a user of the client would see; its name is the API and what is
+exercised. `main` runs all of them and prints a line of JSON for each. These programs run in
+environments of their own and know nothing of Ossia but its address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import traceback
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+URL = os.environ["OSSIA_URL"]
+BASE_URL = f"{URL}/v1"
+KEY = os.environ["OSSIA_KEY"]
+MODEL = "demo"
+
+QUESTION = "How many rs are in the word 'berry'?"
+FOLLOW_UP = "And in the word 'strawberry'?"
+NEEDS_TOOL = "What's the weather in Paris?"
+WEATHER_SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "description": "The city."}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+COUNT_SCHEMA = {
+    "type": "object",
+    "properties": {"count": {"type": "integer"}},
+    "required": ["count"],
+    "additionalProperties": False,
+}
+
+_calls: list[list[Any]] = []
+_cases: dict[str, Callable[[], Any]] = {}
+
+
+def weather(city: str) -> dict[str, Any]:
+    """What the tool knows; each call of it is noted."""
+    _calls.append(["get_weather", {"city": city}])
+    return {"city": city, "sky": "clear", "temperature": 19}
+
+
+def call_tool(name: str, arguments: str) -> str:
+    """Run the only tool there is."""
+    assert name == "get_weather", name
+    return json.dumps(weather(**json.loads(arguments)))
+
+
+def case(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+    """Have `main` run this function, which may be one for an event loop."""
+
+    def add(function: Callable[[], Any]) -> Callable[[], Any]:
+        assert name not in _cases, name
+        _cases[name] = function
+        return function
+
+    return add
+
+
+def main(*packages: str) -> None:
+    """Run every case.
+
+    Args:
+        packages: Whose versions are told.
+    """
+    _tell({"versions": {package: version(package) for package in packages}})
+    with asyncio.Runner() as runner:  # clients keep connections, which belong to one loop
+        for name, function in _cases.items():
+            _calls.clear()
+            try:
+                seen = function()
+                if inspect.isawaitable(seen):
+                    seen = runner.run(_awaited(seen))
+            except Exception as error:  # whatever it is, the test judges it
+                seen = _told(error)
+            _tell({"case": name, "calls": list(_calls), **seen})
+
+
+async def _awaited(seen: Any) -> Any:
+    return await seen
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """An error as a user sees it, with the status of the HTTP error behind it."""
+    status = None
+    cause: BaseException | None = error
+    while cause is not None and status is None:
+        status = getattr(cause, "status_code", None)
+        cause = cause.__cause__ or cause.__context__
+    return {
+        "raised": type(error).__name__,
+        "status": status,
+        "message": str(error),
+        "trace": traceback.format_exc()[-3000:],
+    }
+
+
+def _tell(line: dict[str, Any]) -> None:
+    print("\n@@" + json.dumps(line, default=str), flush=True)
