@@ -26,6 +26,7 @@ from ossia.server.access_log import AccessLog
 from ossia.server.anthropic import routes as anthropic_routes
 from ossia.server.api_error import ApiError
 from ossia.server.chat import routes as chat_routes
+from ossia.server.chat import stored_routes as stored_chat_routes
 from ossia.server.completions import routes as completion_routes
 from ossia.server.conversations import routes as conversation_routes
 from ossia.server.guards.content_types import ContentTypeGuard
@@ -49,6 +50,7 @@ GROUPS: tuple[RouteGroup, ...] = (
     token_routes.routes,
     ollama_routes.routes,
     chat_routes.routes,
+    stored_chat_routes.routes,
     response_routes.routes,
     stored_routes.routes,
     conversation_routes.routes,

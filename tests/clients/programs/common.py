@@ -13,6 +13,9 @@ import json
 import os
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -37,13 +40,13 @@ COUNT_SCHEMA = {
     "additionalProperties": False,
 }
 
-_calls: list[list[Any]] = []
+_calls: ContextVar[list[list[Any]]] = ContextVar("calls")
 _cases: dict[str, Callable[[], Any]] = {}
 
 
 def weather(city: str) -> dict[str, Any]:
     """What the tool knows; each call of it is noted."""
-    _calls.append(["get_weather", {"city": city}])
+    _calls.get().append(["get_weather", {"city": city}])
     return {"city": city, "sky": "clear", "temperature": 19}
 
 
@@ -64,23 +67,30 @@ def case(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
     return add
 
 
-def main(*packages: str) -> None:
+def main(*packages: str, side_by_side: int = 1) -> None:
     """Run every case.
 
     Args:
         packages: Whose versions are told.
+        side_by_side: Cases that run at once; they must not need an event loop.
     """
     _tell({"versions": {package: version(package) for package in packages}})
-    with asyncio.Runner() as runner:  # clients keep connections, which belong to one loop
-        for name, function in _cases.items():
-            _calls.clear()
-            try:
-                seen = function()
-                if inspect.isawaitable(seen):
-                    seen = runner.run(_awaited(seen))
-            except Exception as error:  # whatever it is, the test judges it
-                seen = _told(error)
-            _tell({"case": name, "calls": list(_calls), **seen})
+    # Clients keep connections, which belong to one loop.
+    with asyncio.Runner() as runner, ThreadPoolExecutor(side_by_side) as pool:
+        for line in (pool.map if side_by_side > 1 else map)(partial(_run, runner), _cases):
+            _tell(line)
+
+
+def _run(runner: asyncio.Runner, name: str) -> dict[str, Any]:
+    calls: list[list[Any]] = []
+    _calls.set(calls)
+    try:
+        seen = _cases[name]()
+        if inspect.isawaitable(seen):
+            seen = runner.run(_awaited(seen), context=copy_context())
+    except Exception as error:  # whatever it is, the test judges it
+        seen = _told(error)
+    return {"case": name, "calls": calls, **seen}
 
 
 async def _awaited(seen: Any) -> Any:
