@@ -1,6 +1,7 @@
 # Commands a developer needs; each sets up .venv by itself, once.
 #   make demo    ask the shipped model a question
 #   make test    run the fast tests
+#   make test-clients  let other programs' clients talk to the server; writes docs/clients.md
 #   make test-transformers457  compare with transformers 4.57 as well
 #   make check   linters, types, import contracts
 #   make docs    the API reference, from the docstrings, and the pages of arguments
@@ -10,21 +11,29 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 STAMPS := $(VENV)/.installed
 
+# Clients in environments of their own, and Node for those in JavaScript.
+CLIENTS := $(VENV)/clients
+
 # transformers 4.57 and the older packages that it insists on, in a folder beside the newer ones.
 TRANSFORMERS_457 := $(VENV)/transformers-4.57
 TRANSFORMERS_457_PACKAGES := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 \
 	accelerate==1.12.0 psutil==7.2.2
 
-.PHONY: demo test test-slow test-transformers457 check docs format clean
+.PHONY: demo test test-slow test-clients test-transformers457 check docs format clean
 
 demo: $(STAMPS)-run
 	$(VENV)/bin/ossia run demo "How many rs are in the word 'strawberry'?" --show-reasoning --temperature 0
 
 test: $(STAMPS)-test
-	$(VENV)/bin/python -m pytest -n 2 -m "not gpu and not slow and not network"
+	$(VENV)/bin/python -m pytest -n 2 -m "not gpu and not slow and not network and not clients"
 
 test-slow: $(STAMPS)-test
-	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network"
+	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network and not clients"
+
+test-clients: $(STAMPS)-test
+	PYTHONPATH=tests $(VENV)/bin/python -m clients.install $(CLIENTS)
+	OSSIA_TEST_CLIENTS=$(CURDIR)/$(CLIENTS) OSSIA_TEST_CLIENTS_TABLE=$(CURDIR)/docs/clients.md \
+		$(VENV)/bin/python -m pytest tests/clients
 
 test-transformers457: $(STAMPS)-test $(TRANSFORMERS_457)
 	OSSIA_TEST_TRANSFORMERS_457=$(CURDIR)/$(TRANSFORMERS_457) \

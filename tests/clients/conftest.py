@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from clients.servers import demo_command, serving
 
 _FOLDER = os.environ.get("OSSIA_TEST_CLIENTS")
 _PROPERTY = "exercised"
+
+Exercising = Callable[[str, str, str], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +33,20 @@ def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def note(request: pytest.FixtureRequest) -> Callable[[str, str, str, bool], None]:
-    """Puts into the table what was exercised: client, versions, what, whether it went well."""
+def exercising(request: pytest.FixtureRequest) -> Exercising:
+    """Puts into the table what a block exercises: client, versions, what; and whether it passed."""
 
-    def add(client: str, versions: str, what: str, went_well: bool) -> None:
-        request.node.user_properties.append((_PROPERTY, (client, versions, what, went_well)))
+    @contextmanager
+    def exercise(client: str, versions: str, what: str) -> Iterator[None]:
+        passed = False
+        try:
+            yield
+            passed = True
+        finally:
+            row = (client, versions, what, passed)
+            request.node.user_properties.append((_PROPERTY, row))
 
-    return add
+    return exercise
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

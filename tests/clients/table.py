@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _TEMPLATE = Path(__file__).parent / "page.md"
-_PLACE = "<!-- table -->"
+_CONFIGS = Path(__file__).parent / "configs"
+_TABLE = "<!-- table -->"
 
 
 @dataclass
@@ -45,11 +46,15 @@ class Row:
 
 
 def rows_of(outcomes: Iterable[tuple[str, str, str, bool]]) -> list[Row]:
-    """Rows for (client, versions, what, whether it went well), in the order of clients' names."""
+    """Rows in the order of clients' names.
+
+    Args:
+        outcomes: (client, versions, what was exercised, whether it passed).
+    """
     rows: dict[str, Row] = {}
-    for client, versions, what, went_well in outcomes:
+    for client, versions, what, passed in outcomes:
         row = rows.setdefault(client, Row(client, versions))
-        (row.passed if went_well else row.failed).append(what)
+        (row.passed if passed else row.failed).append(what)
     return sorted(rows.values(), key=lambda row: row.client.lstrip("@"))
 
 
@@ -61,14 +66,18 @@ def as_text(rows: Iterable[Row]) -> str:
 def as_markdown(rows: Iterable[Row]) -> str:
     """A table for a page."""
     lines = ["| client | version | exercised | passed |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.client} | {row.versions} | {row.exercised} | {row.result} |" for row in rows
-    ]
+    lines += [f"| {row.client} | {row.versions} | {row.exercised} | {row.result} |" for row in rows]
     return "\n".join(lines)
 
 
 def write_page(path: Path, rows: Iterable[Row]) -> None:
-    """The page with the table in it."""
-    template = _TEMPLATE.read_text(encoding="utf-8")
-    assert _PLACE in template
-    path.write_text(template.replace(_PLACE, as_markdown(rows)), encoding="utf-8")
+    """The page with the table and the configurations in it."""
+    page = _TEMPLATE.read_text(encoding="utf-8")
+    places = {_TABLE: as_markdown(rows)}
+    for config in _CONFIGS.iterdir():
+        text = config.read_text(encoding="utf-8")
+        places[f"<!-- {config.name} -->"] = f"```{config.suffix[1:]}\n{text}```"
+    for place, text in places.items():
+        assert place in page, place
+        page = page.replace(place, text)
+    path.write_text(page, encoding="utf-8")

@@ -20,7 +20,7 @@ _CLIENTS = [
 
 
 @pytest.mark.parametrize("client", _CLIENTS)
-def test_a_user_of(client: Client, demo_server, note, request):
+def test_a_user_of(client: Client, demo_server, exercising, request):
     apart = client.is_installed_apart
     folder = request.getfixturevalue("clients_folder") if apart else None
     told = run(client, folder, demo_server, KEY)
@@ -29,9 +29,9 @@ def test_a_user_of(client: Client, demo_server, note, request):
     failures = {}
     for case in client.cases:
         try:
-            assert case in told.cases, told.rest
-            judge(case, told.cases[case])
+            with exercising(client.name, versions, case):
+                assert case in told.cases, told.rest
+                judge(case, told.cases[case])
         except AssertionError as failure:
             failures[case] = str(failure)
-        note(client.name, versions, case, case not in failures)
     assert failures == {}, "\n\n".join(f"{case}: {why}" for case, why in failures.items())

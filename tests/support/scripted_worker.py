@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -94,11 +95,15 @@ class ScriptedCore:
         if request.prompt_ids[-1] == REFUSED_ID:
             raise CapacityError("exceeds the cache", field="max_tokens")
 
-    def submit(self, request: Request) -> None:
+    def ids_for(self, request: Request) -> list[int]:
+        """What a request gets."""
         scripts = self._script.scripts
         one = scripts[self._num_requests % len(scripts)] if scripts else list(request.prompt_ids)
         self._num_requests += 1
-        token_ids = one * self._script.repeat
+        return one * self._script.repeat
+
+    def submit(self, request: Request) -> None:
+        token_ids = self.ids_for(request)
         limit = min(len(token_ids), request.sampling.max_tokens or len(token_ids))
         self._live[request.request_id] = _Playing(request, token_ids, limit)
         self._stats.prompt_tokens += len(request.prompt_ids)
@@ -175,7 +180,9 @@ class _Encoder:
         return [len(text)]
 
 
-def load(script: Script, outbox: Outbox) -> Loaded:
+def load(
+    script: Script, outbox: Outbox, core_of: Callable[[Script], ScriptedCore] = ScriptedCore
+) -> Loaded:
     """Pretend to load a model."""
     outbox.send(found_frame("scripted", None))
     if script.load_error is not None:
@@ -183,7 +190,7 @@ def load(script: Script, outbox: Outbox) -> Loaded:
     if script.load_seconds:
         outbox.send(progress_frame("loading scripted", 1, 2))
         time.sleep(script.load_seconds)
-    core = ScriptedCore(script)
+    core = core_of(script)
     ready = Ready(
         max_context=MAX_CONTEXT,
         vocab_size=VOCAB_SIZE,

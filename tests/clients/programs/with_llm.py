@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import llm
 from common import BASE_URL, COUNT_SCHEMA, KEY, MODEL, NEEDS_TOOL, QUESTION, case, main, weather
 
 _folder = tempfile.TemporaryDirectory()
@@ -37,8 +38,6 @@ Path(_folder.name, "extra-openai-models.yaml").write_text(
     encoding="utf-8",
 )
 Path(_folder.name, "keys.json").write_text(json.dumps({"ossia": KEY}), encoding="utf-8")
-
-import llm
 
 
 def get_weather(city: str) -> str:
