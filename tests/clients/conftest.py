@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from clients import table
-from clients.servers import demo_command, serving
+from clients.servers import demo_command
+from support.serve_process import serving
 
 _FOLDER = os.environ.get("OSSIA_TEST_CLIENTS")
 _PROPERTY = "exercised"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.servers import serving
+from support.serve_process import serving
 
 pytestmark = pytest.mark.clients
 

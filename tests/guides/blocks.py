@@ -19,7 +19,9 @@ class Block:
         first: First line of an unfenced block.
         last: Last line of an unfenced block: the first such line behind `first`.
         occurrence: Which `first` line, counted from 0.
-        kind: "python" or "shell".
+        kind: "python", "shell", "server" (a command that runs until it is stopped) or "client" (a
+            command that asks a server).
+        typed: What a person types into it.
         cannot: Why it cannot run; empty if it runs.
         flattened: The guide has lost the block's line ends; they are put back.
         before: Lines that the guide's earlier snippets have run.
@@ -34,6 +36,7 @@ class Block:
     last: str = ""
     occurrence: int = 0
     kind: str = "python"
+    typed: str = ""
     cannot: str = ""
     flattened: bool = False
     before: str = ""

@@ -8,21 +8,29 @@ _INSTALL = "installs other programs"
 _OTHER = "another vendor's program"
 _REFERENCE = "a program of the reference repository; `ossia {}` does its work"
 _REMOTE = "a remote service"
-_SERVER = "needs `ossia serve`, which is not there yet"
 _OUTPUT = "no code: what a program prints"
 
 _LOAD = 'from transformers import AutoTokenizer\ntokenizer = AutoTokenizer.from_pretrained("openai/gpt-oss-20b")'
 _GENERATE = "from transformers import AutoModelForCausalLM, AutoTokenizer"
 _DECODE = "print(tokenizer.decode("
+_ONE_COMMAND = (("\n-H", " -H"), ("\n-d", " -d"))
+_STREAMED_RESPONSE = (
+    "event: response.created",
+    "event: response.output_text.delta",
+    "data: [DONE]",
+)
 _PLUS = tuple((f"+ {line}", line) for line in ("#", "attn", "use"))
 
 BLOCKS = (
     Block(guide="000", name="install", fence=0, kind="shell", cannot=_INSTALL),
     Block(guide="000", name="pipeline", fence=1, shows=("'role': 'assistant'",)),
     Block(guide="000", name="generate", fence=2, shows=("<|start|>assistant",)),
-    Block(guide="000", name="serve", fence=3, kind="shell", cannot=_SERVER),
-    Block(guide="000", name="chat", fence=4, kind="shell", cannot=_SERVER),
-    Block(guide="000", name="curl", fence=5, kind="shell", cannot=_SERVER),
+    Block(guide="000", name="serve", fence=3, kind="server"),
+    Block(
+        guide="000", name="chat", fence=4, kind="client", typed="How many rs are in the word 'strawberry'?\n",
+        shows=("3 rs",),
+    ),
+    Block(guide="000", name="curl", fence=5, kind="client", shows=_STREAMED_RESPONSE),
     Block(guide="000", name="chat template", fence=6, shows=("<|channel|>",)),
     Block(guide="000", name="install harmony", fence=7, kind="shell", cannot=_INSTALL),
     Block(guide="000", name="harmony", fence=8, shows=('"role": "assistant"', '"channel"')),
@@ -54,14 +62,20 @@ BLOCKS = (
     ),
     Block(guide="002", name="tensor parallel", first=_GENERATE, last="print(\"Model response", occurrence=3, shows=("Model response:",)),
     Block(guide="002", name="llama.cpp", first="# MacOS", last="# Then, access", kind="shell", cannot=_OTHER),
-    Block(guide="002", name="vllm serve", first="vllm serve openai/gpt-oss-120b --tensor-parallel-size 2", last="vllm", kind="shell", cannot=_SERVER),
+    Block(guide="002", name="vllm serve", first="vllm serve openai/gpt-oss-120b --tensor-parallel-size 2", last="vllm", kind="server", mended=((" --tensor-parallel-size 2", ""),)),
     Block(
         guide="002", name="vllm offline", first="from vllm import LLM", last="output = ",
         mended=(("tensor_parallel_size=2", "tensor_parallel_size=1"),),
     ),
-    Block(guide="002", name="serve", first="transformers serve", last="transformers", occurrence=1, kind="shell", cannot=_SERVER),
-    Block(guide="002", name="curl responses", first="# responses API", last="-d", kind="shell", cannot=_SERVER),
-    Block(guide="002", name="curl chat", first="# completions API", last="-d", kind="shell", cannot=_SERVER),
+    Block(guide="002", name="serve", first="transformers serve", last="transformers", occurrence=1, kind="server"),
+    Block(
+        guide="002", name="curl responses", first="# responses API", last="-d", kind="client",
+        mended=_ONE_COMMAND, shows=_STREAMED_RESPONSE,
+    ),
+    Block(
+        guide="002", name="curl chat", first="# completions API", last="-d", kind="client",
+        mended=_ONE_COMMAND, shows=("chat.completion.chunk", "data: [DONE]"),
+    ),
     Block(guide="002", name="lighteval", first="git clone https://github.com/huggingface/lighteval", last="--remove-reasoning-tags", kind="shell", cannot=f"{_OTHER}, and a download"),
     Block(guide="002", name="thinking", first="chat = [", last="inputs = ", before=_LOAD),
     Block(guide="002", name="model identity", first="chat = [", last=")", occurrence=1, before=_LOAD),
