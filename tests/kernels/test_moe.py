@@ -182,7 +182,7 @@ def test_the_opaque_operation_keeps_torchs_contract(packed, tokens):
         part.requires_grad_(part.is_floating_point())
     expert_ids = torch.randint(0, 3, (tokens, 2))
     arguments = (*floats, expert_ids, gate_scales, down_scales, 1.702, 7.0)
-    torch.library.opcheck(torch.ops.ossia.experts.default, arguments)
+    torch.library.opcheck(torch.ops.ossia.moe_layer.default, arguments)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -10,10 +10,10 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from functools import lru_cache
 
 from ossia.api.events import Done, Ending, Event, ToolCall, ToolResult, Usage
 from ossia.api.question import Question
+from ossia.api.rendering import renderer_of
 from ossia.api.tools import Tool, result_message
 from ossia.api.turn import Turn
 from ossia.api.turn_masks import BoundMasks, TurnMasks
@@ -22,7 +22,6 @@ from ossia.harmony import (
     FINAL,
     Conversation,
     HeaderRules,
-    Renderer,
     RepairKind,
     offered_tools,
 )
@@ -31,12 +30,6 @@ from ossia.types import FinishReason, Request, TokenOutput
 
 _STOP_TOKENS = (*special.ACTION_STOP_TOKENS, special.ENDOFTEXT)
 _MAX_TURNS = 64  # a model that calls tools for ever is stopped here
-
-
-@lru_cache(maxsize=4)
-def _renderer(tokenizer: Tokenizer) -> Renderer:
-    """One for all answers, since it remembers what it has encoded."""
-    return Renderer(tokenizer)
 
 
 class Answer:
@@ -57,7 +50,7 @@ class Answer:
             raise RequestError("a conversation goes on in one way only; ask n times", field="n")
         self._id = f"answer-{uuid.uuid4().hex}"
         self._tokenizer = tokenizer
-        self._renderer = _renderer(tokenizer)
+        self._renderer = renderer_of(tokenizer)
         functions, builtin_tools = offered_tools(question.messages)
         self._rules = HeaderRules(
             functions=functions,

@@ -1,4 +1,4 @@
-"""unless_gone: work for a client that waits for all of it, given up when the client goes away."""
+"""Clients that go away: until_disconnect, and unless_gone for work that is then given up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from ossia.server.api_error import ApiError
 
@@ -21,7 +22,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         ApiError: the client went away; the work was cancelled.
     """
     working = asyncio.create_task(work)
-    listening = asyncio.create_task(_until_disconnect(request))
+    listening = asyncio.create_task(until_disconnect(request.receive))
     try:
         await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -33,6 +34,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     raise ApiError("the client went away", status=_CLIENT_CLOSED, code="client_closed")
 
 
-async def _until_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def until_disconnect(receive: Receive) -> None:
+    """Wait until a client whose body was read goes away."""
+    while (await receive())["type"] != "http.disconnect":
         pass

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
+from ossia.api.rendering import renderer_of
 from ossia.errors import OssiaError
-from ossia.harmony import Conversation, Message, Renderer
+from ossia.harmony import Conversation, Message
 from ossia.server.api_error import ApiError
 from ossia.tokenizer import Tokenizer
-
-
-@lru_cache(maxsize=4)
-def _renderer(tokenizer: Tokenizer) -> Renderer:
-    """One for all requests, since it remembers what it has encoded."""
-    return Renderer(tokenizer)
 
 
 def prompt_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
@@ -25,6 +19,6 @@ def prompt_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """
     try:
         conversation = Conversation(list(messages))
-        return _renderer(tokenizer).render_conversation_for_completion(conversation)
+        return renderer_of(tokenizer).render_conversation_for_completion(conversation)
     except OssiaError as error:
         raise ApiError.of(error) from error

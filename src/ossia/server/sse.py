@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ossia.log import logger
 from ossia.server.api_error import ApiError
+from ossia.server.disconnect import until_disconnect
 from ossia.server.pacing import Pacing
 
 _log = logger(__name__)
@@ -19,7 +20,7 @@ _log = logger(__name__)
 T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
-_COMMENT = b": keep-alive\n\n"
+COMMENT = b": keep-alive\n\n"
 _MAX_WAITING = 4 * 2**20  # bytes that a reader may lag behind
 _LET_WRITE = 2**14  # bytes after which a generator that never waits lets them be sent
 
@@ -75,12 +76,7 @@ class EventStream(Response, Generic[T]):
     ) -> None:
         self._events = events
         self._keep_alive = keep_alive
-        self._all_headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache, no-transform"),
-            (b"x-accel-buffering", b"no"),
-            *((name.lower().encode(), text.encode()) for name, text in (headers or {}).items()),
-        ]
+        self._start = start_message(headers)
         self._on_error = on_error
         self._max_waiting = max_waiting
         self._join = join
@@ -99,7 +95,7 @@ class EventStream(Response, Generic[T]):
         writer = asyncio.create_task(self._write(send))
         enders = (
             writer,
-            asyncio.create_task(_until_disconnect(receive)),
+            asyncio.create_task(until_disconnect(receive)),
             asyncio.create_task(self._lagging.wait()),
         )
         try:
@@ -138,14 +134,14 @@ class EventStream(Response, Generic[T]):
         self._ready.set()
 
     async def _write(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self._all_headers})
+        await send(self._start)
         if self._opening:
-            await send(_body(self._opening, more=True))
+            await send(body_message(self._opening))
         while (piece := await self._next()) is not None:
-            await send(_body(piece, more=True))
+            await send(body_message(piece))
             if (pause := self._pacing.pause) and not self._ended:
                 await asyncio.sleep(pause)
-        await send(_body(self._closing, more=False))
+        await send(body_message(self._closing, more=False))
 
     async def _next(self) -> bytes | None:
         """All that waits, or a comment after a silence; None at the end."""
@@ -157,16 +153,23 @@ class EventStream(Response, Generic[T]):
                 async with asyncio.timeout(self._keep_alive):
                     await self._ready.wait()
             except TimeoutError:
-                return _COMMENT
+                return COMMENT
         waiting, self._waiting = self._waiting, []
         self._num_waiting = 0
         return self._join(waiting)
 
 
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def start_message(headers: Mapping[str, str] | None) -> Message:
+    """The ASGI message that begins an event stream."""
+    pairs = [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+        *((name.lower().encode(), text.encode()) for name, text in (headers or {}).items()),
+    ]
+    return {"type": "http.response.start", "status": 200, "headers": pairs}
 
 
-def _body(piece: bytes, *, more: bool) -> Message:
+def body_message(piece: bytes, *, more: bool = True) -> Message:
+    """The ASGI message with a piece of the body."""
     return {"type": "http.response.body", "body": piece, "more_body": more}

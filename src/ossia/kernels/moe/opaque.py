@@ -39,7 +39,7 @@ def run_experts(
     )
 
 
-@torch.library.custom_op("ossia::experts", mutates_args=())
+@torch.library.custom_op("ossia::moe_layer", mutates_args=())
 def _forward(
     x: torch.Tensor,
     weights: torch.Tensor,
@@ -67,7 +67,7 @@ def _(x: torch.Tensor, *others: object) -> torch.Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.custom_op("ossia::experts_backward", mutates_args=())
+@torch.library.custom_op("ossia::moe_layer_backward", mutates_args=())
 def _backward(
     grad: torch.Tensor,
     wanted: list[bool],
@@ -120,7 +120,7 @@ def _differentiate(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, .
     return (*floats, None, None, None, None, None)
 
 
-torch.library.register_autograd("ossia::experts", _differentiate, setup_context=_keep)
+torch.library.register_autograd("ossia::moe_layer", _differentiate, setup_context=_keep)
 
 
 def _parts(matrix: ExpertMatrix) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -47,6 +47,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
         if body.stream:
             return EventStream(
                 _streamed(fold, events),
+                pacing=state.pacing,
                 keep_alive=state.settings.keep_alive,
                 on_error=lambda error: event(_error(error), "error"),
             )

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ossia.api.events import Event
+from ossia.server.admit_all import admit_all
 from ossia.server.body import read_json, validated
 from ossia.server.chat.choice import ChoiceFold, Piece
 from ossia.server.chat.chunks import ChunkWriter, Numbered
@@ -77,13 +78,7 @@ class ChatRun:
         Raises:
             ApiError: one is refused; then none is answered.
         """
-        try:
-            for question in self._plan.questions:
-                self._answers.append(await self._state.service.answer(question))
-        except BaseException:
-            for answer in self._answers:
-                await answer.aclose()
-            raise
+        self._answers = await admit_all(map(self._state.service.answer, self._plan.questions))
 
     async def whole(self) -> JsonObject:
         """The completion object."""

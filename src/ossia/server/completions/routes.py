@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ossia.server.admit_all import admit_all
 from ossia.server.body import read_json, validated
 from ossia.server.completions.choice import TextFold
 from ossia.server.completions.chunks import TextChunkWriter, TextPiece, usage_of_texts
@@ -74,13 +75,8 @@ class CompletionRun:
         Raises:
             ApiError: a part is refused; then nothing is done.
         """
-        try:
-            for request in self._plan.requests:
-                self._outputs.append(await self._state.service.generate(request))
-        except BaseException:
-            for outputs in self._outputs:
-                await outputs.aclose()
-            raise
+        service = self._state.service
+        self._outputs = await admit_all(map(service.generate, self._plan.requests))
 
     async def whole(self) -> JsonObject:
         """The completion object."""

@@ -10,14 +10,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from ossia.log import logger
+from ossia.server.disconnect import until_disconnect
 from ossia.server.responses.running import Making
+from ossia.server.sse import COMMENT, body_message, start_message
 
 _log = logger(__name__)
 
-_COMMENT: Final = b": keep-alive\n\n"
 _MAX_STALL: Final = 4  # times `keep_alive` that a client may leave a piece unread
 
 
@@ -42,12 +43,7 @@ class DirectStream:
         self._making = making
         self._pieces = pieces
         self._keep_alive = keep_alive
-        self._headers = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache, no-transform"),
-            (b"x-accel-buffering", b"no"),
-            *((name.lower().encode(), text.encode()) for name, text in headers.items()),
-        ]
+        self._start = start_message(headers)
         self._is_sending = False
         self._num_sent = 0
 
@@ -56,7 +52,7 @@ class DirectStream:
         del scope
         writer = asyncio.create_task(self._write(send))
         others = (
-            asyncio.create_task(_until_disconnect(receive)),
+            asyncio.create_task(until_disconnect(receive)),
             asyncio.create_task(self._keep_open(send)),
         )
         try:
@@ -72,17 +68,17 @@ class DirectStream:
 
     async def _write(self, send: Send) -> None:
         self._is_sending = True
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await send(self._start)
         # The first event may be long in coming; the client is to know now that it was heard.
-        await send(_body(b""))
+        await send(body_message(b""))
         self._is_sending = False
         async for piece in self._pieces:
             self._is_sending = True
             self._num_sent += 1
-            await send(_body(piece))
+            await send(body_message(piece))
             self._is_sending = False
         self._is_sending = True
-        await send(_body(b"", more=False))
+        await send(body_message(b"", more=False))
 
     async def _keep_open(self, send: Send) -> None:
         """Comment on silence; returns when the client takes nothing."""
@@ -97,14 +93,5 @@ class DirectStream:
             else:
                 stalled = 0
                 async with asyncio.timeout(_MAX_STALL * self._keep_alive):
-                    await send(_body(_COMMENT))
+                    await send(body_message(COMMENT))
         _log.warning("a stream is dropped: its client does not read")
-
-
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _body(piece: bytes, *, more: bool = True) -> Message:
-    return {"type": "http.response.body", "body": piece, "more_body": more}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
+from ossia.api.rendering import renderer_of
 from ossia.harmony import Renderer
 from ossia.server.pacing import Pacing
 from ossia.server.responses.active import ActiveResponses
@@ -13,7 +13,6 @@ from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
 from ossia.server.store import Store
-from ossia.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +64,4 @@ class Surroundings:
     @property
     def renderer(self) -> Renderer:
         """Tells lengths of prompts; there is none before the tokenizer was read."""
-        return _renderer(self.service.tokenizer)
-
-
-@lru_cache(maxsize=4)
-def _renderer(tokenizer: Tokenizer) -> Renderer:
-    """One for all requests, since it remembers what it has encoded."""
-    return Renderer(tokenizer)
+        return renderer_of(self.service.tokenizer)
