@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 
 # huggingface_hub reads these once, at its import. Nobody listens on the discard port.
@@ -20,6 +21,10 @@ torch.set_num_threads(1)
 # Uninitialised memory is filled with NaN, so an element that nobody wrote fails its test.
 torch.use_deterministic_algorithms(True)
 torch.utils.deterministic.fill_uninitialized_memory = True
+
+# A shell's background jobs are started with Ctrl-C ignored, and would hand that on to their children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # CI always tries the same examples, so that what it says of a change is about the change;
 # everybody else tries new ones each time.
