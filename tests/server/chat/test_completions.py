@@ -5,8 +5,6 @@ import json
 
 import openai
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from ossia.api.turn_masks import FINAL
@@ -38,22 +36,6 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
-
-_PIECES = (
-    "<|start|>assistant",
-    "<|channel|>analysis",
-    "<|channel|>final",
-    "<|channel|>commentary to=functions.weather",
-    " <|constrain|>json",
-    "<|message|>",
-    "<|end|>",
-    "<|call|>",
-    "<|return|>",
-    '{"city": "Zug"}',
-    "Hello ",
-    "\N{SNOWMAN}",
-    "functions.web-browsing",
-)
 
 
 def _ask(service: ScriptedService, *, server=None, **body):
@@ -520,23 +502,6 @@ def test_a_client_that_gives_up_waiting_ends_the_request():
         client.with_options(timeout=0.3).chat.completions.create(model=MODEL, messages=HI)
     wait_until(lambda: service.closed_early == 1)
     assert service.running == 0
-
-
-@settings(max_examples=25)
-@given(st.lists(st.sampled_from(_PIECES), max_size=12))
-def test_whatever_the_model_writes_streamed_and_whole_are_the_same(pieces):
-    script = TOKENIZER.encode_with_special("".join(pieces))
-    with openai_client(ScriptedService(script)) as client:
-        whole = client.chat.completions.create(model=MODEL, messages=HI, tools=[WEATHER])
-        folded = _folded(client)
-    ours, theirs = whole.choices[0], folded.choices[0]
-    assert (theirs.message.content or "") == (ours.message.content or "")
-    assert theirs.finish_reason == ours.finish_reason
-    named = [
-        [(c.function.name, c.function.arguments) for c in one.message.tool_calls or ()]
-        for one in (ours, theirs)
-    ]
-    assert named[0] == named[1]
 
 
 def test_the_asynchronous_client():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ossia.server.responses.sealing import Sealer
 from ossia.tokenizer import special
 from ossia.types import FinishReason
+from support.model_outputs import outputs
 from support.responses import KEY, answer, around, run
 from support.scripted_engine import TOKENIZER
 
@@ -287,37 +288,6 @@ def test_logprobs_end_where_a_stop_string_does():
 
 # Whatever the model writes
 
-_specials = st.sampled_from(
-    [
-        special.START,
-        special.END,
-        special.MESSAGE,
-        special.CHANNEL,
-        special.CONSTRAIN,
-        special.CALL,
-        special.RETURN,
-        special.ENDOFTEXT,
-        200_050,
-    ]
-)
-_words = st.sampled_from(
-    [
-        "assistant",
-        "analysis",
-        "commentary",
-        "final",
-        " to=functions.lookup",
-        " to=browser.search",
-        "user",
-        "json",
-        "Hi 🙂",
-        "{}",
-    ]
-).flatmap(lambda word: st.just(TOKENIZER.encode(word)))
-_pieces = st.one_of(
-    _specials.map(lambda i: [i]), _words, st.integers(0, special.VOCAB_SIZE - 1).map(lambda i: [i])
-)
-_outputs = st.lists(_pieces, max_size=40).map(lambda pieces: [i for piece in pieces for i in piece])
 _bodies = st.fixed_dictionaries(
     {},
     optional={
@@ -331,7 +301,7 @@ _bodies = st.fixed_dictionaries(
 
 
 @settings(max_examples=150, deadline=None)
-@given(_outputs, _bodies, st.sampled_from(["raw", "summary", "both", "hidden"]))
+@given(outputs, _bodies, st.sampled_from(["raw", "summary", "both", "hidden"]))
 def test_any_output_makes_a_stream_that_a_strict_client_takes(output, body, reasoning):
     events, response = answer(body, around(output, reasoning=reasoning))
     assert response["status"] in ("completed", "incomplete")
@@ -340,7 +310,7 @@ def test_any_output_makes_a_stream_that_a_strict_client_takes(output, body, reas
 
 
 @settings(max_examples=60, deadline=None)
-@given(_outputs.filter(bool), st.data())
+@given(outputs.filter(bool), st.data())
 def test_any_output_may_be_broken_off_anywhere(output, data):
     after = data.draw(st.integers(0, len(output) - 1))
     events, response = answer({"tools": [LOOKUP]}, around(output, dies_after=after))
@@ -348,7 +318,7 @@ def test_any_output_may_be_broken_off_anywhere(output, data):
 
 
 @settings(max_examples=30, deadline=None)
-@given(_outputs)
+@given(outputs)
 def test_how_events_are_taken_changes_nothing_but_the_deltas(output):
     _, slow = answer({"tools": [LOOKUP]}, around(output, pause=0.0))
     _, fast = answer({"tools": [LOOKUP]}, around(output))
