@@ -11,6 +11,7 @@
     ├── KernelError            a GPU kernel that does not compile or cannot be launched    (RuntimeError)
     ├── ServerError            a server that is not there, refuses or breaks off            (ConnectionError)
     ├── StoreError             responses cannot be kept or read                            (RuntimeError)
+    │   └── StoreUnreachableError  their database is away, for now
     ├── HarmonyError           text or tokens that break the harmony format                (RuntimeError)
     │   └── HarmonyDataError       JSON that is no message, conversation or tool            (ValueError)
     └── MissingDependencyError an optional package is needed                               (ImportError)
@@ -93,6 +94,10 @@ class ServerError(OssiaError, ConnectionError):
 
 class StoreError(OssiaError, RuntimeError):
     """What a server has to keep cannot be written or read."""
+
+
+class StoreUnreachableError(StoreError):
+    """The database of a store is not there; it may come back."""
 
 
 class HarmonyError(OssiaError, RuntimeError):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 
 import orjson
 
+from ossia.server.store.database import Database
 from ossia.server.store.interface import JsonObject, StoredChat
 
 
-def put(connection: sqlite3.Connection, record: StoredChat, expires: float) -> None:
+def put(database: Database, record: StoredChat, expires: float) -> None:
     """Write a completion, or write it anew."""
     completion = record.completion
-    connection.execute(
-        "INSERT OR REPLACE INTO chats (id, created, expires, model, body, messages) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
+    database.execute(
+        "INSERT INTO chats (id, created, expires, model, body, messages) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET created = excluded.created, "
+        "expires = excluded.expires, model = excluded.model, body = excluded.body, "
+        "messages = excluded.messages",
         (
             completion["id"],
             completion["created"],
@@ -27,9 +29,9 @@ def put(connection: sqlite3.Connection, record: StoredChat, expires: float) -> N
     )
 
 
-def get(connection: sqlite3.Connection, completion_id: str, now: float) -> StoredChat | None:
+def get(database: Database, completion_id: str, now: float) -> StoredChat | None:
     """A completion that has not expired."""
-    row = connection.execute(
+    row = database.execute(
         "SELECT body, messages FROM chats WHERE id = ? AND expires > ?", (completion_id, now)
     ).fetchone()
     if row is None:
@@ -37,17 +39,17 @@ def get(connection: sqlite3.Connection, completion_id: str, now: float) -> Store
     return StoredChat(completion=orjson.loads(row[0]), messages=orjson.loads(row[1]))
 
 
-def delete(connection: sqlite3.Connection, completion_id: str) -> bool:
+def delete(database: Database, completion_id: str) -> bool:
     """Remove a completion; whether there was one."""
-    return connection.execute("DELETE FROM chats WHERE id = ?", (completion_id,)).rowcount > 0
+    return database.execute("DELETE FROM chats WHERE id = ?", (completion_id,)).rowcount > 0
 
 
 def find(
-    connection: sqlite3.Connection, model: str | None, metadata: Mapping[str, str], now: float
+    database: Database, model: str | None, metadata: Mapping[str, str], now: float
 ) -> list[JsonObject]:
     """Completions of a model and with all of some metadata, oldest first."""
-    rows = connection.execute(
-        "SELECT body FROM chats WHERE expires > ? AND (? IS NULL OR model = ?) "
+    rows = database.execute(
+        "SELECT body FROM chats WHERE expires > ? AND (CAST(? AS TEXT) IS NULL OR model = ?) "
         "ORDER BY created, id",
         (now, model, model),
     )

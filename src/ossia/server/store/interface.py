@@ -53,6 +53,11 @@ class Store(Protocol):
         StoreError: from any method, if what lies beneath fails.
     """
 
+    @property
+    def shared_key(self) -> bytes | None:
+        """32 secret bytes that all servers of this store know; None if it is of one server only."""
+        ...
+
     async def put_response(self, record: StoredResponse) -> None:
         """Write a response, or write it anew."""
         ...

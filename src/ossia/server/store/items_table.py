@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 
 import orjson
 
+from ossia.server.store.database import Database
 from ossia.server.store.interface import JsonObject
 
 # A replayed item keeps the id it once had, so an id may be there more than once: the latest counts.
@@ -17,40 +17,40 @@ _BY_ID = """
 """
 
 
-def add(connection: sqlite3.Connection, owner: str, items: Iterable[JsonObject]) -> None:
+def add(database: Database, owner: str, items: Iterable[JsonObject]) -> None:
     """Put items behind those that the owner has."""
-    connection.executemany(
+    database.executemany(
         "INSERT INTO items (owner, id, is_output, body) VALUES (?, ?, 0, ?)",
         [(owner, item["id"], orjson.dumps(item)) for item in items],
     )
 
 
 def replace(
-    connection: sqlite3.Connection,
+    database: Database,
     owner: str,
     inputs: Iterable[JsonObject],
     outputs: Iterable[JsonObject],
 ) -> None:
     """Make these the items of a response; outputs are only pointed at, its body holds them."""
-    remove(connection, owner)
-    add(connection, owner, inputs)
-    connection.executemany(
+    remove(database, owner)
+    add(database, owner, inputs)
+    database.executemany(
         "INSERT INTO items (owner, id, is_output) VALUES (?, ?, 1)",
         [(owner, item["id"]) for item in outputs if item.get("id")],
     )
 
 
-def inputs_of(connection: sqlite3.Connection, owner: str) -> list[JsonObject]:
+def inputs_of(database: Database, owner: str) -> list[JsonObject]:
     """The owner's own items, oldest first; not a response's outputs."""
-    rows = connection.execute(
-        "SELECT body FROM items WHERE owner = ? AND NOT is_output ORDER BY sequence", (owner,)
+    rows = database.execute(
+        "SELECT body FROM items WHERE owner = ? AND is_output = 0 ORDER BY sequence", (owner,)
     )
     return [orjson.loads(body) for (body,) in rows]
 
 
-def find(connection: sqlite3.Connection, item_id: str) -> JsonObject | None:
+def find(database: Database, item_id: str) -> JsonObject | None:
     """The latest item of an id, whoever owns it."""
-    row = connection.execute(_BY_ID, (item_id,)).fetchone()
+    row = database.execute(_BY_ID, (item_id,)).fetchone()
     if row is None:
         return None
     body, is_output, response = row
@@ -60,12 +60,12 @@ def find(connection: sqlite3.Connection, item_id: str) -> JsonObject | None:
     return next((item for item in outputs if item.get("id") == item_id), None)
 
 
-def remove(connection: sqlite3.Connection, owner: str) -> None:
+def remove(database: Database, owner: str) -> None:
     """Remove all that an owner has."""
-    connection.execute("DELETE FROM items WHERE owner = ?", (owner,))
+    database.execute("DELETE FROM items WHERE owner = ?", (owner,))
 
 
-def remove_one(connection: sqlite3.Connection, owner: str, item_id: str) -> bool:
+def remove_one(database: Database, owner: str, item_id: str) -> bool:
     """Remove one of an owner's own items; whether it was there."""
-    deleted = connection.execute("DELETE FROM items WHERE owner = ? AND id = ?", (owner, item_id))
+    deleted = database.execute("DELETE FROM items WHERE owner = ? AND id = ?", (owner, item_id))
     return deleted.rowcount > 0

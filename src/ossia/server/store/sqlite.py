@@ -5,29 +5,28 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from ossia.errors import StoreError
 from ossia.log import logger
-from ossia.server.store import (
-    chats_table,
-    conversations_table,
-    items_table,
-    responses_table,
-    upkeep,
-)
+from ossia.server.store import upkeep
+from ossia.server.store.database import Database
 from ossia.server.store.folder_lock import FolderLock
-from ossia.server.store.interface import JsonObject, StoredChat, StoredResponse
-from ossia.server.store.migrations import migrate
+from ossia.server.store.sql_store import SqlStore
+from ossia.server.store.sqlite_migrations import migrate
+from ossia.server.store.sqlite_session import SqliteSession, used_bytes
 from ossia.server.store.worker_thread import WorkerThread
+
+T = TypeVar("T")
 
 _log = logger(__name__)
 _FILE = "store.sqlite3"
 _WRITES_BETWEEN_UPKEEP = 256
 
 
-class SqliteStore:
+class SqliteStore(SqlStore):
     """Keeps everything in `store.sqlite3` of a folder, or in memory.
 
     Responses that were unfinished when a server ended are marked failed as the store is opened.
@@ -50,9 +49,8 @@ class SqliteStore:
         max_bytes: int = 2**30,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._ttl = ttl
+        super().__init__(ttl=ttl, clock=clock)
         self._max_bytes = max_bytes
-        self._clock = clock
         self._writes = 0
         self._lock = None if folder is None else FolderLock(folder)
         try:
@@ -66,106 +64,32 @@ class SqliteStore:
         except StoreError:
             self._unlock()
             raise
-        self._writer = WorkerThread(connection, "ossia-store-writer")
+        self._writer = WorkerThread(SqliteSession(connection), "ossia-store-writer")
         # In memory there is one connection only.
-        self._reader = WorkerThread(reader, "ossia-store-reader") if reader else self._writer
+        self._reader = (
+            WorkerThread(SqliteSession(reader), "ossia-store-reader") if reader else self._writer
+        )
         mended = self._writer.submit(lambda db: upkeep.fail_unfinished(db, clock())).result()
         if mended:
             _log.warning("%d responses were unfinished when the last server ended", mended)
-
-    async def put_response(self, record: StoredResponse) -> None:
-        """As Store says."""
-        await self._write(lambda db: responses_table.put(db, record, self._expiry()))
-
-    async def get_response(self, response_id: str) -> StoredResponse | None:
-        """As Store says."""
-        return await self._reader.run(
-            lambda db: responses_table.get(db, response_id, self._clock())
-        )
-
-    async def delete_response(self, response_id: str) -> bool:
-        """As Store says."""
-        return await self._writer.run(lambda db: responses_table.delete(db, response_id))
-
-    async def get_item(self, item_id: str) -> JsonObject | None:
-        """As Store says."""
-        return await self._reader.run(lambda db: items_table.find(db, item_id))
-
-    async def append_events(self, response_id: str, events: Sequence[JsonObject]) -> None:
-        """As Store says."""
-        if events:
-            await self._write(lambda db: responses_table.append_events(db, response_id, events))
-
-    async def get_events(self, response_id: str, after: int = -1) -> list[JsonObject]:
-        """As Store says."""
-        return await self._reader.run(lambda db: responses_table.get_events(db, response_id, after))
-
-    async def put_conversation(self, conversation: JsonObject) -> None:
-        """As Store says."""
-        await self._write(lambda db: conversations_table.put(db, conversation, self._expiry()))
-
-    async def get_conversation(self, conversation_id: str) -> JsonObject | None:
-        """As Store says."""
-        return await self._reader.run(
-            lambda db: conversations_table.get(db, conversation_id, self._clock())
-        )
-
-    async def delete_conversation(self, conversation_id: str) -> bool:
-        """As Store says."""
-        return await self._writer.run(lambda db: conversations_table.delete(db, conversation_id))
-
-    async def add_items(self, conversation_id: str, items: Sequence[JsonObject]) -> None:
-        """As Store says."""
-        await self._write(
-            lambda db: conversations_table.add_items(db, conversation_id, items, self._expiry())
-        )
-
-    async def get_items(self, conversation_id: str) -> list[JsonObject]:
-        """As Store says."""
-        return await self._reader.run(lambda db: items_table.inputs_of(db, conversation_id))
-
-    async def delete_item(self, conversation_id: str, item_id: str) -> bool:
-        """As Store says."""
-        return await self._writer.run(
-            lambda db: items_table.remove_one(db, conversation_id, item_id)
-        )
-
-    async def put_chat(self, record: StoredChat) -> None:
-        """As Store says."""
-        await self._write(lambda db: chats_table.put(db, record, self._expiry()))
-
-    async def get_chat(self, completion_id: str) -> StoredChat | None:
-        """As Store says."""
-        return await self._reader.run(lambda db: chats_table.get(db, completion_id, self._clock()))
-
-    async def delete_chat(self, completion_id: str) -> bool:
-        """As Store says."""
-        return await self._writer.run(lambda db: chats_table.delete(db, completion_id))
-
-    async def list_chats(
-        self, *, model: str | None = None, metadata: Mapping[str, str] | None = None
-    ) -> list[JsonObject]:
-        """As Store says."""
-        return await self._reader.run(
-            lambda db: chats_table.find(db, model, metadata or {}, self._clock())
-        )
 
     async def close(self) -> None:
         """As Store says."""
         await asyncio.to_thread(self._close)
 
-    async def _write(self, job: Callable[[sqlite3.Connection], None]) -> None:
-        await self._writer.run(job)
+    async def _read(self, key: str, job: Callable[[Database], T]) -> T:
+        return await self._reader.run(job)
+
+    async def _write(self, key: str, job: Callable[[Database], T]) -> T:
+        result = await self._writer.run(job)
         self._writes += 1
         if self._writes % _WRITES_BETWEEN_UPKEEP == 0:
             self._writer.submit(
-                lambda db: upkeep.forget(db, self._clock(), self._max_bytes)
+                lambda db: upkeep.forget(db, self._clock(), self._max_bytes, used_bytes)
             ).add_done_callback(
                 lambda done: done.exception() and _log.warning("upkeep: %s", done.exception())
             )
-
-    def _expiry(self) -> float:
-        return self._clock() + self._ttl
+        return result
 
     def _close(self) -> None:
         if self._reader is not self._writer:
@@ -192,5 +116,5 @@ def _open(folder: Path | None) -> sqlite3.Connection:
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:
-    # Autocommit; transactions are begun and ended by the thread that the connection is given to.
+    # Autocommit; transactions are begun and ended by the session that the connection is given to.
     return sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10.0)

@@ -1,21 +1,39 @@
-"""WorkerThread: a database connection and the one thread that uses it."""
+"""WorkerThread: a database and the one thread that uses it."""
 
 from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from ossia.errors import StoreError
+from ossia.errors import StoreError, StoreUnreachableError
+from ossia.server.store.database import Database
 
 T = TypeVar("T")
-Job = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
+Work = Callable[[Database], T]
+Job = tuple[Work[Any], "Future[Any]"]
 
 _MOST_AT_ONCE = 256  # jobs of one transaction
+
+
+class Session(Protocol):
+    """A connection, and how a transaction is made there."""
+
+    def transact(self, jobs: Sequence[Work[Any]]) -> list[Any]:
+        """Run jobs in one transaction; all of them happen, or none.
+
+        Raises:
+            StoreUnreachableError: no job can be run, now.
+            StoreError: the database refuses, at least one of them.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
 
 
 class WorkerThread:
@@ -24,19 +42,19 @@ class WorkerThread:
     So a hundred writers pay for one sync to the disk, and none is told of success before it.
 
     Args:
-        connection: Used by nobody else from now on; in autocommit mode.
+        session: Used by nobody else from now on.
         name: Of the thread.
     """
 
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, name: str) -> None:
+        self._session = session
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # no job may follow the None that ends the thread
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, job: Work[T]) -> T:
         """Run a job on the thread.
 
         Once begun, it is not undone if the waiting task is cancelled.
@@ -46,7 +64,7 @@ class WorkerThread:
         """
         return await asyncio.wrap_future(self.submit(job))
 
-    def submit(self, job: Callable[[sqlite3.Connection], T]) -> Future[T]:
+    def submit(self, job: Work[T]) -> Future[T]:
         """The same for those who need not wait.
 
         Raises:
@@ -81,35 +99,19 @@ class WorkerThread:
             ended = job is None
             if batch:
                 self._transact(batch)
-        self._connection.close()
+        self._session.close()
 
     def _transact(self, batch: list[Job]) -> None:
         """All jobs in one transaction; if one fails, each in a transaction of its own."""
         try:
-            results = self._attempt([work for work, _ in batch])
+            results = self._session.transact([work for work, _ in batch])
         except Exception as error:
-            if len(batch) > 1:
-                for job in batch:
-                    self._transact([job])
+            if len(batch) == 1 or isinstance(error, StoreUnreachableError):
+                for _, future in batch:
+                    future.set_exception(error)
                 return
-            batch[0][1].set_exception(_as_store_error(error))
+            for job in batch:
+                self._transact([job])
             return
         for (_, future), result in zip(batch, results, strict=True):
             future.set_result(result)
-
-    def _attempt(self, jobs: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
-        self._connection.execute("BEGIN")
-        try:
-            results = [job(self._connection) for job in jobs]
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        return results
-
-
-def _as_store_error(error: Exception) -> Exception:
-    if isinstance(error, sqlite3.Error):
-        return StoreError(f"the store failed: {error}")
-    return error
