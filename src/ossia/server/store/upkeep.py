@@ -18,7 +18,7 @@ def fail_unfinished(database: Database, now: float, *, where: str = "1 = 1") -> 
     Args:
         database: Where they are.
         now: In seconds since 1970.
-        where: A condition, of SQL, on those that are meant.
+        where: A condition, of SQL, on those that are meant; may end with how to lock them.
 
     Returns:
         How many there were.
