@@ -114,6 +114,7 @@ def test_ossia_chat_talks_to_it(server, ossia, monkeypatch):
         (("--api-key", "two words"), "printable ASCII"),
         (("--host", "192.0.2.1"), "cannot be listened on"),
         (("--max-context", "-1"), "max_context"),
+        (("--port", "0", "--state-url", "mysql://u:p@h/db"), "must begin with postgresql://"),
     ],
 )
 def test_nonsense_is_refused_in_a_line(ossia, arguments, told):

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from ossia.errors import EngineClosedError
+from ossia.server.launch import open_store
 from ossia.server.listening import listen, url_of
 from ossia.server.service import ServiceState
 from ossia.server.serving import serve
@@ -57,8 +58,9 @@ def main() -> int:
     service = StartedScriptedService(_WORDS)
     with listen(settings) as listener:
         url = url_of(listener, settings)
+        store = open_store(settings)
         unhurried = serve(
-            service, settings, listener, on_start=lambda _stop: print(url, flush=True)
+            service, settings, listener, store=store, on_start=lambda _stop: print(url, flush=True)
         )
     return 0 if unhurried else 130
 

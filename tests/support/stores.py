@@ -51,7 +51,8 @@ def postgres_store(schema: str, **options: Any) -> Store:
 
 
 def _postgres_store(url: str, schema: str, **options: Any) -> Store:
-    from ossia.server.store.postgres import PostgresAddress, PostgresStore
+    from ossia.server.store.postgres.address import PostgresAddress
+    from ossia.server.store.postgres.store import PostgresStore
 
     options = {"settling": 0.0, **options}
     return PostgresStore(PostgresAddress(url), schema=schema, **options)

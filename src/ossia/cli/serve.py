@@ -108,6 +108,15 @@ def serve(
     state_folder: Annotated[
         Path | None, _option("Keep stored responses here. [in memory]", "--state-folder")
     ] = None,
+    state_url: Annotated[
+        str | None,
+        _option(
+            "Keep stored responses in this PostgreSQL database, which several servers may share. "
+            "A password is safer in OSSIA_SERVE_STATE_URL, PGPASSWORD or ~/.pgpass.",
+            "--state-url",
+            metavar="postgresql://...",
+        ),
+    ] = None,
     tls_certificate: Annotated[
         Path | None, _option("PEM file; serves HTTPS.", "--tls-certificate")
     ] = None,

@@ -13,6 +13,7 @@ from ossia.cli.units import bytes_in_words
 if TYPE_CHECKING:
     from ossia.server.options import ServeOptions
     from ossia.server.service import ServiceStatus
+    from ossia.server.settings import ServerSettings
 
 _ACCESS_LOGGER = "ossia.access"
 
@@ -41,6 +42,7 @@ class ServeView:
             f"  device {model.device}, {model.max_sequences} requests side by side, "
             f"{settings.max_queue} in the queue, context: {context}, "
             f"requests up to {bytes_in_words(settings.max_body_bytes)}, {guarded}",
+            f"  responses are kept {_place(settings)}",
             f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{self._key} \\",
             f'    -d \'{{"model": "{self._name}", "messages": [{{"role": "user", "content": "Hi"}}]}}\'',
             f'  OpenAI(base_url="{url}/v1", api_key="{"KEY" if settings.api_keys else "none"}")',
@@ -63,6 +65,15 @@ class ServeView:
     @property
     def _key(self) -> str:
         return " -H 'Authorization: Bearer KEY'" if self._options.settings.api_keys else ""
+
+
+def _place(settings: ServerSettings) -> str:
+    """Where responses are kept; of a database nothing that is secret."""
+    if settings.state_url is not None:
+        from ossia.server.store.postgres.address import PostgresAddress
+
+        return f"in PostgreSQL, {PostgresAddress(settings.state_url)}"
+    return "in memory" if settings.state_folder is None else f"in {settings.state_folder}"
 
 
 def _show_server_log() -> None:

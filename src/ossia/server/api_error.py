@@ -11,6 +11,8 @@ from ossia.errors import (
     HarmonyError,
     OssiaError,
     RequestError,
+    StoreError,
+    StoreUnreachableError,
 )
 
 INVALID_REQUEST = "invalid_request_error"
@@ -104,6 +106,10 @@ class ApiError(Exception):
                 return cls(str(error))
             case EngineClosedError():
                 return cls(str(error), status=500, kind=SERVER_ERROR, code="server_error")
+            case StoreUnreachableError():
+                return cls.unavailable("the store of responses is away; ask again")
+            case StoreError():
+                return cls.internal("the store of responses failed; the server's log says why")
             case OssiaError():
                 return cls(str(error))
             case _:

@@ -16,7 +16,8 @@ from ossia.server.listening import listen, raise_file_limit, url_of
 from ossia.server.options import ModelOptions, ServeOptions
 from ossia.server.service import ServiceState, ServiceStatus
 from ossia.server.serving import serve
-from ossia.server.store import SqliteStore
+from ossia.server.settings import ServerSettings
+from ossia.server.store import SqliteStore, Store
 
 _POLL = 0.1  # seconds
 
@@ -41,8 +42,9 @@ def launch(options: ServeOptions, watcher: Watcher) -> bool:
 
     Raises:
         ServerError: the address cannot be had.
-        StoreError: the state folder cannot be used.
-        ConfigError: an API key or an option of the engine makes no sense.
+        StoreError: the state folder or the database cannot be used.
+        ConfigError: an API key, the state URL or an option of the engine makes no sense.
+        MissingDependencyError: an option needs an extra that is not installed.
         EngineClosedError: the model cannot be loaded, or its process fails again and again.
     """
     settings = options.settings
@@ -52,9 +54,7 @@ def launch(options: ServeOptions, watcher: Watcher) -> bool:
     raise_file_limit()
     with listen(settings) as listener:
         url = url_of(listener, settings)
-        store = SqliteStore(
-            settings.state_folder, ttl=settings.store_ttl, max_bytes=settings.store_bytes
-        )
+        store = open_store(settings)
         watch = _Watch(service, watcher)
 
         def on_start(stop: Callable[[], None]) -> None:
@@ -65,6 +65,20 @@ def launch(options: ServeOptions, watcher: Watcher) -> bool:
     if watch.failure is not None:
         raise EngineClosedError(f"the model cannot be served: {watch.failure}")
     return unhurried
+
+
+def open_store(settings: ServerSettings) -> Store:
+    """Where a server keeps its responses; errors as in `launch`."""
+    ttl, max_bytes = settings.store_ttl, settings.store_bytes
+    if settings.state_url is None:
+        return SqliteStore(settings.state_folder, ttl=ttl, max_bytes=max_bytes)
+    # An extra, which most do without.
+    from ossia.server.store.postgres.address import PostgresAddress
+
+    address = PostgresAddress(settings.state_url)
+    from ossia.server.store.postgres.store import PostgresStore
+
+    return PostgresStore(address, ttl=ttl, max_bytes=max_bytes)
 
 
 def worker_spec(model: ModelOptions) -> WorkerSpec:

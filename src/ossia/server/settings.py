@@ -35,6 +35,8 @@ class ServerSettings:
         keep_alive: Seconds of silence after which a stream gets a comment.
         drain_timeout: Seconds that running requests get when the server is to end.
         state_folder: Where responses are kept and the sealing key lies; None keeps all in memory.
+        state_url: `postgresql://...` of a database where responses are kept instead, for several
+            servers at once; the sealing key lies there too, unless there is a folder for it.
         store_ttl: Seconds that a stored response lives.
         store_bytes: Size of the store at most; the oldest go first.
         log_prompts: Whether the access log may hold what was asked.
@@ -65,6 +67,7 @@ class ServerSettings:
     keep_alive: float = 15.0
     drain_timeout: float = 30.0
     state_folder: Path | None = None
+    state_url: str | None = field(default=None, repr=False)  # may hold a password
     store_ttl: float = 30 * 86400.0
     store_bytes: int = 2**30
     log_prompts: bool = False

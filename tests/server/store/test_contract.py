@@ -15,7 +15,6 @@ from ossia.errors import StoreError
 from ossia.server.store import StoredChat, StoredResponse
 from support.stores import EVERY_KIND, LASTING_KINDS, Place
 
-
 TESTS = Path(__file__).parents[2]
 
 

@@ -11,6 +11,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ossia.api.events import Event
+from ossia.errors import StoreError
+from ossia.log import logger
 from ossia.server.admit_all import admit_all
 from ossia.server.body import read_json, validated
 from ossia.server.chat.choice import ChoiceFold, Piece
@@ -28,6 +30,8 @@ from ossia.server.state import ServerState
 from ossia.server.store.interface import StoredChat
 
 JsonObject = dict[str, Any]
+
+_log = logger(__name__)
 
 
 def routes(state: ServerState) -> list[BaseRoute]:
@@ -135,4 +139,8 @@ class ChatRun:
         }
         store = self._state.store
         if self._plan.body.store and store is not None:
-            await store.put_chat(StoredChat(completion=completion, messages=self._messages))
+            try:
+                await store.put_chat(StoredChat(completion=completion, messages=self._messages))
+            except StoreError as error:
+                # The client has its answer all the same.
+                _log.error("a chat completion was not kept: %s", error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ossia.log import logger
@@ -37,7 +39,9 @@ class FailureGuard:
             await self._app(scope, receive, send_noting)
         except Exception as error:
             told = ApiError.of(error)
-            if told.status >= 500:
+            if told.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                _log.warning("a request could not be served: %s", error)
+            elif told.status >= 500:
                 _log.exception("a request failed: %s", ascii(scope["path"]))
             if started:
                 raise  # the connection is closed, which is all that can still be said

@@ -46,6 +46,8 @@ def routes(state: ServerState) -> list[BaseRoute]:
         response_id = request.path_params["response_id"]
         if (active := state.active.get(response_id)) is not None:
             await active.close()
+        else:
+            _check_made_here(await _record(state.store, response_id), "deleted")
         if state.store is None or not await state.store.delete_response(response_id):
             raise _not_found(response_id)
         return JsonResponse({"id": response_id, "object": "response", "deleted": True})
@@ -58,6 +60,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
             await active.close()
         record = await _record(state.store, response_id)
         _check_background(record.response)
+        _check_made_here(record, "cancelled")
         return JsonResponse(as_listed(record.response, sealed=False))
 
     async def input_items(request: Request) -> Response:
@@ -92,10 +95,11 @@ async def _batches(
     """The events of a response behind one of them, whether it is being made or stored."""
     if (active := state.active.get(response_id)) is not None:
         return active.batches(after)
-    await _record(state.store, response_id)
+    record = await _record(state.store, response_id)
     assert state.store is not None, "the record came from there"
     events = await state.store.get_events(response_id)
     if not events:
+        _check_made_here(record, "streamed")
         raise ApiError(
             f"Response '{response_id[:128]}' cannot be streamed, since it was neither streamed nor "
             "made in the background; retrieve it without 'stream'.",
@@ -118,6 +122,17 @@ async def _record(store: Store | None, response_id: str) -> StoredResponse:
 
 def _not_found(response_id: str) -> ApiError:
     return ApiError.not_found(f"Response with id '{response_id[:128]}' not found.")
+
+
+def _check_made_here(record: StoredResponse, what: str) -> None:
+    """Of a response that is not being made here: that it is not being made elsewhere."""
+    if record.response["status"] in ("queued", "in_progress"):
+        raise ApiError(
+            f"Response '{record.response_id[:128]}' is being made by another server of this store, "
+            f"or its server has just ended; it can be {what} here once it has ended.",
+            status=409,
+            code="response_made_elsewhere",
+        )
 
 
 def _check_background(response: JsonObject) -> None:

@@ -34,7 +34,11 @@ class Surroundings:
         Raises:
             OSError: the sealing key cannot be read or written.
         """
-        return cls(state, Sealer.of_folder(state.settings.state_folder, state.service.model))
+        folder, model = state.settings.state_folder, state.service.model
+        shared = None if state.store is None else state.store.shared_key
+        if folder is None and shared is not None:
+            return cls(state, Sealer(shared, model))
+        return cls(state, Sealer.of_folder(folder, model))
 
     @property
     def settings(self) -> ServerSettings:

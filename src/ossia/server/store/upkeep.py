@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from ossia.server.store import conversations_table, responses_table
 from ossia.server.store.database import Database
 from ossia.server.store.interface import JsonObject
 
-_UNFINISHED = ("queued", "in_progress")
+UNFINISHED: Final = ("queued", "in_progress")
+"""States of responses that are being made."""
 
 
 def fail_unfinished(database: Database, now: float, *, where: str = "1 = 1") -> int:
@@ -24,7 +26,7 @@ def fail_unfinished(database: Database, now: float, *, where: str = "1 = 1") -> 
         How many there were.
     """
     rows = database.execute(
-        f"SELECT id, expires FROM responses WHERE status IN (?, ?) AND {where}", _UNFINISHED
+        f"SELECT id, expires FROM responses WHERE status IN (?, ?) AND {where}", UNFINISHED
     ).fetchall()
     for response_id, expires in rows:
         record = responses_table.get(database, response_id, now)
@@ -70,7 +72,7 @@ def _remove_oldest(database: Database, excess: int) -> int:
     """Remove finished responses, the oldest first, that take about so many bytes; else chats."""
     removed = freed = 0
     oldest = database.execute(
-        "SELECT id, size FROM responses WHERE status NOT IN (?, ?) ORDER BY created", _UNFINISHED
+        "SELECT id, size FROM responses WHERE status NOT IN (?, ?) ORDER BY created", UNFINISHED
     ).fetchall()
     for response_id, size in oldest:
         removed += responses_table.delete(database, response_id)

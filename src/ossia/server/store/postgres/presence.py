@@ -37,6 +37,7 @@ class Presence:
         interval: Seconds between looks at the others.
         settling: Seconds from a start of the database in which nobody is taken for dead.
         clock: Seconds since 1970.
+        on_look: Called after each look but the first, on the thread that has looked.
 
     Raises:
         StoreError: the database refuses.
@@ -50,12 +51,14 @@ class Presence:
         interval: float,
         settling: float,
         clock: Callable[[], float] = time.time,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         self._link = link
         self._server = server
         self._interval = interval
         self._settling = settling
         self._clock = clock
+        self._on_look = on_look
         self._known: psycopg.Connection[Any] | None = None  # the connection that holds the lock
         self._end = threading.Event()
         self._look()
@@ -72,6 +75,7 @@ class Presence:
         while not self._end.wait(self._interval):
             try:
                 self._look()
+                self._on_look()
             except (StoreError, psycopg.Error) as error:
                 _log.warning("the other servers of the store cannot be seen: %s", error)
 

@@ -8,14 +8,16 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import psycopg
 
-from ossia.errors import StoreError
+from ossia.errors import StoreError, StoreUnreachableError
 from ossia.log import logger
-from ossia.server.store import upkeep
+from ossia.server.store import responses_table, upkeep
 from ossia.server.store.database import Database
+from ossia.server.store.interface import StoredResponse
 from ossia.server.store.postgres.address import PostgresAddress
 from ossia.server.store.postgres.link import Link, LinkSettings
 from ossia.server.store.postgres.migrations import UPKEEP, migrate
@@ -30,6 +32,7 @@ _log = logger(__name__)
 _LANES: Final = 4  # connections that write, and as many that read; made when they are needed
 _WRITES_BETWEEN_UPKEEP: Final = 256
 _KEY_BYTES: Final = 32
+_MOST_LATE: Final = 256  # responses that wait for the end of an outage
 _USED_BYTES: Final = """
     SELECT (SELECT coalesce(sum(size), 0) FROM responses)
         + (SELECT coalesce(sum(octet_length(body) + octet_length(messages)), 0) FROM chats)
@@ -72,25 +75,31 @@ class PostgresStore(SqlStore):
         super().__init__(ttl=ttl, clock=clock)
         self._max_bytes = max_bytes
         self._writes = 0
+        self._late: dict[str, StoredResponse] = {}
         # Positive, and never that of two servers.
         server = secrets.randbits(62) + 1
         self._links = LinkSettings(address, schema, server, patience=patience)
         first = Link(self._links)
+        self._writers = self._lanes("writer", writes=True)
+        self._readers = self._lanes("reader", writes=False)
         try:
             connection = first.connection(time.monotonic())
             migrate(connection, schema)
             self._shared_key = _shared_key(connection)
             self._presence = Presence(
-                first, server, interval=interval, settling=settling, clock=clock
+                first,
+                server,
+                interval=interval,
+                settling=settling,
+                clock=clock,
+                on_look=self._write_late,
             )
-        except psycopg.Error as error:
+        except BaseException as error:
             first.close()
-            raise StoreError(f"{address} cannot be used: {error}") from error
-        except BaseException:
-            first.close()
+            self._close_lanes()
+            if isinstance(error, psycopg.Error):
+                raise StoreError(f"{address} cannot be used: {error}") from error
             raise
-        self._writers = self._lanes("writer", writes=True)
-        self._readers = self._lanes("reader", writes=False)
 
     @property
     def shared_key(self) -> bytes | None:
@@ -100,6 +109,32 @@ class PostgresStore(SqlStore):
     async def close(self) -> None:
         """As Store says."""
         await asyncio.to_thread(self._close)
+
+    async def put_response(self, record: StoredResponse) -> None:
+        """As Store says; what has ended during an outage is written after it, if there is room."""
+        try:
+            await super().put_response(record)
+        except StoreUnreachableError:
+            if record.response["status"] not in upkeep.UNFINISHED and len(self._late) < _MOST_LATE:
+                self._late[record.response_id] = record
+            raise
+        self._late.pop(record.response_id, None)
+
+    async def delete_response(self, response_id: str) -> bool:
+        """As Store says."""
+        self._late.pop(response_id, None)
+        return await super().delete_response(response_id)
+
+    def _write_late(self) -> None:
+        """Write what has ended during an outage; on the thread that has seen the outage's end."""
+        for response_id, record in list(self._late.items()):
+            job = partial(responses_table.put, record=record, expires=self._expiry())
+
+            def done(written: Future[None], response_id: str = response_id) -> None:
+                if written.exception() is None:
+                    self._late.pop(response_id, None)
+
+            _lane(self._writers, response_id).submit(job).add_done_callback(done)
 
     def _lanes(self, name: str, *, writes: bool) -> list[WorkerThread]:
         return [
@@ -127,9 +162,12 @@ class PostgresStore(SqlStore):
             database.execute("DELETE FROM commits WHERE at < now() - interval '1 hour'")
 
     def _close(self) -> None:
+        self._presence.close()
+        self._close_lanes()
+
+    def _close_lanes(self) -> None:
         for lane in (*self._readers, *self._writers):
             lane.close()
-        self._presence.close()
 
 
 def _lane(lanes: list[WorkerThread], key: str) -> WorkerThread:
