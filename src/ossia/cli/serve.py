@@ -125,6 +125,18 @@ def serve(
     log_prompts: Annotated[
         bool | None, typer.Option("--log-prompts", help="Log what was asked, too.")
     ] = None,
+    tracing: Annotated[
+        bool | None,
+        typer.Option(
+            "--tracing",
+            help="Send traces by OTLP over HTTP, to where OTEL_EXPORTER_OTLP_ENDPOINT and the "
+            "other variables of OpenTelemetry say; these alone send none. Needs ossia[tracing].",
+        ),
+    ] = None,
+    trace_prompts: Annotated[
+        bool | None,
+        typer.Option("--trace-prompts", help="What was asked and answered may stand in them."),
+    ] = None,
     config: Annotated[
         Path | None, _option("TOML file with any of these, and more.", metavar="FILE")
     ] = None,

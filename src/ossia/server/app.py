@@ -39,6 +39,7 @@ from ossia.server.json_response import JsonResponse, error_response
 from ossia.server.metered_service import MeteredService
 from ossia.server.responses import routes as response_routes
 from ossia.server.responses import stored_routes
+from ossia.server.service import ModelService
 from ossia.server.state import ServerState
 
 RouteGroup = Callable[[ServerState], list[BaseRoute]]
@@ -70,7 +71,7 @@ def create_app(
         state: What the routes share; they find the settings as `app.state.settings` too.
         lifespan: What is begun before the first request, and ended after the last.
     """
-    state = replace(state, service=MeteredService(state.service, state.metrics))
+    state = replace(state, service=_observed(state))
     app = Starlette(
         routes=[route for group in GROUPS for route in group(state)],
         middleware=[Middleware(FailureGuard)],
@@ -90,8 +91,23 @@ def guarded(app: ASGIApp, state: ServerState) -> ASGIApp:
     app = KeyGuard(app, settings.api_keys)
     app = OriginGuard(app, settings.allowed_origins)
     app = HostGuard(app, settings.host, settings.allowed_hosts)
+    if state.tracing is not None:
+        from ossia.server.tracing.guard import TraceGuard
+
+        app = TraceGuard(app, state.tracing.tracer)
     log = AccessLog(settings.log_format, prompts=settings.log_prompts)
     return RequestIds(app, log, state.metrics)
+
+
+def _observed(state: ServerState) -> ModelService:
+    """The model, with what counts and traces its answers."""
+    metered = MeteredService(state.service, state.metrics)
+    if state.tracing is None:
+        return metered
+    # An extra, which most do without.
+    from ossia.server.tracing.service import TracedService
+
+    return TracedService(metered, state.tracing)
 
 
 async def _refused(request: Request, error: ApiError) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ossia.engine.config import EngineConfig
 from ossia.errors import EngineClosedError
@@ -18,6 +18,9 @@ from ossia.server.service import ServiceState, ServiceStatus
 from ossia.server.serving import serve
 from ossia.server.settings import ServerSettings
 from ossia.server.store import SqliteStore, Store
+
+if TYPE_CHECKING:
+    from ossia.server.tracing.setup import Tracing
 
 _POLL = 0.1  # seconds
 
@@ -55,13 +58,16 @@ def launch(options: ServeOptions, watcher: Watcher) -> bool:
     with listen(settings) as listener:
         url = url_of(listener, settings)
         store = open_store(settings)
+        tracing = _tracing(settings)
         watch = _Watch(service, watcher)
 
         def on_start(stop: Callable[[], None]) -> None:
             watcher.started(url)
             watch.begin(stop)
 
-        unhurried = serve(service, settings, listener, store=store, on_start=on_start)
+        unhurried = serve(
+            service, settings, listener, store=store, tracing=tracing, on_start=on_start
+        )
     if watch.failure is not None:
         raise EngineClosedError(f"the model cannot be served: {watch.failure}")
     return unhurried
@@ -79,6 +85,14 @@ def open_store(settings: ServerSettings) -> Store:
     from ossia.server.store.postgres.store import PostgresStore
 
     return PostgresStore(address, ttl=ttl, max_bytes=max_bytes)
+
+
+def _tracing(settings: ServerSettings) -> Tracing | None:
+    if not settings.tracing:
+        return None
+    from ossia.server.tracing.setup import Tracing
+
+    return Tracing(prompts=settings.trace_prompts)
 
 
 def worker_spec(model: ModelOptions) -> WorkerSpec:

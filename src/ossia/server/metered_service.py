@@ -9,12 +9,12 @@ from contextlib import aclosing
 from ossia.api.events import Done, Event, TokenDrawn
 from ossia.api.question import Question
 from ossia.server.metrics import Metrics
-from ossia.server.service import ModelService, ServiceStatus
-from ossia.tokenizer import Tokenizer
+from ossia.server.service import ModelService
+from ossia.server.wrapped_service import WrappedService
 from ossia.types import Request, TokenOutput
 
 
-class MeteredService:
+class MeteredService(WrappedService):
     """Counts what passes through a service.
 
     Args:
@@ -23,47 +23,18 @@ class MeteredService:
     """
 
     def __init__(self, service: ModelService, metrics: Metrics) -> None:
-        self._service = service
+        super().__init__(service)
         self._metrics = metrics
-
-    @property
-    def model(self) -> str:
-        """The name under which the server offers it."""
-        return self._service.model
-
-    @property
-    def created(self) -> int:
-        """When it was loaded, in seconds since 1970."""
-        return self._service.created
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Of the model."""
-        return self._service.tokenizer
-
-    @property
-    def max_context(self) -> int:
-        """Tokens of prompt and output together at most."""
-        return self._service.max_context
-
-    @property
-    def vocab_size(self) -> int:
-        """Ids that the model has logits for."""
-        return self._service.vocab_size
-
-    def status(self) -> ServiceStatus:
-        """How it stands with the model."""
-        return self._service.status()
 
     async def answer(self, question: Question) -> AsyncGenerator[Event, None]:
         """As the service's own."""
         begun = time.perf_counter()
-        return self._count_events(await self._service.answer(question), begun)
+        return self._count_events(await super().answer(question), begun)
 
     async def generate(self, request: Request) -> AsyncGenerator[TokenOutput, None]:
         """As the service's own."""
         begun = time.perf_counter()
-        return self._count_outputs(await self._service.generate(request), request, begun)
+        return self._count_outputs(await super().generate(request), request, begun)
 
     async def _count_events(
         self, events: AsyncGenerator[Event, None], begun: float

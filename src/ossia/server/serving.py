@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,6 +19,9 @@ from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
 from ossia.server.store.interface import Store
+
+if TYPE_CHECKING:
+    from ossia.server.tracing.setup import Tracing
 
 _IDLE_TIMEOUT = 65  # seconds that an unused connection is kept; more than most proxies'
 _CLOSING_TIMEOUT = 5  # seconds in which streams that were broken off must have said so
@@ -46,6 +49,7 @@ def serve(
     listener: socket.socket,
     *,
     store: Store | None = None,
+    tracing: Tracing | None = None,
     on_start: Callable[[Callable[[], None]], None] = lambda _stop: None,
 ) -> bool:
     """Answer requests until a signal comes; in the main thread.
@@ -58,17 +62,18 @@ def serve(
         settings: How the server behaves.
         listener: Where clients come in; closed at the end.
         store: Where responses are kept; closed at the end.
+        tracing: Where spans are made; closed at the end.
         on_start: Called once the model is being loaded, with what ends the server as a signal does.
 
     Returns:
         Whether it ended without being hurried.
     """
-    state = ServerState(settings=settings, service=service, store=store)
+    state = ServerState(settings=settings, service=service, store=store, tracing=tracing)
 
     def started() -> None:
         on_start(server.stop)
 
-    app = create_app(state, _lifespan(service, store, started))
+    app = create_app(state, _lifespan(state, service, started))
     config = uvicorn.Config(
         app,
         http=bounded_protocol(settings.max_header_bytes, settings.header_timeout),
@@ -143,7 +148,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def _lifespan(
-    service: StartedService, store: Store | None, on_start: Callable[[], None]
+    state: ServerState, service: StartedService, on_start: Callable[[], None]
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
@@ -154,8 +159,10 @@ def _lifespan(
             yield
         finally:
             await service.close()
-            if store is not None:
-                await store.close()
+            if state.store is not None:
+                await state.store.close()
+            if state.tracing is not None:
+                await asyncio.to_thread(state.tracing.close)
 
     return lifespan
 

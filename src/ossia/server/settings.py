@@ -41,6 +41,8 @@ class ServerSettings:
         store_bytes: Size of the store at most; the oldest go first.
         log_prompts: Whether the access log may hold what was asked.
         log_format: Of the access log.
+        tracing: Whether traces are sent, to where OpenTelemetry's variables say.
+        trace_prompts: Whether they may hold what was asked and answered.
         images: What to do with images: refuse them, or put a note in their place.
         tls_certificate: PEM file of the certificate chain; with it the server speaks HTTPS.
         tls_key: PEM file of its private key, where it is not in the same file.
@@ -72,6 +74,8 @@ class ServerSettings:
     store_bytes: int = 2**30
     log_prompts: bool = False
     log_format: Literal["text", "json"] = "text"
+    tracing: bool = False
+    trace_prompts: bool = False
     images: Literal["refuse", "note"] = "refuse"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -84,6 +88,8 @@ class ServerSettings:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.tls_key is not None and self.tls_certificate is None:
             raise ConfigError("tls_key is of no use without tls_certificate")
+        if self.trace_prompts and not self.tracing:
+            raise ConfigError("trace_prompts is of no use without tracing")
 
 
 _POSITIVE = (

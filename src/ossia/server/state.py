@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ossia.server.metrics import Metrics
 from ossia.server.pacing import Pacing
@@ -11,6 +12,9 @@ from ossia.server.responses.active import ActiveResponses
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.store.interface import Store
+
+if TYPE_CHECKING:
+    from ossia.server.tracing.setup import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,7 @@ class ServerState:
         active: Stored responses in the making.
         reasoning_memory: Reasoning of chats whose clients drop it.
         pacing: Of all streams.
+        tracing: Where spans are made; None makes none.
     """
 
     settings: ServerSettings
@@ -34,3 +39,4 @@ class ServerState:
     active: ActiveResponses = field(default_factory=ActiveResponses)
     reasoning_memory: ReasoningMemory = field(default_factory=ReasoningMemory)
     pacing: Pacing = field(default_factory=Pacing)
+    tracing: Tracing | None = None

@@ -1,0 +1,1 @@
+"""Traces of requests, by OpenTelemetry; needs the extra `tracing`."""
