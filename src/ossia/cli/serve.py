@@ -102,6 +102,9 @@ def serve(
     request_timeout: Annotated[
         float | None, _option("Seconds that a request may take. [3600]")
     ] = None,
+    engine_timeout: Annotated[
+        float | None, _option("Seconds until an engine that hangs is started again. [600]")
+    ] = None,
     drain_timeout: Annotated[
         float | None, _option("Seconds that running requests get at the end. [30]")
     ] = None,

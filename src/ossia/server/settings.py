@@ -30,6 +30,8 @@ class ServerSettings:
         max_queue: Requests that may wait for the engine; further ones get 429.
         max_queued_tokens: Prompt tokens that may wait for the engine.
         request_timeout: Seconds that a request may take from its admission.
+        engine_timeout: Seconds that a step of the engine may take; when one takes longer, the
+            engine hangs and is started again. Prompts are computed in pieces, a piece in a step.
         header_timeout: Seconds in which the headers of a request must arrive.
         body_timeout: Seconds in which the body of a request must arrive.
         keep_alive: Seconds of silence after which a stream gets a comment.
@@ -64,6 +66,7 @@ class ServerSettings:
     max_queue: int = 1024
     max_queued_tokens: int = 4 * 2**20
     request_timeout: float = 3600.0
+    engine_timeout: float = 600.0
     header_timeout: float = 30.0
     body_timeout: float = 60.0
     keep_alive: float = 15.0
@@ -99,6 +102,7 @@ _POSITIVE = (
     "max_queue",
     "max_queued_tokens",
     "request_timeout",
+    "engine_timeout",
     "header_timeout",
     "body_timeout",
     "keep_alive",

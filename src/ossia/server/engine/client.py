@@ -33,6 +33,7 @@ class EngineClient:
 
     Attributes:
         stats: The engine's counters after its last step; None before the first.
+        num_steps: Reports of steps so far.
     """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
@@ -45,6 +46,13 @@ class EngineClient:
         self._request_ids: dict[int, str] = {}
         self._closed: EngineClosedError | None = None
         self.stats: EngineStats | None = None
+        self.num_steps = 0
+        self._has_left = False  # since the last step
+
+    @property
+    def owes_step(self) -> bool:
+        """Whether the engine has something to do: a request that has not ended, or is to be."""
+        return self._has_left or bool(self._request_ids)
 
     def stream(self, request: Request, *, ticket: Ticket | None = None) -> RemoteStream:
         """Run one request, each output as it comes. It is on its way when this returns.
@@ -109,6 +117,8 @@ class EngineClient:
     def _feed_step(self, payload: bytes) -> None:
         """Put the outputs of a step where they belong, and wake each reader once."""
         self.stats = read_stats(payload)
+        self.num_steps += 1
+        self._has_left = False
         woken: list[RemoteStream] = []
         for key, output in read_outputs(payload, self._request_ids):
             stream = self._streams.get(key)
@@ -125,6 +135,7 @@ class EngineClient:
         """A stream has ended before its request has."""
         if key in self._request_ids:
             self._forget(key)
+            self._has_left = True
             self._send(abort_frame((key,)))
 
     def _forget(self, key: int) -> None:

@@ -57,7 +57,11 @@ class EngineService:
         )
         self._timeout = settings.request_timeout
         self._supervisor = Supervisor(
-            command, policy=policy, on_found=self._find, on_ready=self._note_ready
+            command,
+            policy=policy,
+            step_timeout=settings.engine_timeout,
+            on_found=self._find,
+            on_ready=self._note_ready,
         )
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_task: asyncio.Task[None] | None = None

@@ -18,6 +18,7 @@ from ossia.server.engine.reports import (
     read_progress,
     read_ready,
 )
+from ossia.server.engine.watchdog import until_stuck
 from ossia.server.engine.wire import Kind, WireError
 from ossia.server.engine.worker_process import WorkerProcess
 from ossia.server.service import ServiceState
@@ -54,6 +55,7 @@ class Supervisor:
     Args:
         command: The process's command line.
         policy: When to start it again.
+        step_timeout: Seconds after which a step that does not end means that the process hangs.
         on_found: Told the model's name and folder, at every start.
         on_ready: Told what the loaded model can do, at every start.
 
@@ -71,11 +73,13 @@ class Supervisor:
         command: Sequence[str],
         *,
         policy: RestartPolicy | None = None,
+        step_timeout: float = 600.0,
         on_found: Callable[[str, Path | None], None] = lambda _name, _folder: None,
         on_ready: Callable[[Ready], None] = lambda _ready: None,
     ) -> None:
         self._command = tuple(command)
         self._policy = policy or RestartPolicy()
+        self._step_timeout = step_timeout
         self._on_found = on_found
         self._on_ready = on_ready
         self._process: WorkerProcess | None = None
@@ -151,6 +155,7 @@ class Supervisor:
             return 0.0
         client = EngineClient(process.send)
         problem = ""
+        watch = asyncio.create_task(self._watch(process, client))
         try:
             if self._closing.is_set():
                 process.close()
@@ -165,10 +170,23 @@ class Supervisor:
         finally:
             self.client = None
             ending = await process.ended()
+            problem = problem or await self._verdict(watch)
             self._process = None
             self.message = self._explain(problem or ending)
             client.fail(self.message)
         return 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
+
+    async def _watch(self, process: WorkerProcess, client: EngineClient) -> str:
+        """Kill the process if it hangs; says so."""
+        await until_stuck(client, self._step_timeout)
+        process.kill()
+        return f"the engine process hung: no step ended in {self._step_timeout:g} s; it was killed"
+
+    async def _verdict(self, watch: asyncio.Task[str]) -> str:
+        """What the watch has said; empty if it had nothing to say."""
+        watch.cancel()
+        await asyncio.wait({watch})
+        return "" if watch.cancelled() else watch.result()
 
     async def _listen(self, process: WorkerProcess, client: EngineClient) -> None:
         async for frames in process.frames():
