@@ -1,0 +1,29 @@
+"""The real `ossia serve`, whose engine process plays scripts.
+
+    python -m support.scripted_serve '["python", "-m", ...]' serve demo --port 0 ...
+
+The first argument is the command line of the engine process, the rest is the command's own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from ossia.cli.main import main
+from ossia.server.engine.spec import WorkerSpec
+from support import census
+
+
+def command(engine: Sequence[str], *arguments: str) -> list[str]:
+    """The command line of `ossia serve` with these arguments and that engine process."""
+    start = [sys.executable, "-m", "support.scripted_serve", json.dumps(list(engine))]
+    return [*start, "serve", "demo", "--port", "0", *arguments]
+
+
+if __name__ == "__main__":
+    engine = tuple(json.loads(sys.argv.pop(1)))
+    WorkerSpec.command = lambda _self: engine  # type: ignore[method-assign]
+    census.answer_in_background()
+    main()
