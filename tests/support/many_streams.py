@@ -37,7 +37,8 @@ class Recording:
                 if data:
                     yield moment, json.loads(data) if data.startswith(b"{") else data.decode()
         assert body.status == 200, (body.status, self.pieces)
-        assert body.ended and not rest, "the stream broke off"
+        assert body.ended, "the stream broke off"
+        assert not rest, rest
 
 
 @dataclass(frozen=True)
