@@ -18,6 +18,7 @@ from ossia.errors import CapacityError, ConfigError, ContextLengthError, Request
 from ossia.server.engine.outbox import Outbox
 from ossia.server.engine.reports import Ready, found_frame, progress_frame
 from ossia.server.engine.worker import Loaded, serve
+from ossia.tokenizer import Tokenizer
 from ossia.types import FinishReason, Request, TokenLogprob, TokenOutput
 
 VOCAB_SIZE = 201_088
@@ -33,6 +34,7 @@ class Script:
     Args:
         scripts: The n-th request gets the n-th of these ids, and so on from the first again; with
             none a request gets its own prompt back.
+        opening: Ids that are played once, before those.
         repeat: How often a request's ids are played.
         rate: Tokens a second for each request; 0 plays as fast as it can.
         max_running: Requests that run side by side.
@@ -43,9 +45,12 @@ class Script:
         stall_after: Tokens of all requests after which it does nothing any more.
         fail_step_after: Tokens after which every step ends all requests with ERROR.
         ignore_stop: Stop tokens do not end a request.
+        vocabulary: Masks are made with the real vocabulary, which takes a second to read; without it
+            nothing may be masked.
     """
 
     scripts: list[list[int]] = field(default_factory=list)
+    opening: list[int] = field(default_factory=list)
     repeat: int = 1
     rate: float = 0.0
     max_running: int = 4096
@@ -56,6 +61,7 @@ class Script:
     stall_after: int | None = None
     fail_step_after: int | None = None
     ignore_stop: bool = False
+    vocabulary: bool = False
 
     def command(self) -> tuple[str, ...]:
         """The command line that plays this."""
@@ -100,7 +106,7 @@ class ScriptedCore:
         scripts = self._script.scripts
         one = scripts[self._num_requests % len(scripts)] if scripts else list(request.prompt_ids)
         self._num_requests += 1
-        return one * self._script.repeat
+        return self._script.opening + one * self._script.repeat
 
     def submit(self, request: Request) -> None:
         token_ids = self.ids_for(request)
@@ -197,7 +203,8 @@ def load(
         max_running=script.max_running,
         device="script",
     )
-    return Loaded(core=core, check=core.check, tokenizer=_Encoder, ready=ready)  # type: ignore[arg-type]
+    tokenizer = Tokenizer.o200k_harmony if script.vocabulary else _Encoder
+    return Loaded(core=core, check=core.check, tokenizer=tokenizer, ready=ready)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from ossia.server import (
@@ -37,6 +37,7 @@ from ossia.server.guards.origins import OriginGuard
 from ossia.server.guards.request_ids import RequestIds
 from ossia.server.json_response import JsonResponse, error_response
 from ossia.server.metered_service import MeteredService
+from ossia.server.openapi.routes import with_document
 from ossia.server.responses import routes as response_routes
 from ossia.server.responses import stored_routes
 from ossia.server.service import ModelService
@@ -73,7 +74,7 @@ def create_app(
     """
     state = replace(state, service=_observed(state))
     app = Starlette(
-        routes=[route for group in GROUPS for route in group(state)],
+        routes=with_document([route for group in GROUPS for route in group(state)], state.settings),
         middleware=[Middleware(FailureGuard)],
         exception_handlers={ApiError: _refused, HTTPException: _not_offered},  # pyright: ignore[reportArgumentType]
         lifespan=lifespan,
@@ -115,6 +116,14 @@ async def _refused(request: Request, error: ApiError) -> Response:
     return error_response(error)
 
 
+def _methods_of(request: Request) -> list[str]:
+    """All that a path takes; Starlette tells only those of the first route that has it."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    first = next(route for route in routes if route.path_regex.match(request.scope["path"]))
+    found = [route.methods or () for route in routes if route.path == first.path]
+    return sorted({method for methods in found for method in methods})
+
+
 async def _not_offered(request: Request, error: HTTPException) -> JsonResponse:
     path = request.scope["path"]
     match error.status_code:
@@ -125,5 +134,6 @@ async def _not_offered(request: Request, error: HTTPException) -> JsonResponse:
         case _:
             message = str(error.detail)
     response = error_response(ApiError(message, status=error.status_code, code="not_offered"))
-    response.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["allow"] = ", ".join(_methods_of(request))
     return response

@@ -7,14 +7,30 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
 from ossia.server.api_error import ApiError
 from ossia.server.settings import ServerSettings
 
+_LONGEST_NAME = 64  # of a member, in a path that is shown; clients can choose some of them
 MAX_DEPTH = 128  # of nested objects and lists; schemas are written by recursion
+MAX_BRACKETS = 2**18  # that open objects and lists: each costs fifty times its size in memory
+_LARGE = 2**20  # bytes from which a body is read beside the event loop
+
+
+def _fail_fast(schema: object) -> None:
+    """Let lists and dicts end at the first error, in a core schema as deep as it goes."""
+    if isinstance(schema, list | tuple):
+        for one in schema:
+            _fail_fast(one)
+    elif isinstance(schema, dict):
+        if schema.get("type") in ("list", "dict"):
+            schema["fail_fast"] = True
+        for name, one in schema.items():
+            if name != "metadata":
+                _fail_fast(one)
 
 
 class RequestModel(BaseModel):
@@ -24,6 +40,17 @@ class RequestModel(BaseModel):
     """
 
     model_config = ConfigDict(extra="ignore", strict=True, protected_namespaces=())
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls,
+        source: type[BaseModel],
+        handler: GetCoreSchemaHandler,
+    ) -> CoreSchema:
+        """As usual, but what is wrong in a list or an object is said once, not a million times."""
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -51,22 +78,27 @@ async def read_json(request: Request) -> dict[str, Any]:
             raw = await _read(request, settings.max_body_bytes)
     except TimeoutError:
         raise ApiError("the request body did not arrive in time", status=408) from None
-    return decoded(raw)
+    return await asyncio.to_thread(decoded, raw) if len(raw) > _LARGE else decoded(raw)
 
 
 def decoded(raw: bytes) -> dict[str, Any]:
     """The object that JSON text holds.
 
     Raises:
-        ApiError: it is no UTF-8, no JSON, no object, or nested too deeply.
+        ApiError: it is no UTF-8, no JSON, no object, or nested too deeply or too often.
     """
+    num_brackets = raw.count(b"[") + raw.count(b"{")
+    if num_brackets > MAX_BRACKETS:
+        raise ApiError(
+            f"the request body holds more than {MAX_BRACKETS} of '[' and '{{'", code="invalid_json"
+        )
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise ApiError(f"the request body is no valid JSON: {error}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise ApiError("the request body must be a JSON object", code="invalid_json")
-    if _deeper_than(body, MAX_DEPTH):
+    if num_brackets > MAX_DEPTH and _deeper_than(body, MAX_DEPTH):
         raise ApiError(
             f"the request body is nested more than {MAX_DEPTH} levels deep", code="invalid_json"
         )
@@ -97,17 +129,15 @@ async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
+    body = bytearray()
     try:
         async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
+            body += chunk
+            if len(body) > limit:
                 raise _too_large(limit)
-            chunks.append(chunk)
     except ClientDisconnect:
         raise ApiError("the request body ends too early") from None
-    return b"".join(chunks)
+    return bytes(body)
 
 
 def _too_large(limit: int) -> ApiError:
@@ -132,9 +162,10 @@ def _deeper_than(value: object, limit: int) -> bool:
 
 
 def _refusal(error: ValidationError, body: object, prefix: str | None) -> ApiError:
-    # Of a union's errors, one for each member, the deepest is about the member that was meant.
-    details = error.errors(include_url=False, include_input=False, include_context=False)
-    detail = max(details, key=lambda one: len(one["loc"]))
+    # Of a union's errors, one for each member, the deepest is about the member that was meant;
+    # but what is too long is of the right kind.
+    details = error.errors(include_url=False, include_input=False)
+    detail = max(details, key=lambda one: (one["type"] == "too_long", len(one["loc"])))
     path = _path(detail, body)
     if prefix is not None:
         path = f"{prefix}{'' if path.startswith('[') or not path else '.'}{path}"
@@ -154,8 +185,11 @@ def _said(message: str) -> str:
 def _path(detail: ErrorDetails, body: object) -> str:
     """`messages[0].content`; names that pydantic gives to members of unions are left out."""
     path, value = "", body
-    last = len(detail["loc"]) - 1
-    for position, step in enumerate(detail["loc"]):
+    location = detail["loc"]
+    if location and location[-1] == "[key]":
+        location = location[:-2]  # a name that is no good says nothing of where it stands
+    last = len(location) - 1
+    for position, step in enumerate(location):
         if isinstance(step, int):
             if not isinstance(value, Sequence) or isinstance(value, str):
                 continue
@@ -164,6 +198,9 @@ def _path(detail: ErrorDetails, body: object) -> str:
         elif isinstance(value, dict) and (
             step in value or (position == last and detail["type"] == "missing")
         ):
-            path += f".{step}" if path else step
+            name = step[:_LONGEST_NAME]
+            path += f".{name}" if path else name
             value = value.get(step)
-    return path
+    # A union of objects that one of their members tells apart: that member is wrong, or missing.
+    tag = detail.get("ctx", {}).get("discriminator")
+    return path if tag is None else f"{path}.{tag.strip(chr(39))}"

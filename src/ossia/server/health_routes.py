@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ossia import __version__
 from ossia.server.json_response import JsonResponse
+from ossia.server.openapi.answers import AnswerModel
+from ossia.server.openapi.operation import ApiRoute, Operation
 from ossia.server.service import ServiceState
 from ossia.server.state import ServerState
+
+
+class Health(AnswerModel):
+    """How it stands with the model."""
+
+    status: ServiceState
+    message: str
+
+
+class Progress(AnswerModel):
+    """How much of something is loaded."""
+
+    done: int
+    total: int
+
+
+class Readiness(Health):
+    """The same, and what is being loaded."""
+
+    progress: dict[str, Progress]
+
+
+class Version(AnswerModel):
+    """What runs here."""
+
+    version: str
+    model: str
+
+
+_HEALTH = Operation(
+    name="getHealth",
+    summary="Whether the process is worth keeping: also while it loads, drains or restarts.",
+    tag="Server",
+    answer=Health,
+    others={503: Health},
+)
+_READY = Operation(
+    name="getReadiness",
+    summary="Whether requests may be sent here.",
+    tag="Server",
+    answer=Readiness,
+    others={503: Readiness},
+)
+_VERSION = Operation(
+    name="getVersion", summary="The version and the model.", tag="Server", answer=Version
+)
 
 
 def routes(state: ServerState) -> list[BaseRoute]:
@@ -41,4 +89,8 @@ def routes(state: ServerState) -> list[BaseRoute]:
         del request
         return JsonResponse({"version": __version__, "model": state.service.model})
 
-    return [Route("/health", health), Route("/ready", ready), Route("/version", version)]
+    return [
+        ApiRoute("/health", health, _HEALTH),
+        ApiRoute("/ready", ready, _READY),
+        ApiRoute("/version", version, _VERSION),
+    ]

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Annotated
 
-from ossia.server.api_error import ApiError
+from pydantic import Field
 
-_MAX_PAIRS = 16
-_MAX_KEY = 64  # characters
-_MAX_VALUE = 512  # characters
+_Key = Annotated[str, Field(max_length=64)]
+_Value = Annotated[str, Field(max_length=512)]
 
-
-def check_metadata(metadata: Mapping[str, str] | None) -> None:
-    """Refuse what is too large.
-
-    Raises:
-        ApiError: 400.
-    """
-    if metadata is None:
-        return
-    if len(metadata) > _MAX_PAIRS:
-        raise ApiError(
-            f"Invalid value for 'metadata': more than {_MAX_PAIRS} pairs.", param="metadata"
-        )
-    for key, value in metadata.items():
-        if len(key) > _MAX_KEY or len(value) > _MAX_VALUE:
-            raise ApiError(
-                f"Invalid value for 'metadata': keys have at most {_MAX_KEY} characters, "
-                f"values {_MAX_VALUE}.",
-                param="metadata",
-            )
+Metadata = Annotated[dict[_Key, _Value], Field(max_length=16)]
+"""Pairs of short texts, and not many of them."""

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from starlette.requests import Request
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ossia.server.json_response import JsonResponse
 from ossia.server.model_names import context_length, model_names, require_model
+from ossia.server.openapi.answers import AnswerModel
+from ossia.server.openapi.operation import ApiRoute, Link, Operation
 from ossia.server.state import ServerState
+
+
+class Model(AnswerModel):
+    """A name under which the model may be asked for; `root` is the one it is served under."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    root: str
+    max_model_len: int | None
+
+
+class Models(AnswerModel):
+    """All names."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+_LIST = Operation(
+    name="listModels",
+    summary="The names under which the model may be asked for.",
+    tag="Models",
+    answer=Models,
+    links={"first": Link("getModel", "model_id", "/data/0/id")},
+)
+_GET = Operation(name="getModel", summary="One of these names.", tag="Models", answer=Model)
 
 
 def routes(state: ServerState) -> list[BaseRoute]:
@@ -26,8 +56,8 @@ def routes(state: ServerState) -> list[BaseRoute]:
         return JsonResponse(_entry(state, name))
 
     return [
-        Route("/v1/models", list_models),
-        Route("/v1/models/{model_id:path}", get_model),
+        ApiRoute("/v1/models", list_models, _LIST),
+        ApiRoute("/v1/models/{model_id:path}", get_model, _GET),
     ]
 
 

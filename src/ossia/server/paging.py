@@ -8,6 +8,7 @@ from typing import Any, Final
 from starlette.datastructures import QueryParams
 
 from ossia.server.api_error import ApiError
+from ossia.server.openapi.operation import Query
 
 JsonObject = dict[str, Any]
 
@@ -40,6 +41,22 @@ def page_of(
         ordered = ordered[place + 1 :]
     page = ordered[:limit]
     return list_object(page, has_more=len(ordered) > limit)
+
+
+def page_query(*, default_order: str = "desc") -> tuple[Query, ...]:
+    """What `page_of` reads of a query, for the document."""
+    limit = {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": _MAX_LIMIT,
+        "default": _DEFAULT_LIMIT,
+    }
+    order = {"type": "string", "enum": ["asc", "desc"], "default": default_order}
+    return (
+        Query("limit", limit, "How many at most."),
+        Query("order", order, "By the time at which they were made."),
+        Query("after", {"type": "string"}, "The id of the last one of the page before."),
+    )
 
 
 def list_object(items: Sequence[JsonObject], *, has_more: bool = False) -> JsonObject:

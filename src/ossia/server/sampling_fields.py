@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from ossia.types import SamplingParams
 
 _SEED_MASK = 2**63 - 1
 _INT32 = 2**31
+SMALLEST_TOP_P: Final = 1e-9
+"""What 0 is taken as: only the likeliest token is kept."""
 
 
 class SamplingFields(RequestModel):
@@ -55,7 +57,6 @@ _MAX_STOPS = 16
 
 _SAME_NAME = (
     "temperature",
-    "top_p",
     "frequency_penalty",
     "presence_penalty",
     "min_p",
@@ -78,6 +79,8 @@ def sampling_params(
         ApiError: a value is out of range; names the field.
     """
     given = {name: value for name in _SAME_NAME if (value := getattr(fields, name)) is not None}
+    if fields.top_p is not None:
+        given["top_p"] = max(fields.top_p, SMALLEST_TOP_P)
     if fields.seed is not None:
         given["seed"] = fields.seed & _SEED_MASK
     if fields.top_k is not None:

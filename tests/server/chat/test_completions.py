@@ -422,7 +422,7 @@ def test_images_are_refused_or_noted():
         pytest.param({"top_logprobs": 3}, "top_logprobs", id="top-without-logprobs"),
         pytest.param({"logprobs": True, "top_logprobs": 21}, "top_logprobs", id="top"),
         pytest.param({"messages": []}, "messages", id="no-messages"),
-        pytest.param({"messages": [{"role": "x"}]}, "messages[0]", id="role"),
+        pytest.param({"messages": [{"role": "x"}]}, "messages[0].role", id="role"),
         pytest.param({"tools": [{"type": "web_search_x"}]}, "tools[0].type", id="tool-type"),
         pytest.param({"tools": [WEATHER, WEATHER]}, "tools[1].name", id="twice"),
         pytest.param({"tool_choice": "required"}, "tool_choice", id="nothing-to-call"),

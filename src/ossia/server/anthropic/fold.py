@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from typing import Any
+
+import orjson
 
 from ossia.api.events import (
     Done,
@@ -180,7 +181,7 @@ def _usage(usage: Usage) -> JsonObject:
 def _object(text: str) -> JsonObject:
     """The object that a model wrote as JSON; what is none is given as the value of one member."""
     try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
+        value = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
         value = text
     return value if isinstance(value, dict) else {"input": value}

@@ -16,6 +16,7 @@ from ossia.server.anthropic.schemas import CountTokens, CreateMessage, ToolParam
 from ossia.server.anthropic.transcript import Transcript
 from ossia.server.api_error import ApiError
 from ossia.server.reasoning_memory import ReasoningMemory
+from ossia.server.sampling_fields import SMALLEST_TOP_P
 from ossia.server.settings import ServerSettings
 from ossia.structured import Grammar
 from ossia.types import SamplingParams
@@ -144,9 +145,11 @@ def _tool_choice(body: CreateMessage) -> str:
 def _sampling(body: CreateMessage) -> SamplingParams:
     given = {
         name: value
-        for name in ("temperature", "top_p", "top_k")
+        for name in ("temperature", "top_k")
         if (value := getattr(body, name)) is not None
     }
+    if body.top_p is not None:
+        given["top_p"] = max(body.top_p, SMALLEST_TOP_P)
     return SamplingParams(max_tokens=body.max_tokens, **given)
 
 

@@ -7,10 +7,11 @@ from contextlib import aclosing
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ossia.api.events import Event
 from ossia.errors import OssiaError
+from ossia.server.anthropic.answers import AnsweredMessage, MessagesError, TokenCount
 from ossia.server.anthropic.fold import MessageFold
 from ossia.server.anthropic.intake import messages_of, take_in
 from ossia.server.anthropic.schemas import CountTokens, CreateMessage
@@ -19,7 +20,8 @@ from ossia.server.body import parse
 from ossia.server.disconnect import unless_gone
 from ossia.server.json_response import JsonResponse
 from ossia.server.model_names import require_model
-from ossia.server.prompt import prompt_ids
+from ossia.server.openapi.operation import ApiRoute, Operation
+from ossia.server.prompt import prompt_ids_beside
 from ossia.server.sse import EventStream, event
 from ossia.server.state import ServerState
 
@@ -32,6 +34,31 @@ _KINDS = {
     429: "rate_limit_error",
     503: "overloaded_error",
 }
+_MESSAGES = [{"role": "user", "content": "Hi"}]
+_CREATE = Operation(
+    name="createMessage",
+    summary="Answer a conversation, as Anthropic's Messages API does.",
+    tag="Messages",
+    body=(CreateMessage,),
+    answer=AnsweredMessage,
+    events="those of Anthropic's API, from `message_start` to `message_stop`.",
+    examples={
+        "plain": {"max_tokens": 20, "messages": _MESSAGES},
+        "stream": {"max_tokens": 20, "messages": _MESSAGES, "stream": True},
+    },
+    error=MessagesError,
+    asks_model=True,
+)
+_COUNT = Operation(
+    name="countMessageTokens",
+    summary="Tell how long a prompt is, as Anthropic's Messages API does.",
+    tag="Messages",
+    body=(CountTokens,),
+    answer=TokenCount,
+    examples={"plain": {"messages": _MESSAGES}},
+    error=MessagesError,
+    refuses=(404, 503),
+)
 
 
 def routes(state: ServerState) -> list[BaseRoute]:
@@ -41,8 +68,8 @@ def routes(state: ServerState) -> list[BaseRoute]:
         body = await parse(request, CreateMessage)
         model = require_model(state, body.model)
         intake = take_in(body, state.settings, state.reasoning_memory)
-        num_tokens = len(prompt_ids(state.service.tokenizer, intake.question.messages))
-        fold = MessageFold(model, num_tokens, intake.thoughts, state.reasoning_memory)
+        ids = await prompt_ids_beside(state.service.tokenizer, intake.question.messages)
+        fold = MessageFold(model, len(ids), intake.thoughts, state.reasoning_memory)
         events = await state.service.answer(intake.question)
         if body.stream:
             return EventStream(
@@ -57,12 +84,12 @@ def routes(state: ServerState) -> list[BaseRoute]:
         body = await parse(request, CountTokens)
         require_model(state, body.model)
         messages = messages_of(body, state.settings, state.reasoning_memory)
-        ids = prompt_ids(state.service.tokenizer, messages)
+        ids = await prompt_ids_beside(state.service.tokenizer, messages)
         return JsonResponse({"input_tokens": len(ids)})
 
     return [
-        Route("/v1/messages", _shaped(create), methods=["POST"]),
-        Route("/v1/messages/count_tokens", _shaped(count), methods=["POST"]),
+        ApiRoute("/v1/messages", _shaped(create), _CREATE, method="POST"),
+        ApiRoute("/v1/messages/count_tokens", _shaped(count), _COUNT, method="POST"),
     ]
 
 

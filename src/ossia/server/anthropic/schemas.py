@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from ossia.server.anthropic.blocks import Block
 from ossia.server.body import RequestModel
+from ossia.server.chat.schemas import MAX_MESSAGES
+from ossia.server.openapi.described import DescribedAs
 
-Blocks = str | list[dict[str, Any]]
+Blocks = str | Annotated[list[dict[str, Any]], DescribedAs(list[Block])]
 
 
 class MessageParam(RequestModel):
@@ -52,7 +57,7 @@ class CountTokens(RequestModel):
     """What determines a prompt."""
 
     model: str | None = None
-    messages: list[MessageParam]
+    messages: Annotated[list[MessageParam], Field(max_length=MAX_MESSAGES)]
     system: Blocks | None = None
     tools: list[ToolParam] | None = None
     tool_choice: ToolChoice | None = None

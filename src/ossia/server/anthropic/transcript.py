@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
+from ossia.server.anthropic.blocks import ForeignBlock
 from ossia.server.anthropic.schemas import Blocks, MessageParam
 from ossia.server.api_error import ApiError
 from ossia.server.reasoning_memory import ReasoningMemory
@@ -12,20 +13,7 @@ from ossia.server.reasoning_memory import ReasoningMemory
 PlainMessage = dict[str, Any]
 
 _IMAGE_NOTE: Final = "[An image stood here. You cannot see images.]"
-# Left behind by tools that Anthropic runs: the answer made with them stands in the history too.
-_FOREIGN: Final = frozenset(
-    {
-        "bash_code_execution_tool_result",
-        "code_execution_tool_result",
-        "container_upload",
-        "redacted_thinking",
-        "server_tool_use",
-        "text_editor_code_execution_tool_result",
-        "tool_search_tool_result",
-        "web_fetch_tool_result",
-        "web_search_tool_result",
-    }
-)
+_FOREIGN: Final = frozenset(get_args(ForeignBlock.model_fields["type"].annotation))
 
 
 class Transcript:
@@ -86,7 +74,7 @@ class Transcript:
                 f"{call_id[:100]!r}",
                 param=f"{path}.tool_use_id",
             )
-        text = self._text(block.get("content") or "", f"{path}.content")
+        text = self._content(block, path)
         if block.get("is_error"):
             text = f"Error: {text}"
         return {"role": "tool", "tool_call_id": call_id, "content": text}
@@ -116,7 +104,7 @@ class Transcript:
 
     def _call(self, block: Mapping[str, Any], path: str) -> PlainMessage:
         call_id = _string(block, "id", path)
-        arguments = block.get("input") or {}
+        arguments = {} if block.get("input") is None else block["input"]
         if not isinstance(arguments, dict):
             raise ApiError(f"{path}.input: must be an object", param=f"{path}.input")
         self._called.add(call_id)
@@ -124,6 +112,10 @@ class Transcript:
             "id": call_id,
             "function": {"name": _string(block, "name", path), "arguments": arguments},
         }
+
+    def _content(self, block: Mapping[str, Any], path: str) -> str:
+        content = block.get("content")
+        return "" if content is None else self._text(content, f"{path}.content")
 
     def _text(self, content: Blocks, path: str) -> str:
         if isinstance(content, str):
@@ -143,11 +135,11 @@ class Transcript:
             case "document":
                 return self._document(block, path)
             case "search_result":
-                title = block.get("title") or block.get("source") or ""
-                return f"{title}\n{self._text(block.get('content') or '', f'{path}.content')}"
+                title = _optional(block, "title", path) or _optional(block, "source", path)
+                return f"{title}\n{self._content(block, path)}"
             case "image" if self._images == "note":
                 return _IMAGE_NOTE
-            case kind if kind in _FOREIGN:
+            case str(kind) if kind in _FOREIGN:
                 return ""
             case kind:
                 raise ApiError(
@@ -161,14 +153,18 @@ class Transcript:
         if isinstance(source, dict) and kind == "text":
             text = _string(source, "data", f"{path}.source")
         elif isinstance(source, dict) and kind == "content":
-            text = self._text(source.get("content") or "", f"{path}.source.content")
+            text = self._content(source, f"{path}.source")
         else:
             raise ApiError(
                 f"{path}.source.type: gpt-oss reads text only; give the document's text",
                 param=f"{path}.source.type",
             )
-        title = block.get("title")
-        return f"{title}\n{text}" if isinstance(title, str) else text
+        title = _optional(block, "title", path)
+        return f"{title}\n{text}" if title else text
+
+
+def _optional(block: Mapping[str, Any], name: str, path: str) -> str:
+    return "" if block.get(name) is None else _string(block, name, path)
 
 
 def _string(block: Mapping[str, Any], name: str, path: str) -> str:

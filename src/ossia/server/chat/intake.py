@@ -18,7 +18,6 @@ from ossia.server.chat.response_format import answer_grammar, developer_sections
 from ossia.server.chat.schemas import ChatRequest
 from ossia.server.chat.tools import read_chat_tools, uses_functions
 from ossia.server.effort import effective_effort, may_reason
-from ossia.server.metadata import check_metadata
 from ossia.server.model_names import require_model
 from ossia.server.responses.tool_choice import ToolChoice
 from ossia.server.responses.tools import CallableTool
@@ -55,7 +54,6 @@ def plan_chat(body: ChatRequest, state: ServerState) -> ChatPlan:
     """
     model = require_model(state, body.model)
     _refuse_unoffered(body)
-    check_metadata(body.metadata)
     choice = read_chat_tools(body)
     question = _question(body, state, choice)
     n = checked_n(body, state.settings.max_n)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ossia.server.body import RequestModel
+from ossia.server.openapi.described import DescribedAs
 
 
 class ContentPart(RequestModel):
@@ -17,7 +18,28 @@ class ContentPart(RequestModel):
     refusal: str | None = None
 
 
-Content = str | list[ContentPart] | None
+class TextPart(RequestModel):
+    """A piece of text."""
+
+    type: Literal["text", "input_text", "output_text"]
+    text: str
+
+
+class RefusalPart(RequestModel):
+    """Words with which a model refused."""
+
+    type: Literal["refusal"]
+    refusal: str | None = None
+
+
+class ImagePart(RequestModel):
+    """An image: refused, or a note in its place, as the server is set up."""
+
+    type: Literal["image_url", "input_image"]
+
+
+_Part = TextPart | RefusalPart | ImagePart
+Content = str | Annotated[list[ContentPart], DescribedAs(list[_Part])] | None
 
 
 class FunctionCall(RequestModel):

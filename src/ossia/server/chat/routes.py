@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ossia.api.events import Event
 from ossia.errors import StoreError
 from ossia.log import logger
 from ossia.server.admit_all import admit_all
+from ossia.server.api_error import ApiError
 from ossia.server.body import read_json, validated
+from ossia.server.chat.answers import ChatCompletion
 from ossia.server.chat.choice import ChoiceFold, Piece
 from ossia.server.chat.chunks import ChunkWriter, Numbered
 from ossia.server.chat.completion import ChatIdentity, completion_object
@@ -24,6 +27,7 @@ from ossia.server.disconnect import unless_gone
 from ossia.server.guards.request_ids import RequestRecord, record_of
 from ossia.server.json_response import JsonResponse
 from ossia.server.merge import merge
+from ossia.server.openapi.operation import ApiRoute, Link, Operation
 from ossia.server.prompt import prompt_ids
 from ossia.server.sse import EventStream
 from ossia.server.state import ServerState
@@ -32,6 +36,39 @@ from ossia.server.store.interface import StoredChat
 JsonObject = dict[str, Any]
 
 _log = logger(__name__)
+
+_MESSAGES = [{"role": "user", "content": "What is the weather in Oslo?"}]
+_WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+_CREATE = Operation(
+    name="createChatCompletion",
+    summary="Answer a chat.",
+    tag="Chat",
+    body=(ChatRequest,),
+    answer=ChatCompletion,
+    events="objects of the kind `chat.completion.chunk`, then `[DONE]`.",
+    examples={
+        "plain": {"messages": _MESSAGES, "store": True},
+        "stream": {
+            "messages": _MESSAGES,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        },
+        "tools": {"messages": _MESSAGES, "tools": [_WEATHER], "tool_choice": "auto"},
+    },
+    links={
+        "retrieve": Link("getChatCompletion", "completion_id"),
+        "update": Link("updateChatCompletion", "completion_id"),
+        "delete": Link("deleteChatCompletion", "completion_id"),
+        "messages": Link("listChatCompletionMessages", "completion_id"),
+    },
+    asks_model=True,
+)
 
 
 def routes(state: ServerState) -> list[BaseRoute]:
@@ -49,7 +86,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
             return JsonResponse(await unless_gone(request, run.whole()))
         return run.stream()
 
-    return [Route("/v1/chat/completions", create, methods=["POST"])]
+    return [ApiRoute("/v1/chat/completions", create, _CREATE, method="POST")]
 
 
 class ChatRun:
@@ -82,7 +119,12 @@ class ChatRun:
         Raises:
             ApiError: one is refused; then none is answered.
         """
-        self._answers = await admit_all(map(self._state.service.answer, self._plan.questions))
+        try:
+            self._answers = await admit_all(map(self._state.service.answer, self._plan.questions))
+        except ApiError as error:
+            if error.status == HTTPStatus.BAD_REQUEST and error.param is None:
+                error.param = "messages"  # they cannot be written in the model's format
+            raise
 
     async def whole(self) -> JsonObject:
         """The completion object."""

@@ -8,7 +8,14 @@ from pydantic import Field
 
 from ossia.server.body import RequestModel
 from ossia.server.chat.message_schemas import ChatMessageParam
+from ossia.server.chat.tool_schemas import ChatTool, ChatToolChoice
+from ossia.server.metadata import Metadata
+from ossia.server.openapi.described import DescribedAs
+from ossia.server.responses.tool_schemas import ToolName
 from ossia.server.sampling_fields import SamplingFields
+
+MAX_MESSAGES = 2**16
+"""Of a chat; even empty ones would not fit into the context of any gpt-oss model."""
 
 
 class StreamOptions(RequestModel):
@@ -47,7 +54,7 @@ class ResponseFormat(RequestModel):
 class FunctionDefinition(RequestModel):
     """A function, as it was offered before there were tools."""
 
-    name: str
+    name: ToolName
     description: str | None = None
     parameters: dict[str, Any] | None = None
 
@@ -66,10 +73,10 @@ class ChatRequest(SamplingFields):
     """
 
     model: str | None = None
-    messages: Annotated[list[ChatMessageParam], Field(min_length=1)]
+    messages: Annotated[list[ChatMessageParam], Field(min_length=1, max_length=MAX_MESSAGES)]
 
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: Annotated[list[dict[str, Any]], DescribedAs(list[ChatTool])] | None = None
+    tool_choice: Annotated[str | dict[str, Any], DescribedAs(ChatToolChoice)] | None = None
     parallel_tool_calls: bool | None = None
     functions: list[FunctionDefinition] | None = None
     function_call: Literal["none", "auto"] | NamedFunction | None = None
@@ -87,7 +94,7 @@ class ChatRequest(SamplingFields):
     stream_options: StreamOptions | None = None
 
     store: bool | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
 
     audio: dict[str, Any] | None = None

@@ -8,25 +8,72 @@ from typing import Any, Final
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ossia.server.api_error import ApiError
 from ossia.server.body import RequestModel, parse
+from ossia.server.chat.answers import ChatCompletion, DeletedChat, StoredMessage
 from ossia.server.json_response import JsonResponse
-from ossia.server.metadata import check_metadata
-from ossia.server.paging import page_of
+from ossia.server.metadata import Metadata
+from ossia.server.openapi.answers import ListPage
+from ossia.server.openapi.operation import ApiRoute, Operation, Query
+from ossia.server.paging import page_of, page_query
 from ossia.server.state import ServerState
 from ossia.server.store import JsonObject, Store, StoredChat
 
 _ALL: Final = "/v1/chat/completions"
 _ONE: Final = _ALL + "/{completion_id}"
-_METADATA: Final = re.compile(r"metadata\[(.+)\]")
+_METADATA: Final = re.compile(r"metadata\[([^\[\]]*)\]")
 
 
 class ChangedChat(RequestModel):
     """The body that changes a completion: only what its owner attached to it."""
 
-    metadata: dict[str, str]
+    metadata: Metadata
+
+
+_LIST = Operation(
+    name="listChatCompletions",
+    summary="List stored chat completions.",
+    tag="Chat",
+    answer=ListPage[ChatCompletion],
+    query=(
+        *page_query(default_order="asc"),
+        Query("model", {"type": "string"}, "Only those of this model."),
+        Query(
+            "metadata",
+            {"type": "object", "additionalProperties": {"type": "string"}},
+            "Only those with these pairs, written as `metadata[name]=value`.",
+            style="deepObject",
+        ),
+    ),
+)
+_RETRIEVE = Operation(
+    name="getChatCompletion",
+    summary="Retrieve a stored chat completion.",
+    tag="Chat",
+    answer=ChatCompletion,
+)
+_UPDATE = Operation(
+    name="updateChatCompletion",
+    summary="Replace the metadata of a stored chat completion.",
+    tag="Chat",
+    body=(ChangedChat,),
+    answer=ChatCompletion,
+)
+_DELETE = Operation(
+    name="deleteChatCompletion",
+    summary="Delete a stored chat completion.",
+    tag="Chat",
+    answer=DeletedChat,
+)
+_MESSAGES = Operation(
+    name="listChatCompletionMessages",
+    summary="List the messages that a stored chat completion answers.",
+    tag="Chat",
+    answer=ListPage[StoredMessage],
+    query=page_query(default_order="asc"),
+)
 
 
 def routes(state: ServerState) -> list[BaseRoute]:
@@ -47,11 +94,11 @@ class StoredChats:
     def routes(self) -> list[BaseRoute]:
         """Their routes."""
         return [
-            Route(_ALL, self._list, methods=["GET"]),
-            Route(_ONE, self._retrieve, methods=["GET"]),
-            Route(_ONE, self._update, methods=["POST"]),
-            Route(_ONE, self._delete, methods=["DELETE"]),
-            Route(_ONE + "/messages", self._messages, methods=["GET"]),
+            ApiRoute(_ALL, self._list, _LIST),
+            ApiRoute(_ONE, self._retrieve, _RETRIEVE),
+            ApiRoute(_ONE, self._update, _UPDATE, method="POST"),
+            ApiRoute(_ONE, self._delete, _DELETE, method="DELETE"),
+            ApiRoute(_ONE + "/messages", self._messages, _MESSAGES),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -66,7 +113,6 @@ class StoredChats:
 
     async def _update(self, request: Request) -> Response:
         body = await parse(request, ChangedChat)
-        check_metadata(body.metadata)
         record = await self._found(request)
         completion = record.completion | {"metadata": body.metadata}
         await self._store.put_chat(StoredChat(completion=completion, messages=record.messages))
@@ -97,9 +143,20 @@ class StoredChats:
 
 
 def _wanted_metadata(query: QueryParams) -> dict[str, str]:
-    """The pairs that clients write as `metadata[name]=value`."""
-    found = ((_METADATA.fullmatch(name), value) for name, value in query.items())
-    return {match[1]: value for match, value in found if match is not None}
+    """The pairs that clients write as `metadata[name]=value`.
+
+    Raises:
+        ApiError: a name is in no brackets, or in several.
+    """
+    wanted: dict[str, str] = {}
+    for name, value in query.items():
+        if (match := _METADATA.fullmatch(name)) is not None:
+            wanted[match[1]] = value
+        elif name.startswith("metadata"):
+            raise ApiError(
+                "Invalid value for 'metadata': write `metadata[name]=value`.", param="metadata"
+            )
+    return wanted
 
 
 def _listed_message(message_id: str, message: JsonObject) -> JsonObject:

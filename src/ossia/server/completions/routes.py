@@ -10,10 +10,11 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ossia.server.admit_all import admit_all
 from ossia.server.body import read_json, validated
+from ossia.server.completions.answers import TextCompletion
 from ossia.server.completions.choice import TextFold
 from ossia.server.completions.chunks import TextChunkWriter, TextPiece, usage_of_texts
 from ossia.server.completions.intake import CompletionPlan, plan_completion
@@ -22,11 +23,26 @@ from ossia.server.disconnect import unless_gone
 from ossia.server.guards.request_ids import RequestRecord, record_of
 from ossia.server.json_response import JsonResponse
 from ossia.server.merge import merge
+from ossia.server.openapi.operation import ApiRoute, Operation
 from ossia.server.sse import EventStream
 from ossia.server.state import ServerState
 from ossia.types import TokenOutput
 
 JsonObject = dict[str, Any]
+
+_CREATE = Operation(
+    name="createCompletion",
+    summary="Go on with a text.",
+    tag="Completions",
+    body=(CompletionRequest,),
+    answer=TextCompletion,
+    events="text completions with a piece of the text each, then `[DONE]`.",
+    examples={
+        "plain": {"prompt": "Once upon a time", "max_tokens": 5},
+        "stream": {"prompt": ["One", "Two"], "stream": True, "logprobs": 1, "echo": True},
+    },
+    asks_model=True,
+)
 
 
 def routes(state: ServerState) -> list[BaseRoute]:
@@ -43,7 +59,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
             return JsonResponse(await unless_gone(request, run.whole()))
         return run.stream()
 
-    return [Route("/v1/completions", create, methods=["POST"])]
+    return [ApiRoute("/v1/completions", create, _CREATE, method="POST")]
 
 
 class CompletionRun:

@@ -9,6 +9,11 @@ from pydantic import Field
 from ossia.server.chat.schemas import StreamOptions
 from ossia.server.sampling_fields import SamplingFields
 
+MAX_TOKENS = 2**20
+"""Of a prompt in token ids; no gpt-oss model takes as many."""
+
+TokenIds = Annotated[list[int], Field(max_length=MAX_TOKENS)]
+
 
 class CompletionRequest(SamplingFields):
     """A prompt that is to be gone on with.
@@ -18,7 +23,7 @@ class CompletionRequest(SamplingFields):
     """
 
     model: str | None = None
-    prompt: str | list[str] | list[int] | list[list[int]] | None = None
+    prompt: str | list[str] | TokenIds | list[TokenIds] | None = None
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     suffix: str | None = None
     echo: bool | None = None

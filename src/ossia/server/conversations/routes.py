@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ossia.server.api_error import ApiError
-from ossia.server.body import RequestModel, parse
+from ossia.server.body import parse
+from ossia.server.conversations import operations
+from ossia.server.conversations.operations import ChangedConversation, NewConversation, NewItems
 from ossia.server.json_response import JsonResponse
+from ossia.server.openapi.operation import ApiRoute
 from ossia.server.paging import list_object, page_of
+from ossia.server.responses.contents import OnImages
 from ossia.server.responses.ids import new_id
-from ossia.server.responses.items import kind_of, read_item
+from ossia.server.responses.items import check_item
 from ossia.server.responses.keeping import asks_for_sealed, listed_item
 from ossia.server.responses.objects import stored_item
 from ossia.server.responses.references import resolved
-from ossia.server.responses.schemas import Metadata
 from ossia.server.state import ServerState
 from ossia.server.store import JsonObject, Store
 
 _CONVERSATION: Final = "/v1/conversations/{conversation_id}"
 _ITEMS: Final = _CONVERSATION + "/items"
-_MAX_ITEMS: Final = 20  # of one request, as the hosted API has it
-
-_Items = Annotated[list[dict[str, Any]], Field(max_length=_MAX_ITEMS)]
-
-
-class NewConversation(RequestModel):
-    """The body that makes a conversation; it may be empty."""
-
-    items: _Items | None = None
-    metadata: Metadata | None = None
-
-
-class ChangedConversation(RequestModel):
-    """The body that changes a conversation."""
-
-    metadata: Metadata
-
-
-class NewItems(RequestModel):
-    """The body that adds items."""
-
-    items: Annotated[_Items, Field(min_length=1)]
+_ITEM: Final = _ITEMS + "/{item_id}"
 
 
 def routes(state: ServerState) -> list[BaseRoute]:
     """The routes over a server's state; none where nothing is kept."""
-    return [] if state.store is None else Conversations(state.store).routes()
+    return [] if state.store is None else Conversations(state.store, state.settings.images).routes()
 
 
 class Conversations:
@@ -59,22 +40,24 @@ class Conversations:
 
     Args:
         store: Holds the conversations.
+        on_images: What to do with images and files in items.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, on_images: OnImages) -> None:
         self._store = store
+        self._on_images: OnImages = on_images
 
     def routes(self) -> list[BaseRoute]:
         """Their routes."""
         return [
-            Route("/v1/conversations", self._create, methods=["POST"]),
-            Route(_CONVERSATION, self._retrieve, methods=["GET"]),
-            Route(_CONVERSATION, self._update, methods=["POST"]),
-            Route(_CONVERSATION, self._delete, methods=["DELETE"]),
-            Route(_ITEMS, self._add_items, methods=["POST"]),
-            Route(_ITEMS, self._list_items, methods=["GET"]),
-            Route(_ITEMS + "/{item_id}", self._retrieve_item, methods=["GET"]),
-            Route(_ITEMS + "/{item_id}", self._delete_item, methods=["DELETE"]),
+            ApiRoute("/v1/conversations", self._create, operations.CREATE, method="POST"),
+            ApiRoute(_CONVERSATION, self._retrieve, operations.RETRIEVE),
+            ApiRoute(_CONVERSATION, self._update, operations.UPDATE, method="POST"),
+            ApiRoute(_CONVERSATION, self._delete, operations.DELETE, method="DELETE"),
+            ApiRoute(_ITEMS, self._add_items, operations.ADD_ITEMS, method="POST"),
+            ApiRoute(_ITEMS, self._list_items, operations.LIST_ITEMS),
+            ApiRoute(_ITEM, self._retrieve_item, operations.RETRIEVE_ITEM),
+            ApiRoute(_ITEM, self._delete_item, operations.DELETE_ITEM, method="DELETE"),
         ]
 
     async def _create(self, request: Request) -> Response:
@@ -149,8 +132,7 @@ class Conversations:
         items: list[JsonObject] = []
         for position, item in enumerate(await resolved(raw, self._store, where="items")):
             path = f"items[{position}]"
-            kind = kind_of(item, path)
-            read_item(item, kind, path)
+            check_item(item, path, self._on_images)
             items.append(stored_item(item, path))
         return items
 

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from ossia.server.api_error import ApiError
+from ossia.server.body import RequestModel
+from ossia.server.openapi.described import DescribedAs
 
-_TEXT_PARTS: Final = frozenset(
-    {"input_text", "output_text", "text", "summary_text", "reasoning_text"}
-)
+
+class TextPart(RequestModel):
+    """A piece of text."""
+
+    type: Literal["input_text", "output_text", "text", "summary_text", "reasoning_text"]
+    text: str
+
+
+class RefusalPart(RequestModel):
+    """Words with which a model refused."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class UnseenPart(RequestModel):
+    """What the model cannot take in: refused, or a note in its place, as the server is set up."""
+
+    type: Literal["input_image", "image_url", "computer_screenshot", "input_file", "file"]
+
+
+Parts = Annotated[list[dict[str, Any]], DescribedAs(list[TextPart | RefusalPart | UnseenPart])]
+"""As they are sent; `content_text` reads them."""
+
+_TEXT_PARTS: Final = frozenset(get_args(TextPart.model_fields["type"].annotation))
 _UNSEEN_PARTS: Final = {
     "input_image": "image",
     "image_url": "image",
@@ -39,15 +63,16 @@ def content_text(content: str | list[dict[str, Any]] | None, path: str, on_image
 
 
 def _part_text(part: dict[str, Any], path: str, on_images: OnImages) -> str:
-    kind = part.get("type")
+    given = part.get("type")
+    kind = given if isinstance(given, str) else ""
     if kind == "refusal":
         return _text_field(part, "refusal", path)
     if kind in _TEXT_PARTS:
         return _text_field(part, "text", path)
-    what = _UNSEEN_PARTS.get(kind) if isinstance(kind, str) else None
+    what = _UNSEEN_PARTS.get(kind)
     if what is None:
         raise ApiError(
-            f"Invalid value for '{path}.type': {str(kind)[:64]!r} parts are not taken; "
+            f"Invalid value for '{path}.type': {str(given)[:64]!r} parts are not taken; "
             "use input_text.",
             param=f"{path}.type",
             code="invalid_value",

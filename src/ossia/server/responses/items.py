@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from ossia.server.api_error import ApiError
 from ossia.server.body import RequestModel, validated
+from ossia.server.responses.contents import OnImages, Parts, content_text
 
-Content = str | list[dict[str, Any]]
+Content = str | Parts
 
 
 class Item(RequestModel):
@@ -20,6 +21,7 @@ class Item(RequestModel):
 class MessageItem(Item):
     """What somebody says."""
 
+    type: Literal["message"] | None = None
     role: Literal["user", "assistant", "system", "developer"]
     content: Content | None = None
     phase: Literal["commentary", "final_answer"] | None = None
@@ -28,14 +30,16 @@ class MessageItem(Item):
 class ReasoningItem(Item):
     """What the model thought, in the clear, sealed, or only by its id."""
 
-    content: list[dict[str, Any]] | None = None
-    summary: list[dict[str, Any]] | None = None
+    type: Literal["reasoning"]
+    content: Parts | None = None
+    summary: Parts | None = None
     encrypted_content: str | None = None
 
 
 class FunctionCallItem(Item):
     """A function that the model called."""
 
+    type: Literal["function_call"]
     call_id: str
     name: str
     arguments: str | dict[str, Any] | None = None
@@ -45,6 +49,7 @@ class FunctionCallItem(Item):
 class CustomToolCallItem(Item):
     """A tool of free text that the model called."""
 
+    type: Literal["custom_tool_call"]
     call_id: str
     name: str
     input: str | None = None
@@ -54,6 +59,7 @@ class CustomToolCallItem(Item):
 class CallOutputItem(Item):
     """What a function or a tool of free text gave back."""
 
+    type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: str | None = None
     output: Content | None = None
 
@@ -61,19 +67,17 @@ class CallOutputItem(Item):
 class ItemReference(Item):
     """An item that was stored before."""
 
+    type: Literal["item_reference"] | None = None
+    id: str  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride]
 
-ITEM_MODELS: Final[dict[str, type[Item]]] = {
-    "message": MessageItem,
-    "reasoning": ReasoningItem,
-    "function_call": FunctionCallItem,
-    "function_call_output": CallOutputItem,
-    "custom_tool_call": CustomToolCallItem,
-    "custom_tool_call_output": CallOutputItem,
-    "item_reference": ItemReference,
-}
 
-FOREIGN_ITEMS: Final = frozenset(
-    {
+class ForeignItem(RequestModel):
+    """What a tool of the hosted API left in a history.
+
+    It is left out, and that is noted: the answer that was made with it stands in the history too.
+    """
+
+    type: Literal[
         "code_interpreter_call",
         "computer_call",
         "computer_call_output",
@@ -86,10 +90,32 @@ FOREIGN_ITEMS: Final = frozenset(
         "tool_search_call",
         "tool_search_output",
         "web_search_call",
-    }
+    ]
+
+
+InputItem = (
+    MessageItem
+    | ReasoningItem
+    | FunctionCallItem
+    | CustomToolCallItem
+    | CallOutputItem
+    | ItemReference
+    | ForeignItem
 )
-"""What tools of the hosted API leave in a history. They are left out, and that is noted: the
-answer that was made with them stands in the history too."""
+"""Any of them; `kind_of` tells which is meant."""
+
+
+ITEM_MODELS: Final[dict[str, type[Item]]] = {
+    "message": MessageItem,
+    "reasoning": ReasoningItem,
+    "function_call": FunctionCallItem,
+    "function_call_output": CallOutputItem,
+    "custom_tool_call": CustomToolCallItem,
+    "custom_tool_call_output": CallOutputItem,
+    "item_reference": ItemReference,
+}
+
+FOREIGN_ITEMS: Final = frozenset(get_args(ForeignItem.model_fields["type"].annotation))
 
 
 def as_object(raw: object, path: str) -> dict[str, Any]:
@@ -129,3 +155,24 @@ def read_item(raw: dict[str, Any], kind: str, path: str) -> Item:
         ApiError: a field is missing or of the wrong kind.
     """
     return validated(raw, ITEM_MODELS[kind], path)
+
+
+def check_item(raw: dict[str, Any], path: str, on_images: OnImages) -> None:
+    """Refuse what could not be read later, when it stands in a history.
+
+    Raises:
+        ApiError: as `kind_of`, `read_item` and `content_text`.
+    """
+    kind = kind_of(raw, path)
+    if kind in FOREIGN_ITEMS:
+        return
+    match read_item(raw, kind, path):
+        case MessageItem(content=content):
+            content_text(content, f"{path}.content", on_images)
+        case ReasoningItem(content=content, summary=summary):
+            content_text(content, f"{path}.content", on_images)
+            content_text(summary, f"{path}.summary", on_images)
+        case CallOutputItem(output=output):
+            content_text(output, f"{path}.output", on_images)
+        case _:
+            pass

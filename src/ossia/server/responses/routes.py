@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from ossia.errors import HarmonyError
@@ -16,11 +16,13 @@ from ossia.server.api_error import ApiError
 from ossia.server.body import parse
 from ossia.server.disconnect import unless_gone
 from ossia.server.json_response import JsonResponse
-from ossia.server.responses import websocket
+from ossia.server.openapi.operation import ApiRoute
+from ossia.server.responses import operations, websocket
 from ossia.server.responses.continuation import history_of
 from ossia.server.responses.direct_stream import DirectStream
 from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import read_prompt
+from ossia.server.responses.operations import NOTES_HEADER
 from ossia.server.responses.running import Making, start
 from ossia.server.responses.schemas import PromptRequest, ResponseRequest
 from ossia.server.responses.stored_routes import stream_pieces
@@ -28,8 +30,6 @@ from ossia.server.responses.surroundings import Surroundings
 from ossia.server.responses.truncation import prompt_length
 from ossia.server.state import ServerState
 
-NOTES_HEADER: Final = "x-ossia-left-out"
-"""Says which tools and items of a request were left out."""
 _MAX_NOTES: Final = 1024  # characters
 
 
@@ -68,8 +68,8 @@ def routes(state: ServerState) -> list[BaseRoute]:
         return JsonResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
 
     return [
-        Route("/v1/responses", create, methods=["POST"]),
-        Route("/v1/responses/input_tokens", count, methods=["POST"]),
+        ApiRoute("/v1/responses", create, operations.CREATE, method="POST"),
+        ApiRoute("/v1/responses/input_tokens", count, operations.COUNT, method="POST"),
         *websocket.routes_over(around),
     ]
 

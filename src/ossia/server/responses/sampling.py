@@ -6,11 +6,11 @@ from typing import Final
 
 from ossia.server.api_error import ApiError
 from ossia.server.responses.schemas import ReasoningParam, ResponseRequest
+from ossia.server.sampling_fields import SMALLEST_TOP_P
 from ossia.types import SamplingParams
 
 LOGPROBS: Final = "message.output_text.logprobs"
 
-_SMALLEST_TOP_P: Final = 1e-9
 _MAX_STOPS: Final = 16
 
 
@@ -23,7 +23,7 @@ def sampling_of(request: ResponseRequest) -> SamplingParams:
     """
     given = {
         "temperature": request.temperature,
-        "top_p": None if request.top_p is None else max(request.top_p, _SMALLEST_TOP_P),
+        "top_p": None if request.top_p is None else max(request.top_p, SMALLEST_TOP_P),
         "top_k": None if request.top_k is None else max(request.top_k, 0),
         "min_p": request.min_p,
         "seed": request.seed,

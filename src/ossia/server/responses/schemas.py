@@ -10,6 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ossia.server.body import RequestModel
+from ossia.server.metadata import Metadata
+from ossia.server.openapi.described import DescribedAs
+from ossia.server.responses.items import InputItem
+from ossia.server.responses.tool_schemas import ResponseTool, ResponseToolChoice
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Summary = Literal["auto", "concise", "detailed"]
@@ -64,7 +68,7 @@ class TextParam(RequestModel):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class StreamOptions(RequestModel):
+class ResponseStreamOptions(RequestModel):
     """How to stream."""
 
     include_obfuscation: bool | None = None
@@ -84,23 +88,21 @@ class PromptCacheOptions(RequestModel):
     prewarm: bool | None = None
 
 
-_Key = Annotated[str, Field(max_length=64)]
-_Value = Annotated[str, Field(max_length=512)]
-Metadata = Annotated[dict[_Key, _Value], Field(max_length=16)]
 _Count = Annotated[int, Field(ge=1)]
+_Items = Annotated[list[Any], DescribedAs(list[InputItem])]
 
 
 class PromptRequest(RequestModel):
     """What makes up the prompt: the part that `input_tokens` shares."""
 
     model: str | None = None
-    input: str | list[Any] | None = None
-    messages: list[Any] | None = None  # another name of `input`, from the guides
+    input: str | _Items | None = None
+    messages: _Items | None = None  # another name of `input`, from the guides
     instructions: str | None = None
     previous_response_id: str | None = None
     conversation: str | ConversationParam | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: Annotated[list[dict[str, Any]], DescribedAs(list[ResponseTool])] | None = None
+    tool_choice: Annotated[str | dict[str, Any], DescribedAs(ResponseToolChoice)] | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningParam | None = None
     text: TextParam | None = None
@@ -134,7 +136,7 @@ class ResponseRequest(PromptRequest):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     # how to answer
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: ResponseStreamOptions | None = None
     include: list[str] | None = None
     store: bool | None = None
     background: bool | None = None

@@ -7,13 +7,15 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from ossia.server import sse
 from ossia.server.api_error import ApiError
 from ossia.server.json_response import JsonResponse
+from ossia.server.openapi.operation import ApiRoute
 from ossia.server.paging import page_of, whole_number
+from ossia.server.responses import operations
 from ossia.server.responses.event_log import JsonObject
 from ossia.server.responses.keeping import as_listed, asks_for_sealed, listed_item
 from ossia.server.responses.obfuscation import obfuscated
@@ -29,10 +31,10 @@ def routes(state: ServerState) -> list[BaseRoute]:
 
     async def retrieve(request: Request) -> ASGIApp:
         response_id = request.path_params["response_id"]
+        after = whole_number(request.query_params, "starting_after", -1, 0, _LAST)
+        obfuscates = _is_true(request, "include_obfuscation")
         if _is_true(request, "stream"):
-            after = whole_number(request.query_params, "starting_after", -1, 0, _LAST)
             batches = await _batches(state, response_id, after)
-            obfuscates = _is_true(request, "include_obfuscation")
             pieces = stream_pieces(batches, obfuscates=obfuscates)
             return sse.EventStream(pieces, keep_alive=state.settings.keep_alive)
         sealed = asks_for_sealed(request.query_params)
@@ -72,10 +74,10 @@ def routes(state: ServerState) -> list[BaseRoute]:
         return JsonResponse(page_of(listed, request.query_params))
 
     return [
-        Route(_RESPONSE, retrieve, methods=["GET"]),
-        Route(_RESPONSE, delete, methods=["DELETE"]),
-        Route(f"{_RESPONSE}/cancel", cancel, methods=["POST"]),
-        Route(f"{_RESPONSE}/input_items", input_items, methods=["GET"]),
+        ApiRoute(_RESPONSE, retrieve, operations.RETRIEVE),
+        ApiRoute(_RESPONSE, delete, operations.DELETE, method="DELETE"),
+        ApiRoute(f"{_RESPONSE}/cancel", cancel, operations.CANCEL, method="POST"),
+        ApiRoute(f"{_RESPONSE}/input_items", input_items, operations.INPUT_ITEMS),
     ]
 
 

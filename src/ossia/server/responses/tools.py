@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final, Literal
-
-from pydantic import Field
+from typing import Any, Final, get_args
 
 from ossia.api.tools import function_name
 from ossia.harmony import ToolDescription, ToolNamespaceConfig
 from ossia.server.api_error import ApiError
-from ossia.server.body import RequestModel, validated
+from ossia.server.body import validated
+from ossia.server.responses.tool_schemas import (
+    CustomTool,
+    FreeFormat,
+    FunctionTool,
+    GrammarFormat,
+    NamespaceTool,
+    SearchTool,
+)
 from ossia.structured import Grammar
 
 JsonObject = dict[str, Any]
@@ -22,14 +28,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.:/@$+-]{1,128}")
 _MAX_TOOLS: Final = 1024
 _FREE_TEXT: Final = "Takes free text, written as it is, without quotes or JSON around it."
 
-IGNORED_TOOLS: Final = frozenset(
-    {
-        "web_search",
-        "web_search_2025_08_26",
-        "web_search_preview",
-        "web_search_preview_2025_03_11",
-    }
-)
+IGNORED_TOOLS: Final = frozenset(get_args(SearchTool.model_fields["type"].annotation))
 """Tools that clients send whether or not there is a search; they are not offered to the model."""
 
 REFUSED_TOOLS: Final = frozenset(
@@ -49,39 +48,6 @@ REFUSED_TOOLS: Final = frozenset(
     }
 )
 """Tools that the hosted API runs, and this server does not."""
-
-
-class FunctionTool(RequestModel):
-    """A function of the caller's."""
-
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class CustomFormat(RequestModel):
-    """What the text for a custom tool looks like."""
-
-    type: Literal["text", "grammar"]
-    syntax: Literal["lark", "regex"] | None = None
-    definition: str | None = None
-
-
-class CustomTool(RequestModel):
-    """A tool of the caller's that takes text instead of JSON."""
-
-    name: str
-    description: str | None = None
-    format: CustomFormat | None = None
-
-
-class NamespaceTool(RequestModel):
-    """Tools under a common first half of their name."""
-
-    name: str
-    description: str | None = None
-    tools: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +177,7 @@ class _Reading:
         else:
             # The form of Chat Completions is taken too.
             inner = raw.get("function")
-            flat = {"type": "function", **inner} if isinstance(inner, dict) else raw
+            flat = {**inner, "type": "function"} if isinstance(inner, dict) else raw
             tool = _function(flat, path, namespace)
             echo = {"description": None, "parameters": None, "strict": None, **flat}
         if len(self.tools) == _MAX_TOOLS:
@@ -256,18 +222,11 @@ def _custom(raw: JsonObject, path: str, namespace: str | None) -> CallableTool:
     )
 
 
-def _grammar(given: CustomFormat | None, path: str) -> Grammar | None:
-    if given is None or given.type == "text":
+def _grammar(given: FreeFormat | GrammarFormat | None, path: str) -> Grammar | None:
+    if not isinstance(given, GrammarFormat):
         return None
-    for name in ("syntax", "definition"):
-        if getattr(given, name) is None:
-            raise ApiError(
-                f"Missing required parameter: '{path}.{name}'.",
-                param=f"{path}.{name}",
-                code="missing_required_parameter",
-            )
     make = Grammar.lark if given.syntax == "lark" else Grammar.regex
-    return make(given.definition or "", field=f"{path}.definition")
+    return make(given.definition, field=f"{path}.definition")
 
 
 def _check_name(name: str, path: str) -> None:

@@ -1,0 +1,1 @@
+"""The OpenAPI document of the server, made from what the routes say of themselves."""

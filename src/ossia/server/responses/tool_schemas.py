@@ -1,0 +1,103 @@
+"""Tools and the choice among them, each kind as a model of its own; `tools` and `tool_choice` read them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ossia.server.body import RequestModel
+
+ToolName = Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Za-z0-9_.:/@$+-]{1,128}$"})]
+"""Said only in the document: `tools` has better words for what is wrong."""
+
+
+class FunctionBody(RequestModel):
+    """A function of the caller's."""
+
+    name: ToolName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(FunctionBody):
+    """The same as a tool."""
+
+    type: Literal["function"]
+
+
+class FreeFormat(RequestModel):
+    """The text for a custom tool is any text."""
+
+    type: Literal["text"]
+
+
+class GrammarFormat(RequestModel):
+    """The text for a custom tool follows a grammar."""
+
+    type: Literal["grammar"]
+    syntax: Literal["lark", "regex"]
+    definition: str
+
+
+CustomFormat = Annotated[FreeFormat | GrammarFormat, Field(discriminator="type")]
+
+
+class CustomTool(RequestModel):
+    """A tool of the caller's that takes text instead of JSON."""
+
+    type: Literal["custom"]
+    name: ToolName
+    description: str | None = None
+    format: CustomFormat | None = None
+
+
+class NamespaceTool(RequestModel):
+    """Tools under a common first half of their name."""
+
+    type: Literal["namespace"]
+    name: ToolName
+    description: str | None = None
+    tools: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+class SearchTool(RequestModel):
+    """A search, which clients send whether or not there is one; it is left out."""
+
+    type: Literal[
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+    ]
+
+
+class NestedFunctionTool(RequestModel):
+    """A function as Chat Completions has it."""
+
+    type: Literal["function"]
+    function: FunctionBody
+
+
+ResponseTool = FunctionTool | NestedFunctionTool | CustomTool | NamespaceTool | SearchTool
+
+
+class NamedTool(RequestModel):
+    """The one tool that must be called."""
+
+    type: Literal["function", "custom"]
+    name: str
+    namespace: str | None = None
+
+
+class AllowedTools(RequestModel):
+    """The only tools that may be called."""
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: list[dict[str, Any]]
+
+
+ChoiceWord = Literal["none", "auto", "required"]
+ResponseToolChoice = ChoiceWord | NamedTool | AllowedTools
