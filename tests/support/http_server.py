@@ -12,15 +12,18 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ossia.server.http_protocol import HttpProtocol
+from ossia.server.websocket_protocol import WebSocketProtocol
 
 
 @contextmanager
-def serving(app: ASGIApp, http: type[HttpProtocol] = HttpProtocol) -> Iterator[str]:
+def serving(
+    app: ASGIApp,
+    http: type[HttpProtocol] = HttpProtocol,
+    websocket: type[WebSocketProtocol] = WebSocketProtocol,
+) -> Iterator[str]:
     """Serve an application; gives its address, such as `http://127.0.0.1:41234`."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, http=http, log_level="critical", lifespan="on", ws="websockets-sansio"
-    )
+    config = uvicorn.Config(app, http=http, log_level="critical", lifespan="on", ws=websocket)
     server = uvicorn.Server(config)
     thread = threading.Thread(
         target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True

@@ -74,6 +74,8 @@ def _parsed(got: bytes, *, ended: bool = False) -> RawAnswer | None:
         name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
     }
     length = headers.get("content-length")
+    if first.split()[1] == "100":  # Continue
+        return _parsed(body, ended=ended)
     complete = ended or (length is not None and len(body) >= int(length))
     complete |= headers.get("transfer-encoding") == "chunked" and body.endswith(b"0\r\n\r\n")
     return RawAnswer(int(first.split()[1]), headers, body) if complete else None

@@ -27,7 +27,4 @@ def error_response(error: ApiError) -> JsonResponse:
     if error.retry_after is not None:
         response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         response.headers["retry-after-ms"] = str(max(1, round(error.retry_after * 1000)))
-    if error.status in (408, 413):
-        # What the client still sends of its body is not waited for.
-        response.headers["connection"] = "close"
     return response

@@ -19,6 +19,7 @@ from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
 from ossia.server.store.interface import Store
+from ossia.server.websocket_protocol import bounded_websocket
 
 if TYPE_CHECKING:
     from ossia.server.tracing.setup import Tracing
@@ -76,8 +77,10 @@ def serve(
     app = create_app(state, _lifespan(state, service, started))
     config = uvicorn.Config(
         app,
-        http=bounded_protocol(settings.max_header_bytes, settings.header_timeout),
-        ws="websockets-sansio",
+        http=bounded_protocol(
+            settings.max_header_bytes, settings.header_timeout, settings.write_timeout
+        ),
+        ws=bounded_websocket(settings.write_timeout),
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -34,6 +34,7 @@ class ServerSettings:
             engine hangs and is started again. Prompts are computed in pieces, a piece in a step.
         header_timeout: Seconds in which the headers of a request must arrive.
         body_timeout: Seconds in which the body of a request must arrive.
+        write_timeout: Seconds in which a client must take something of what it is sent.
         keep_alive: Seconds of silence after which a stream gets a comment.
         drain_timeout: Seconds that running requests get when the server is to end.
         state_folder: Where responses are kept and the sealing key lies; None keeps all in memory.
@@ -69,6 +70,7 @@ class ServerSettings:
     engine_timeout: float = 600.0
     header_timeout: float = 30.0
     body_timeout: float = 60.0
+    write_timeout: float = 60.0
     keep_alive: float = 15.0
     drain_timeout: float = 30.0
     state_folder: Path | None = None
@@ -105,6 +107,7 @@ _POSITIVE = (
     "engine_timeout",
     "header_timeout",
     "body_timeout",
+    "write_timeout",
     "keep_alive",
     "store_ttl",
     "store_bytes",
