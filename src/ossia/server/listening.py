@@ -20,12 +20,17 @@ def listen(settings: ServerSettings) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server(
+            (settings.host, settings.port), family=family, backlog=_BACKLOG
+        )
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         if error.errno == errno.EADDRINUSE:
             raise ServerError(f"{where} is in use; choose another --port, or 0") from error
         raise ServerError(f"{where} cannot be listened on: {error.strerror or error}") from error
+    # uvloop sets it on every connection, asyncio does not on those of a socket that it is given.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def url_of(listener: socket.socket, settings: ServerSettings) -> str:
