@@ -85,7 +85,6 @@ class ForeignBlock(RequestModel):
     type: Literal[
         "bash_code_execution_tool_result",
         "code_execution_tool_result",
-        "container_upload",
         "redacted_thinking",
         "server_tool_use",
         "text_editor_code_execution_tool_result",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+import orjson
+
 from ossia.api.question import Question
 from ossia.api.turn_masks import FINAL
 from ossia.errors import OssiaError
@@ -26,6 +28,11 @@ _EFFORTS: Final = {"xhigh": "high", "max": "high"}
 # Budgets are given in tokens, gpt-oss knows three degrees. These are where people draw lines.
 _LOW_BUDGET: Final = 4096
 _MEDIUM_BUDGET: Final = 16384
+
+_REFUSED: Final = {
+    "container": "this server runs no code and has no containers; leave it out",
+    "inference_geo": "this server knows no regions; leave it out",
+}
 
 ThoughtDisplay = Literal["shown", "omitted", "hidden"]
 
@@ -72,6 +79,9 @@ def take_in(body: CreateMessage, settings: ServerSettings, memory: ReasoningMemo
     Raises:
         ApiError: as `messages_of`, or a setting is out of range.
     """
+    for name, why in _REFUSED.items():
+        if getattr(body, name) is not None:
+            raise ApiError(f"{name}: {why}", param=name)
     grammars: dict[str, Grammar] = {}
     if (answer := _answer_grammar(body)) is not None:
         grammars[FINAL] = answer
@@ -109,14 +119,26 @@ def _functions(tools: list[ToolParam]) -> list[dict[str, Any]]:
             raise ApiError(
                 f"tools[{position}].name: a name is required", param=f"tools[{position}].name"
             )
+        if tool.allowed_callers is not None and "direct" not in tool.allowed_callers:
+            raise ApiError(
+                f"tools[{position}].allowed_callers: no program calls tools here, only the model",
+                param=f"tools[{position}].allowed_callers",
+            )
         functions.append(
             {
                 "name": tool.name,
-                "description": tool.description or "",
+                "description": _described(tool),
                 "parameters": tool.input_schema or {},
             }
         )
     return functions
+
+
+def _described(tool: ToolParam) -> str:
+    """What the model is told of a tool, examples of calls with it."""
+    lines = [tool.description] if tool.description else []
+    lines += [f"Example: {orjson.dumps(one).decode()}" for one in tool.input_examples or ()]
+    return "\n".join(lines)
 
 
 def _effort(body: CountTokens) -> str:

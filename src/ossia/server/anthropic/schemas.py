@@ -28,7 +28,13 @@ class ToolParam(RequestModel):
     type: str | None = None
     description: str | None = None
     input_schema: dict[str, Any] | None = None
+    input_examples: list[dict[str, Any]] | None = None
     strict: bool | None = None
+    allowed_callers: list[str] | None = None
+    # hints: it is offered at once, arguments are streamed anyway, and the cache needs no marks
+    defer_loading: bool | None = None
+    eager_input_streaming: bool | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class ToolChoice(RequestModel):
@@ -36,6 +42,7 @@ class ToolChoice(RequestModel):
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
+    disable_parallel_tool_use: bool | None = None
 
 
 class Thinking(RequestModel):
@@ -63,6 +70,7 @@ class CountTokens(RequestModel):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    cache_control: dict[str, Any] | None = None  # the prefix cache needs no marks
 
 
 class CreateMessage(CountTokens):
@@ -74,3 +82,13 @@ class CreateMessage(CountTokens):
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    # about accounts and capacity of the hosted service
+    metadata: dict[str, Any] | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    speed: Literal["standard", "fast"] | None = None
+    diagnostics: dict[str, Any] | None = None
+    user_profile_id: str | None = None
+    workspace_id: str | None = None
+    # refused by name
+    container: Any = None
+    inference_geo: Any = None

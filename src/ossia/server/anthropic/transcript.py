@@ -132,6 +132,11 @@ class Transcript:
         match block.get("type"):
             case "text":
                 return _string(block, "text", path)
+            case "document" | "search_result" if _wants_citations(block):
+                raise ApiError(
+                    f"{path}.citations: gpt-oss cites nothing; leave it out",
+                    param=f"{path}.citations",
+                )
             case "document":
                 return self._document(block, path)
             case "search_result":
@@ -159,12 +164,17 @@ class Transcript:
                 f"{path}.source.type: gpt-oss reads text only; give the document's text",
                 param=f"{path}.source.type",
             )
-        title = _optional(block, "title", path)
-        return f"{title}\n{text}" if title else text
+        about = (_optional(block, name, path) for name in ("title", "context"))
+        return "\n".join([*filter(None, about), text])
 
 
 def _optional(block: Mapping[str, Any], name: str, path: str) -> str:
     return "" if block.get(name) is None else _string(block, name, path)
+
+
+def _wants_citations(block: Mapping[str, Any]) -> bool:
+    wanted = block.get("citations")
+    return isinstance(wanted, dict) and bool(wanted.get("enabled"))
 
 
 def _string(block: Mapping[str, Any], name: str, path: str) -> str:

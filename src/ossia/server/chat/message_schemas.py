@@ -11,9 +11,13 @@ from ossia.server.openapi.described import DescribedAs
 
 
 class ContentPart(RequestModel):
-    """A piece of a message; which members it has depends on its type."""
+    """A piece of a message; which members it has depends on its type.
+
+    `prompt_cache_breakpoint` is a hint that the prefix cache does not need.
+    """
 
     type: str
+    prompt_cache_breakpoint: dict[str, Any] | None = None
     text: str | None = None
     refusal: str | None = None
 
@@ -66,10 +70,14 @@ class ToolCallParam(RequestModel):
 
 
 class InstructionMessage(RequestModel):
-    """What the developer says; a system message of the API is the developer's in harmony."""
+    """What the developer says; a system message of the API is the developer's in harmony.
+
+    Harmony has no names of developers, so `name` is taken without effect.
+    """
 
     role: Literal["system", "developer"]
     content: Content = None
+    name: str | None = None
 
 
 class UserMessage(RequestModel):
@@ -81,10 +89,14 @@ class UserMessage(RequestModel):
 
 
 class AssistantMessage(RequestModel):
-    """What the model has said; `reasoning` has several names among clients."""
+    """What the model has said; `reasoning` has several names among clients.
+
+    The model has no name in harmony, so `name` is taken without effect.
+    """
 
     role: Literal["assistant"]
     content: Content = None
+    name: str | None = None
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None

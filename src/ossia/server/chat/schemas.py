@@ -69,7 +69,7 @@ class ChatRequest(SamplingFields):
     """A chat that is to be answered.
 
     `user`, `safety_identifier`, the `prompt_cache_...` fields and `prediction` are for the hosted
-    service or only hints, and are taken without effect.
+    service or only hints, and are taken without effect; docs/server_fields.md judges each.
     """
 
     model: str | None = None
@@ -96,6 +96,13 @@ class ChatRequest(SamplingFields):
     store: bool | None = None
     metadata: Metadata | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    prediction: dict[str, Any] | None = None
 
     audio: dict[str, Any] | None = None
     modalities: list[str] | None = None

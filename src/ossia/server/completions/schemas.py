@@ -19,7 +19,8 @@ class CompletionRequest(SamplingFields):
     """A prompt that is to be gone on with.
 
     `allow_special` makes names of special tokens in the prompt's text these tokens;
-    `skip_special_tokens` leaves them out of the output's text, which is the default.
+    `skip_special_tokens` leaves them out of the output's text, which is the default. `user` is for
+    the hosted service.
     """
 
     model: str | None = None
@@ -33,4 +34,5 @@ class CompletionRequest(SamplingFields):
     stream_options: StreamOptions | None = None
     allow_special: bool | None = None
     skip_special_tokens: bool | None = None
+    user: str | None = None
     response_format: dict[str, Any] | None = None

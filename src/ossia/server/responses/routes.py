@@ -24,7 +24,7 @@ from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import read_prompt
 from ossia.server.responses.operations import NOTES_HEADER
 from ossia.server.responses.running import Making, start
-from ossia.server.responses.schemas import PromptRequest, ResponseRequest
+from ossia.server.responses.schemas import CountRequest, ResponseRequest
 from ossia.server.responses.stored_routes import stream_pieces
 from ossia.server.responses.surroundings import Surroundings
 from ossia.server.responses.truncation import prompt_length
@@ -59,7 +59,14 @@ def routes(state: ServerState) -> list[BaseRoute]:
         return await _whole(request, making, headers)
 
     async def count(request: Request) -> Response:
-        body = await parse(request, PromptRequest)
+        body = await parse(request, CountRequest)
+        if body.personality is not None:
+            raise ApiError(
+                "Invalid value for 'personality': gpt-oss has no presets of style; say it in "
+                "'instructions'.",
+                param="personality",
+                code="unsupported",
+            )
         prompt = await read_prompt(body, around, await history_of(body, around.store))
         try:
             num_tokens = await asyncio.to_thread(prompt_length, prompt.messages, around.renderer)

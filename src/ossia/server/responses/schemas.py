@@ -80,6 +80,25 @@ class ConversationParam(RequestModel):
     id: str
 
 
+class ImageOptions(RequestModel):
+    """How images of a request are dealt with; there are none."""
+
+    context_compression: Literal["auto", "disabled"] | None = None
+
+
+class AccessPrograms(RequestModel):
+    """Under which programs of the hosted service a request runs; there are none here."""
+
+    cyber: Literal["standard"] | None = None
+
+
+class BackgroundOptions(RequestModel):
+    """Until when a background response is wanted, and what it belongs to; it is made at once."""
+
+    completion_window: Literal["soonest", "2h", "8h"] | None = None
+    continuation_id: str | None = None
+
+
 class PromptCacheOptions(RequestModel):
     """Hints for the prefix cache, which needs none but `prewarm`."""
 
@@ -125,6 +144,12 @@ class PromptRequest(RequestModel):
         return self
 
 
+class CountRequest(PromptRequest):
+    """The body of POST /v1/responses/input_tokens."""
+
+    personality: Any = None  # refused by name
+
+
 class ResponseRequest(PromptRequest):
     """The body of POST /v1/responses."""
 
@@ -140,7 +165,7 @@ class ResponseRequest(PromptRequest):
     include: list[str] | None = None
     store: bool | None = None
     background: bool | None = None
-    background_options: dict[str, Any] | None = None
+    background_options: BackgroundOptions | None = None
     generate: bool | None = None  # false only fills the prefix cache
     # echoed
     metadata: Metadata | None = None
@@ -151,9 +176,9 @@ class ResponseRequest(PromptRequest):
     prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     user: str | None = None
-    # without meaning here: there are no images and no programs of access
-    image: dict[str, Any] | None = None
-    access_programs: dict[str, Any] | None = None
+    # the usual is taken, what would need more is refused
+    image: ImageOptions | None = None
+    access_programs: AccessPrograms | None = None
     # refused by name
     prompt: Any = None
     moderation: Any = None

@@ -21,10 +21,19 @@ class FunctionBody(RequestModel):
     strict: bool | None = None
 
 
-class FunctionTool(FunctionBody):
-    """The same as a tool."""
+class CallerFields(RequestModel):
+    """Who may call a tool, and when. The model itself does, at once, from the first turn on."""
+
+    allowed_callers: list[Literal["direct", "programmatic"]] | None = None
+    async_: Annotated[bool | None, Field(alias="async")] = None
+    defer_loading: bool | None = None  # a search for tools would find it; it is there already
+
+
+class FunctionTool(FunctionBody, CallerFields):
+    """The same as a tool; `output_schema` is for programs that call it."""
 
     type: Literal["function"]
+    output_schema: dict[str, Any] | None = None
 
 
 class FreeFormat(RequestModel):
@@ -44,7 +53,7 @@ class GrammarFormat(RequestModel):
 CustomFormat = Annotated[FreeFormat | GrammarFormat, Field(discriminator="type")]
 
 
-class CustomTool(RequestModel):
+class CustomTool(CallerFields):
     """A tool of the caller's that takes text instead of JSON."""
 
     type: Literal["custom"]

@@ -12,6 +12,7 @@ from ossia.harmony import ToolDescription, ToolNamespaceConfig
 from ossia.server.api_error import ApiError
 from ossia.server.body import validated
 from ossia.server.responses.tool_schemas import (
+    CallerFields,
     CustomTool,
     FreeFormat,
     FunctionTool,
@@ -193,6 +194,7 @@ class _Reading:
 def _function(raw: JsonObject, path: str, namespace: str | None) -> CallableTool:
     tool = validated(raw, FunctionTool, path)
     _check_name(tool.name, f"{path}.name")
+    _check_callers(tool, path)
     schema = tool.parameters or None
     where = f"{path}.parameters"
     if schema is None:
@@ -208,6 +210,7 @@ def _function(raw: JsonObject, path: str, namespace: str | None) -> CallableTool
 def _custom(raw: JsonObject, path: str, namespace: str | None) -> CallableTool:
     tool = validated(raw, CustomTool, path)
     _check_name(tool.name, f"{path}.name")
+    _check_callers(tool, path)
     grammar = _grammar(tool.format, f"{path}.format")
     lines = [tool.description or "", _FREE_TEXT]
     if grammar is not None:
@@ -237,6 +240,18 @@ def _check_name(name: str, path: str) -> None:
             param=path,
             code="invalid_value",
         )
+
+
+def _check_callers(tool: CallerFields, path: str) -> None:
+    if tool.async_:
+        where, why = f"{path}.async", "calls are never asynchronous here"
+    elif tool.allowed_callers is not None and "direct" not in tool.allowed_callers:
+        where, why = f"{path}.allowed_callers", "no program calls tools here, only the model does"
+    else:
+        return
+    raise ApiError(
+        f"Invalid value for '{where}': {why}; leave it out.", param=where, code="unsupported"
+    )
 
 
 def _refused(kind: object, path: str) -> ApiError:
