@@ -16,12 +16,7 @@ _QUALIFIERS = {
     typing_extensions.Required,
     typing_extensions.NotRequired,
 }
-_LISTS = {
-    list,
-    Iterable,
-    typing.get_origin(typing.Iterable[int]),
-    typing.get_origin(list[int]),
-}
+_LISTS = {list, Iterable}  # what get_origin gives for typing.List and typing.Iterable, too
 
 
 def fields(typed_dict: Any) -> dict[str, Any]:

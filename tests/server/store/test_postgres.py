@@ -296,6 +296,16 @@ def test_a_commit_that_was_lost_is_made_once(schema, fates):
     session.close()
 
 
+def test_what_one_connection_learns_of_an_outage_the_others_know(tmp_path):
+    address = PostgresAddress(f"postgresql://u@/db?host={tmp_path}")
+    settings = LinkSettings(address, "s", 7, patience=3600.0)
+    one, other = Link(settings), Link(settings)
+    assert other.deadline() > time.monotonic() + 1800
+    with pytest.raises(StoreUnreachableError):
+        one.connection(time.monotonic())
+    assert other.deadline() <= time.monotonic()
+
+
 # Tables -------------------------------------------------------------------------------------------
 
 

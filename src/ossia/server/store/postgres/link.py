@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -17,6 +17,17 @@ _FIRST_PAUSE = 0.05  # seconds between attempts to connect, and doubled up to
 _LONGEST_PAUSE = 1.0
 
 
+@dataclass
+class Outage:
+    """What the links of a store know of their database together.
+
+    Args:
+        is_known: It has been away for longer than the patience, and no new job waits for it.
+    """
+
+    is_known: bool = False
+
+
 @dataclass(frozen=True)
 class LinkSettings:
     """What every connection of a store is made with.
@@ -27,6 +38,7 @@ class LinkSettings:
         server: Number of the server in this process.
         patience: Seconds that an outage is waited for.
         statement_timeout: Seconds that the database gets for a statement.
+        outage: Shared by all.
     """
 
     address: PostgresAddress
@@ -34,6 +46,7 @@ class LinkSettings:
     server: int
     patience: float = 5.0
     statement_timeout: float = 30.0
+    outage: Outage = field(default_factory=Outage)
 
 
 class Link:
@@ -46,13 +59,11 @@ class Link:
     def __init__(self, settings: LinkSettings) -> None:
         self._settings = settings
         self._connection: psycopg.Connection[Any] | None = None
-        self._is_away = (
-            False  # an outage has outlasted the patience, and each new job waits no more
-        )
 
     def deadline(self) -> float:
         """Until when a job that comes now may wait for a connection."""
-        return time.monotonic() + (0.0 if self._is_away else self._settings.patience)
+        settings = self._settings
+        return time.monotonic() + (0.0 if settings.outage.is_known else settings.patience)
 
     def connection(self, deadline: float) -> psycopg.Connection[Any]:
         """A connection in autocommit mode; the same until it is lost.
@@ -67,15 +78,16 @@ class Link:
                 self._connection = self._connect()
             except psycopg.Error as error:
                 if time.monotonic() + pause > deadline:
-                    self._is_away = True
+                    self._settings.outage.is_known = True
                     address = self._settings.address
                     raise StoreUnreachableError(
                         f"PostgreSQL cannot be reached, {address}: {_one_line(error)}"
                     ) from error
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self._settings.outage.is_known = False
         assert self._connection is not None, "it is not lost"
-        self._is_away = False
         return self._connection
 
     @property
