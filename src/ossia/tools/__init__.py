@@ -1,0 +1,1 @@
+"""Tools that Ossia itself runs for a model."""
