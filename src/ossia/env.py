@@ -9,6 +9,7 @@
 |               | or error                                            |                               |
 | `OSSIA_SERVE_*` | any option of `ossia serve`, such as        | none                          |
 |               | `OSSIA_SERVE_PORT`; see server/options.py           |                               |
+| `EXA_API_KEY` | of Exa, for `ossia serve --web-search exa`        | none                          |
 | `NO_COLOR`    | not empty: plain text on terminals, as TERM=dumb    |                               |
 | `OPENAI_API_KEY` | for the servers that `ossia chat` talks to     | none                          |
 

@@ -35,10 +35,12 @@ EVENT_TYPES = {
 def around(*scripts: str | list[int], reasoning="raw", store=None, **options: Any) -> Surroundings:
     """What requests are read with, over a scripted model."""
     images = options.pop("images", "refuse")
+    web = options.pop("web", None)
     state = ServerState(
         settings=ServerSettings(reasoning=reasoning, images=images),
         service=ScriptedService(*scripts, **options),
         store=store,
+        web=web,
     )
     return Surroundings(state, Sealer(KEY, "gpt-oss-test"))
 
@@ -111,6 +113,9 @@ def folded(events: Sequence[JsonObject]) -> list[JsonObject]:
             item = items[event["output_index"]]
             final = event["item"]
             item["status"] = final["status"]
+            if item["type"] == "web_search_call":
+                assert item["action"]["type"] == final["action"]["type"]
+                item["action"] = final["action"]
             if "encrypted_content" in final:
                 item["encrypted_content"] = final["encrypted_content"]
             assert item == final
@@ -120,6 +125,16 @@ def folded(events: Sequence[JsonObject]) -> list[JsonObject]:
 def _apply(event: JsonObject, item: JsonObject) -> None:
     kind = event["type"].removeprefix("response.")
     name, _, what = kind.rpartition(".")
+    if name == "web_search_call":
+        assert item["type"] == name
+        return
+    if name == "output_text.annotation":
+        part = item["content"][event["content_index"]]
+        assert event["annotation_index"] == len(part["annotations"])
+        cited = event["annotation"]
+        assert 0 <= cited["start_index"] < cited["end_index"] <= len(part["text"])
+        part["annotations"].append(copy.deepcopy(cited))
+        return
     if name in ("content_part", "reasoning_summary_part"):
         parts = item["content" if name == "content_part" else "summary"]
         index = event["content_index" if name == "content_part" else "summary_index"]

@@ -67,7 +67,8 @@ class Answer:
             sampling, stop_token_ids=tuple({*sampling.stop_token_ids, *_STOP_TOKENS})
         )
         self._tools = {tool.recipient: tool for tool in question.tools}
-        self._runs_tools = any(tool.function is not None for tool in question.tools)
+        self._run_here = {tool.recipient for tool in question.tools if tool.function is not None}
+        self._num_runs = 0
         self._usage = Usage()
         self._repairs = Counter[RepairKind]()
         self._num_turns = 0
@@ -87,6 +88,8 @@ class Answer:
         prompt = self._renderer.render_conversation_for_completion(conversation)
         if self._num_turns and self._rules.must_call:
             self._rules = replace(self._rules, tool_choice="auto")
+        if self._ran_all:
+            self._rules = _without(self._rules, self._run_here)
         masks = TurnMasks(rules=self._rules, grammars=self._question.grammars)
         self._masks = BoundMasks(masks, self._tokenizer)
         self._num_turns += 1
@@ -141,15 +144,18 @@ class Answer:
         None if there is no call, or it is for the caller to run.
         """
         call = self._turn.call
-        if call is None or not self._runs_tools or self._num_turns >= _MAX_TURNS:
+        if call is None or not self._run_here or self._num_turns >= _MAX_TURNS:
             return None
         tool = self._tools.get(call.recipient)
         if tool is not None and tool.function is None:
             return None
+        if tool is not None and self._ran_all:
+            return call, replace(tool, function=_one_too_many)
         return call, tool
 
     def add_result(self, call: ToolCall, result: ToolResult) -> None:
         """Take in what a tool gave."""
+        self._num_runs += call.recipient in self._run_here
         self._history.append(result_message(call, result, self._history[-1].channel))
         if self._tokens_left() == 0:
             self._ending = Ending.LENGTH
@@ -165,6 +171,11 @@ class Answer:
             messages=gained,
             repairs=dict(self._repairs),
         )
+
+    @property
+    def _ran_all(self) -> bool:
+        most = self._question.max_tool_runs
+        return most is not None and self._num_runs >= most
 
     def _new_turn(self, prompt_len: int) -> Turn:
         call_id = f"call_{uuid.uuid4().hex}"
@@ -183,6 +194,19 @@ class Answer:
         if reason is None or self._turn.stop_string is not None:
             reason = FinishReason.STOP
         return Ending(reason.value)
+
+
+def _without(rules: HeaderRules, recipients: Collection[str]) -> HeaderRules:
+    """The same with fewer tools on offer."""
+    return replace(
+        rules,
+        functions=tuple(one for one in rules.functions if one not in recipients),
+        builtin_tools=tuple(one for one in rules.builtin_tools if one not in recipients),
+    )
+
+
+def _one_too_many(**_: object) -> str:
+    raise RuntimeError("no further calls are run; answer with what is known")
 
 
 def _check_grammars(question: Question, subjects: Collection[str]) -> None:

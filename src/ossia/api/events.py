@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from ossia.harmony import Message, RepairKind
 from ossia.types import TokenLogprob
@@ -76,12 +77,21 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool that the answer ran itself gave back to the model."""
+    """What a tool that the answer ran itself gave back to the model.
+
+    Args:
+        call_id: Of the call.
+        name: As the call has it.
+        output: What the model reads.
+        failed: Whether it is no more than what went wrong.
+        about: What the tool has to say to whoever shows the answer; the model does not see it.
+    """
 
     call_id: str
     name: str
     output: str
     failed: bool = False
+    about: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class Question:
             in reasoning nor in tool calls.
         tools: What the functions named in the messages do. Those that have a function are run, and
             the model goes on with the result.
+        max_tool_runs: Calls that are run; once there were that many the tools are no longer on
+            offer. None has no limit.
         tool_choice: "auto", "none", "required", or the recipient that must be called first, such
             as `functions.f`. Once a call was made, the model may go on as it likes.
         reasoning: Whether the model may think before it answers.
@@ -39,6 +41,7 @@ class Question:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     stop: Sequence[str] = ()
     tools: Sequence[Tool] = ()
+    max_tool_runs: int | None = None
     tool_choice: str = "auto"
     reasoning: bool = True
     final_only: bool = False

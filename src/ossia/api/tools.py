@@ -12,7 +12,7 @@ from typing import Any
 from ossia.api.events import ToolCall, ToolResult
 from ossia.harmony import Author, Message, Role, TextContent, ToolDescription
 
-_NAMESPACE = "functions."
+_FUNCTIONS = "functions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +22,39 @@ class Tool:
     Args:
         description: What the model is told.
         function: Called with the model's arguments by name, and may be a coroutine function where
-            the answer is awaited. None hands the call to whoever consumes the answer.
+            the answer is awaited. None hands the call to whoever consumes the answer. It gives
+            text, anything that JSON can hold, or a `ToolOutput`.
+        namespace: The group that it is offered in.
     """
 
     description: ToolDescription
     function: Callable[..., Any] | None = None
+    namespace: str = _FUNCTIONS
 
     @property
     def recipient(self) -> str:
         """How the model addresses it."""
-        return _NAMESPACE + self.description.name
+        return f"{self.namespace}.{self.description.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """A result with more to it than its text.
+
+    Args:
+        text: What the model reads.
+        failed: Whether it is no more than what went wrong.
+        about: As `ToolResult` has it.
+    """
+
+    text: str
+    failed: bool = False
+    about: Any = None
 
 
 def function_name(recipient: str) -> str:
     """The developer's name of a function; built-in tools keep their namespace."""
-    return recipient.removeprefix(_NAMESPACE)
+    return recipient.removeprefix(f"{_FUNCTIONS}.")
 
 
 def run_tool(tool: Tool | None, call: ToolCall) -> ToolResult:
@@ -103,6 +121,10 @@ def _attempt(tool: Tool | None, call: ToolCall) -> object:
 
 
 def _result(call: ToolCall, value: object) -> ToolResult:
+    if isinstance(value, ToolOutput):
+        return ToolResult(
+            call.call_id, call.name, value.text, failed=value.failed, about=value.about
+        )
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return ToolResult(call.call_id, call.name, text)
 

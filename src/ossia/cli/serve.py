@@ -19,6 +19,7 @@ EXAMPLES = (
     "ossia serve",
     "ossia serve openai/gpt-oss-20b --port 8080",
     "ossia serve openai/gpt-oss-20b --host 0.0.0.0 --api-key-file keys.txt --allow-host gpu.lan",
+    "ossia serve openai/gpt-oss-20b --web-search http://127.0.0.1:8888",
     "ossia serve --config serve.toml",
     "OSSIA_SERVE_REASONING=hidden ossia serve ./checkpoint --served-name mine",
 )
@@ -86,6 +87,14 @@ def serve(
     ] = None,
     reasoning: Annotated[
         Reasoning | None, _option("What clients see of the reasoning. [raw]")
+    ] = None,
+    web_search: Annotated[
+        str | None,
+        _option(
+            "Search the web with this: the URL of a SearXNG, or exa (EXA_API_KEY).",
+            "--web-search",
+            metavar="URL|exa",
+        ),
     ] = None,
     images: Annotated[Images | None, _option("What to do with images. [refuse]")] = None,
     device: Annotated[str | None, _option("auto, cpu, cuda or cuda:N. [auto]")] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +19,7 @@ from ossia.server.service import ServiceState, ServiceStatus
 from ossia.server.serving import serve
 from ossia.server.settings import ServerSettings
 from ossia.server.store import SqliteStore, Store
+from ossia.tools.browser.web import web_of
 
 if TYPE_CHECKING:
     from ossia.server.tracing.setup import Tracing
@@ -46,11 +48,13 @@ def launch(options: ServeOptions, watcher: Watcher) -> bool:
     Raises:
         ServerError: the address cannot be had.
         StoreError: the state folder or the database cannot be used.
-        ConfigError: an API key, the state URL or an option of the engine makes no sense.
+        ConfigError: an API key, the state URL or an option of the engine makes no sense, or a
+            search engine has no key.
         MissingDependencyError: an option needs an extra that is not installed.
         EngineClosedError: the model cannot be loaded, or its process fails again and again.
     """
     settings = options.settings
+    web = None if settings.web_search is None else web_of(settings.web_search, os.environ)
     service = EngineService(
         _served_name(options.model), worker_spec(options.model).command(), settings
     )
@@ -66,7 +70,7 @@ def launch(options: ServeOptions, watcher: Watcher) -> bool:
             watch.begin(stop)
 
         unhurried = serve(
-            service, settings, listener, store=store, tracing=tracing, on_start=on_start
+            service, settings, listener, store=store, tracing=tracing, web=web, on_start=on_start
         )
     if watch.failure is not None:
         raise EngineClosedError(f"the model cannot be served: {watch.failure}")

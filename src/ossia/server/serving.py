@@ -20,6 +20,7 @@ from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
 from ossia.server.store.interface import Store
 from ossia.server.websocket_protocol import bounded_websocket
+from ossia.tools.browser.web import Web
 
 if TYPE_CHECKING:
     from ossia.server.tracing.setup import Tracing
@@ -51,6 +52,7 @@ def serve(
     *,
     store: Store | None = None,
     tracing: Tracing | None = None,
+    web: Web | None = None,
     on_start: Callable[[Callable[[], None]], None] = lambda _stop: None,
 ) -> bool:
     """Answer requests until a signal comes; in the main thread.
@@ -64,12 +66,13 @@ def serve(
         listener: Where clients come in; closed at the end.
         store: Where responses are kept; closed at the end.
         tracing: Where spans are made; closed at the end.
+        web: What is searched; closed at the end.
         on_start: Called once the model is being loaded, with what ends the server as a signal does.
 
     Returns:
         Whether it ended without being hurried.
     """
-    state = ServerState(settings=settings, service=service, store=store, tracing=tracing)
+    state = ServerState(settings=settings, service=service, store=store, tracing=tracing, web=web)
 
     def started() -> None:
         on_start(server.stop)
@@ -162,6 +165,8 @@ def _lifespan(
             yield
         finally:
             await service.close()
+            if state.web is not None:
+                await state.web.close()
             if state.store is not None:
                 await state.store.close()
             if state.tracing is not None:

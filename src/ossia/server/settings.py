@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ossia.errors import ConfigError
+from ossia.tools.browser.web import check_engine
 
 ReasoningOutput = Literal["raw", "summary", "both", "hidden"]
 
@@ -46,6 +47,7 @@ class ServerSettings:
         log_format: Of the access log.
         tracing: Whether traces are sent, to where OpenTelemetry's variables say.
         trace_prompts: Whether they may hold what was asked and answered.
+        web_search: What searches the web: the URL of a SearXNG, or `exa`; None searches nothing.
         images: What to do with images: refuse them, or put a note in their place.
         tls_certificate: PEM file of the certificate chain; with it the server speaks HTTPS.
         tls_key: PEM file of its private key, where it is not in the same file.
@@ -81,6 +83,7 @@ class ServerSettings:
     log_format: Literal["text", "json"] = "text"
     tracing: bool = False
     trace_prompts: bool = False
+    web_search: str | None = None
     images: Literal["refuse", "note"] = "refuse"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -91,6 +94,8 @@ class ServerSettings:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.web_search is not None:
+            check_engine(self.web_search)
         if self.tls_key is not None and self.tls_certificate is None:
             raise ConfigError("tls_key is of no use without tls_certificate")
         if self.trace_prompts and not self.tracing:

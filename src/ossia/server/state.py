@@ -12,6 +12,7 @@ from ossia.server.responses.active import ActiveResponses
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.store.interface import Store
+from ossia.tools.browser.web import Web
 
 if TYPE_CHECKING:
     from ossia.server.tracing.setup import Tracing
@@ -25,6 +26,7 @@ class ServerState:
         settings: How the server behaves.
         service: The model.
         store: Where responses are kept; None keeps none.
+        web: What is searched where a response asks for that; None searches nothing.
         metrics: What is counted.
         active: Stored responses in the making.
         reasoning_memory: Reasoning of chats whose clients drop it.
@@ -35,6 +37,7 @@ class ServerState:
     settings: ServerSettings
     service: ModelService
     store: Store | None = None
+    web: Web | None = None
     metrics: Metrics = field(default_factory=Metrics)
     active: ActiveResponses = field(default_factory=ActiveResponses)
     reasoning_memory: ReasoningMemory = field(default_factory=ReasoningMemory)

@@ -137,7 +137,10 @@ def test_what_was_left_out_is_told_in_a_header(served):
     body = {"input": "Hi", "tools": [{"type": "web_search"}]}
     for stream in (False, True):
         headers = post(served, {**body, "stream": stream})[1]
-        assert headers["x-ossia-left-out"] == "tools[0] (web_search)"
+        assert (
+            headers["x-ossia-left-out"]
+            == "tools[0] (web_search: start the server with --web-search)"
+        )
     assert "x-ossia-left-out" not in post(served, {"input": "Hi"})[1]
 
 

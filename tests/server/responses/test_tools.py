@@ -4,7 +4,8 @@ import pytest
 
 from ossia.server.api_error import ApiError
 from ossia.server.responses.tool_choice import read_tool_choice
-from ossia.server.responses.tools import IGNORED_TOOLS, REFUSED_TOOLS, read_tools
+from ossia.server.responses.tools import REFUSED_TOOLS, read_tools
+from ossia.server.responses.web_search import WEB_SEARCH_KINDS
 from ossia.structured import Grammar, GrammarKind
 from support.responses import prompt_of, read
 
@@ -52,7 +53,7 @@ def test_what_codex_sends_is_taken_and_what_is_left_out_is_noted():
             "text": {"verbosity": "low"},
         }
     )
-    assert intake.prompt.notes == ("tools[2] (web_search)",)
+    assert intake.prompt.notes == ("tools[2] (web_search: start the server with --web-search)",)
     assert [tool["type"] for tool in intake.response["tools"]] == ["function", "namespace"]
 
 
@@ -108,7 +109,7 @@ def test_tools_that_nobody_here_runs_are_refused_by_name(kind):
     assert error.code == "unsupported_tool"
 
 
-@pytest.mark.parametrize("kind", sorted(IGNORED_TOOLS))
+@pytest.mark.parametrize("kind", sorted(WEB_SEARCH_KINDS))
 def test_searches_never_fail_a_request(kind):
     assert read({"input": "Hi", "tools": [{"type": kind}]}).prompt.notes
 

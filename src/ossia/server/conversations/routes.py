@@ -22,6 +22,7 @@ from ossia.server.responses.items import check_item
 from ossia.server.responses.keeping import asks_for_sealed, listed_item
 from ossia.server.responses.objects import stored_item
 from ossia.server.responses.references import resolved
+from ossia.server.responses.search_steps import without_step
 from ossia.server.state import ServerState
 from ossia.server.store import JsonObject, Store
 
@@ -95,7 +96,7 @@ class Conversations:
         conversation = await self._found(request)
         items = await self._read(body.items)
         await self._store.add_items(conversation["id"], items)
-        return JsonResponse(list_object(items))
+        return JsonResponse(list_object([without_step(item) for item in items]))
 
     async def _list_items(self, request: Request) -> Response:
         conversation = await self._found(request)

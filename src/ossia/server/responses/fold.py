@@ -27,8 +27,11 @@ from ossia.server.responses.ids import IdMaker, new_id
 from ossia.server.responses.logprobs import LogprobCollector
 from ossia.server.responses.objects import usage_object
 from ossia.server.responses.open_items import OpenCall, OpenItem, OpenMessage, OpenReasoning
+from ossia.server.responses.open_search import OpenSearch
+from ossia.server.responses.searching import Searching
 from ossia.server.responses.tools import CallableTool
 from ossia.server.responses.visibility import Visibility
+from ossia.server.responses.web_search import BROWSER_CALLS
 from ossia.tokenizer import special
 
 JsonObject = dict[str, Any]
@@ -57,6 +60,7 @@ class ResponseFold:
         tools: Of the request, by the names that events give them.
         visible: How reasoning is shown.
         logprobs: Collects those of the answer's tokens; None if they are not wanted.
+        searching: How calls of the browser and citations are shown; None if there is no browser.
         only_prefills: Nothing that the model writes is shown or counted.
         make_id: Gives ids.
         now: Gives seconds since 1970.
@@ -73,6 +77,7 @@ class ResponseFold:
         tools: Mapping[str, CallableTool] | None = None,
         visible: Visibility | None = None,
         logprobs: LogprobCollector | None = None,
+        searching: Searching | None = None,
         only_prefills: bool = False,
         make_id: IdMaker = new_id,
         now: Callable[[], float] = time.time,
@@ -90,6 +95,7 @@ class ResponseFold:
         self._tools = tools or {}
         self._visible = visible or Visibility()
         self._logprobs = logprobs
+        self._searching = searching
         self._log = EventLog()
         self._output: list[JsonObject] = []
         self._kept: list[JsonObject] = []
@@ -203,7 +209,7 @@ class ResponseFold:
         if self._logprobs is not None:
             self._logprobs.drop()
         item = self._item
-        if not isinstance(item, OpenCall):
+        if not isinstance(item, OpenCall | OpenSearch):
             item = self._open_call(event.name)
         item.write(event.arguments)
 
@@ -212,19 +218,28 @@ class ResponseFold:
         if self._item is None and message.recipient is None and message.channel == Channel.FINAL:
             self._open_message(FINAL_ANSWER)  # an empty answer is an answer
         # A call may be cut off, and so may anything that no token ended: what comes next tells.
-        ended = special.is_special(self._last_token) and not isinstance(self._item, OpenCall)
+        ended = special.is_special(self._last_token) and not self._is_call_open
         if ended:
             self._close_item("completed")
         else:
             self._is_ending = self._item is not None
 
     def _call(self, event: ToolCall) -> None:
-        if not isinstance(self._item, OpenCall):
-            self._open_call(event.name)
-        self._close_item("completed")
+        item = self._item
+        if not isinstance(item, OpenCall | OpenSearch):
+            item = self._open_call(event.name)
+        if isinstance(item, OpenSearch):
+            self._is_ending = False  # what comes next is its result
+            item.search()
+        else:
+            self._close_item("completed")
 
     def _result(self, event: ToolResult) -> None:
-        """What a tool gave that the server itself ran: an item that comes whole."""
+        """What a tool gave that the server itself ran: an item that comes whole, or its end."""
+        if isinstance(self._item, OpenSearch):
+            self._item.end(event)
+            self._close_item("failed" if event.failed else "completed")
+            return
         self._settle()
         calls = [item for item in self._output if item["type"].endswith("_call")]
         item = {
@@ -268,7 +283,7 @@ class ResponseFold:
 
     @property
     def _is_call_open(self) -> bool:
-        return isinstance(self._item, OpenCall)
+        return isinstance(self._item, OpenCall | OpenSearch)
 
     def _settle(self) -> None:
         """More has come after the message: it was not cut off, unless it is a call."""
@@ -289,13 +304,23 @@ class ResponseFold:
 
     def _open_message(self, phase: str) -> OpenMessage:
         self._settle()
+        citations = None if self._searching is None else self._searching.citations()
         self._item = item = OpenMessage(
-            self._log, len(self._output), self._make_id(ids.MESSAGE), phase
+            self._log, len(self._output), self._make_id(ids.MESSAGE), phase, citations
         )
         return item
 
-    def _open_call(self, name: str) -> OpenCall:
+    def _open_call(self, name: str) -> OpenCall | OpenSearch:
         self._settle()
+        if self._searching is not None and name in BROWSER_CALLS:
+            self._item = search = OpenSearch(
+                self._log,
+                len(self._output),
+                self._make_id(ids.WEB_SEARCH),
+                name=name,
+                shows_sources=self._searching.shows_sources,
+            )
+            return search
         tool = self._tools.get(name)
         is_custom = tool is not None and tool.is_custom
         self._item = item = OpenCall(
@@ -314,7 +339,8 @@ class ResponseFold:
         if self._item is not None:
             item = self._item.close(status)
             self._output.append(item)
-            self._kept.append(self._visible.kept_item(item, self._item.text))
+            kept = self._visible.kept_item(item, self._item.text)
+            self._kept.append(self._item.kept(kept))
             self._item = None
 
     def _emit_lifecycle(self, kind: str) -> None:

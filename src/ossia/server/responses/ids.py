@@ -15,6 +15,7 @@ FUNCTION_OUTPUT: Final = "fco"
 CUSTOM_CALL: Final = "ctc"
 CUSTOM_OUTPUT: Final = "ctco"
 CALL: Final = "call"
+WEB_SEARCH: Final = "ws"
 
 _SANE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 

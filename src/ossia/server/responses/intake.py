@@ -31,6 +31,9 @@ from ossia.server.responses.tool_choice import ToolChoice, read_tool_choice
 from ossia.server.responses.tools import ToolTable, read_tools
 from ossia.server.responses.transcript import Transcript
 from ossia.server.responses.truncation import fitted
+from ossia.server.responses.web_search import browser_tools
+from ossia.tools.browser.browser import Browser
+from ossia.tools.browser.page import Page
 
 _REFUSED: Final = {
     "prompt": "this server keeps no prompt templates; put the text into 'instructions' and 'input'",
@@ -50,6 +53,7 @@ class Prompt:
         table: All tools of the request.
         choice: Which of them may and must be called.
         notes: What was left out.
+        pages: What the browser has shown in the conversation so far.
     """
 
     messages: list[Message]
@@ -57,6 +61,7 @@ class Prompt:
     table: ToolTable
     choice: ToolChoice
     notes: tuple[str, ...]
+    pages: Sequence[Page] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class Intake:
         prompt: What the model reads.
         question: The same, and how to answer.
         response: The response object before anything is answered; it has no id yet.
+        browser: What the model searches the web with; None if it does not.
     """
 
     request: ResponseRequest
@@ -76,6 +82,7 @@ class Intake:
     prompt: Prompt
     question: Question
     response: JsonObject
+    browser: Browser | None = None
 
 
 async def take_in(
@@ -95,8 +102,13 @@ async def take_in(
         if getattr(request, name) is not None:
             raise ApiError(f"Invalid value for '{name}': {why}.", param=name, code="unsupported")
     prompt = await read_prompt(request, around, history, max_output=request.output_limit)
+    deadline = time.monotonic() + around.settings.request_timeout
+    search = prompt.choice.table.web_search
+    browser = None
+    if search is not None:
+        browser = search.browser(around.service.tokenizer, deadline=deadline, shown=prompt.pages)
     try:
-        question = _question(request, prompt, around.settings.request_timeout)
+        question = _question(request, prompt, deadline, browser)
     except RequestError as error:
         raise ApiError.of(error) from None
     response = response_object(
@@ -113,7 +125,12 @@ async def take_in(
             param="background",
         )
     return Intake(
-        request=request, history=history, prompt=prompt, question=question, response=response
+        request=request,
+        history=history,
+        prompt=prompt,
+        question=question,
+        response=response,
+        browser=browser,
     )
 
 
@@ -143,7 +160,7 @@ async def read_prompt(
         transcript.add(item, f"history[{position}]")
     for position, item in enumerate(given):
         transcript.add(item, f"input[{position}]")
-    table = read_tools(request.tools or [])
+    table = read_tools(request.tools or [], around.state.web)
     choice = read_tool_choice(request.tool_choice, table)
     messages = with_opening(
         transcript.finish(),
@@ -152,6 +169,7 @@ async def read_prompt(
         groups=choice.table.groups,
         sections=developer_sections(request.text),
         today=datetime.now().astimezone().date(),
+        browser=choice.table.web_search is not None,
     )
     if request.truncation == "auto":
         messages = await asyncio.to_thread(_fitted, messages, around, max_output)
@@ -161,11 +179,15 @@ async def read_prompt(
         table=table,
         choice=choice,
         notes=(*table.ignored, *transcript.notes),
+        pages=transcript.pages,
     )
 
 
-def _question(request: ResponseRequest, prompt: Prompt, timeout: float) -> Question:
-    grammars = prompt.choice.table.grammars
+def _question(
+    request: ResponseRequest, prompt: Prompt, deadline: float, browser: Browser | None
+) -> Question:
+    table = prompt.choice.table
+    grammars = table.grammars
     grammar = answer_grammar(request.text)
     if grammar is not None:
         grammars[FINAL] = grammar
@@ -173,10 +195,12 @@ def _question(request: ResponseRequest, prompt: Prompt, timeout: float) -> Quest
         prompt.messages,
         sampling=sampling_of(request),
         stop=stop_strings(request),
+        tools=() if browser is None else [*browser_tools(browser), *table.handed_on],
+        max_tool_runs=request.max_tool_calls,
         tool_choice=prompt.choice.choice,
         reasoning=may_reason(asked_effort(request.reasoning)),
         grammars=grammars,
-        deadline=time.monotonic() + timeout,
+        deadline=deadline,
         priority=request.priority or 0,
     )
 

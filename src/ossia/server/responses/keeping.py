@@ -10,6 +10,7 @@ from ossia.errors import StoreError
 from ossia.log import logger
 from ossia.server.responses.fold import ResponseFold
 from ossia.server.responses.intake import Intake
+from ossia.server.responses.search_steps import without_step
 from ossia.server.responses.visibility import ENCRYPTED
 from ossia.server.store import JsonObject, Store, StoredResponse
 
@@ -52,6 +53,7 @@ def as_listed(response: JsonObject, *, sealed: bool) -> JsonObject:
 
 def listed_item(item: JsonObject, *, sealed: bool) -> JsonObject:
     """The same for one item."""
+    item = without_step(item)
     if sealed or item["type"] != "reasoning":
         return item
     return {name: value for name, value in item.items() if name != "encrypted_content"}

@@ -22,6 +22,7 @@ _PREFIXES: Final = {
     "function_call_output": ids.FUNCTION_OUTPUT,
     "custom_tool_call": ids.CUSTOM_CALL,
     "custom_tool_call_output": ids.CUSTOM_OUTPUT,
+    "web_search_call": ids.WEB_SEARCH,
 }
 
 

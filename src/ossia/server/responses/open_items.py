@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from ossia.server.responses.citations import CitationReader
 from ossia.server.responses.event_log import EventLog
 
 JsonObject = dict[str, Any]
@@ -50,7 +51,7 @@ class OpenItem(ABC):
         """Emit the end.
 
         Args:
-            status: `completed` or `incomplete`.
+            status: `completed` or `incomplete`; `failed` too for what the server runs.
 
         Returns:
             The item.
@@ -58,6 +59,10 @@ class OpenItem(ABC):
         self.flush()
         item = self._finish(self.text, status)
         self._log.emit("response.output_item.done", output_index=self._index, item=item)
+        return item
+
+    def kept(self, item: JsonObject) -> JsonObject:
+        """The item as it goes to the store, made of what `close` gave."""
         return item
 
     def _begin(self, item: JsonObject) -> None:
@@ -82,15 +87,38 @@ class OpenMessage(OpenItem):
         index: Its place in the output.
         item_id: Its id.
         phase: `commentary` before a call, `final_answer` for the answer.
+        citations: Reads them, if there is something to cite.
     """
 
-    def __init__(self, log: EventLog, index: int, item_id: str, phase: str) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        index: int,
+        item_id: str,
+        phase: str,
+        citations: CitationReader | None = None,
+    ) -> None:
         super().__init__(log, index, item_id)
         self._phase = phase
+        self._citations = citations
+        self._num_cited = 0
         self._logprobs: list[JsonObject] = []
         self._fresh_logprobs: list[JsonObject] = []
         self._begin(self._item("in_progress", []))
-        self._emit("response.content_part.added", content_index=0, part=_text_part("", []))
+        self._emit("response.content_part.added", content_index=0, part=_text_part("", [], []))
+
+    def write(self, text: str) -> None:
+        """Add a piece; a citation waits until it is whole."""
+        if self._citations is not None:
+            text = self._citations.push(text)
+        if text:
+            super().write(text)
+
+    def close(self, status: str) -> JsonObject:
+        """Emit the end."""
+        if self._citations is not None and (held := self._citations.flush()):
+            super().write(held)
+        return super().close(status)
 
     def add_logprobs(self, logprobs: list[JsonObject]) -> None:
         """Log-probabilities of the tokens of the pieces written last."""
@@ -100,9 +128,21 @@ class OpenMessage(OpenItem):
         logprobs, self._fresh_logprobs = self._fresh_logprobs, []
         self._logprobs += logprobs
         self._emit("response.output_text.delta", content_index=0, delta=delta, logprobs=logprobs)
+        for annotation in self._annotations[self._num_cited :]:
+            self._emit(
+                "response.output_text.annotation.added",
+                content_index=0,
+                annotation_index=self._num_cited,
+                annotation=annotation,
+            )
+            self._num_cited += 1
+
+    @property
+    def _annotations(self) -> list[JsonObject]:
+        return [] if self._citations is None else self._citations.annotations
 
     def _finish(self, text: str, status: str) -> JsonObject:
-        part = _text_part(text, self._logprobs)
+        part = _text_part(text, list(self._annotations), self._logprobs)
         self._emit("response.output_text.done", content_index=0, text=text, logprobs=self._logprobs)
         self._emit("response.content_part.done", content_index=0, part=part)
         return self._item(status, [part])
@@ -247,5 +287,10 @@ class OpenCall(OpenItem):
         return item
 
 
-def _text_part(text: str, logprobs: list[JsonObject]) -> JsonObject:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+def _text_part(text: str, annotations: list[JsonObject], logprobs: list[JsonObject]) -> JsonObject:
+    return {
+        "type": "output_text",
+        "text": text,
+        "annotations": annotations,
+        "logprobs": logprobs,
+    }

@@ -25,6 +25,7 @@ def with_opening(
     groups: dict[str, ToolNamespaceConfig],
     sections: Sequence[str],
     today: date,
+    browser: bool = False,
 ) -> list[Message]:
     """A conversation with its system and developer messages.
 
@@ -38,12 +39,15 @@ def with_opening(
         groups: Tools on offer, by namespace.
         sections: Further parts of the developer message.
         today: What day it is to believe it is.
+        browser: Offer the browser that it was trained with.
     """
     rest = list(messages)
     if instructions is None and rest and (own := _instructions(rest[0])) is not None:
         instructions = own
         del rest[0]
     system = SystemContent(reasoning_effort=effort, conversation_start_date=today.isoformat())
+    if browser:
+        system = system.with_browser_tool()
     opening = [Message.from_role_and_content(Role.SYSTEM, system)]
     parts: list[Content] = []
     if instructions or groups:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ossia.server.api_error import ApiError
 from ossia.server.responses.items import as_object, kind_of
+from ossia.server.responses.search_steps import without_step
 from ossia.server.store.interface import JsonObject, Store
 
 
@@ -14,7 +15,8 @@ async def resolved(
 ) -> list[JsonObject]:
     """The items, with those that stand for stored ones replaced by them.
 
-    That is `item_reference`, and reasoning that says nothing but its id.
+    That is `item_reference`, reasoning that says nothing but its id, and searches of this server,
+    of which the store knows what they have found.
 
     Args:
         items: As the client sent them.
@@ -30,7 +32,7 @@ async def resolved(
 
 
 async def _resolved(given: object, path: str, store: Store | None) -> JsonObject:
-    raw = as_object(given, path)
+    raw = without_step(as_object(given, path))
     kind = kind_of(raw, path)
     if kind == "item_reference":
         item_id = raw.get("id")
@@ -43,6 +45,9 @@ async def _resolved(given: object, path: str, store: Store | None) -> JsonObject
     ):
         known = await _find(raw.get("id"), store)
         return raw if known is None or known.get("type") != "reasoning" else known
+    if kind == "web_search_call":
+        known = await _find(raw.get("id"), store)
+        return raw if known is None or known.get("type") != kind else known
     return raw
 
 

@@ -14,8 +14,11 @@ from ossia.server.responses.live import Live
 from ossia.server.responses.logprobs import LogprobCollector
 from ossia.server.responses.sampling import wants_logprobs
 from ossia.server.responses.schemas import ResponseRequest
+from ossia.server.responses.searching import Searching
 from ossia.server.responses.surroundings import Surroundings
+from ossia.server.responses.text_format import answer_grammar
 from ossia.server.responses.visibility import visibility
+from ossia.server.responses.web_search import SOURCES
 
 
 class Making(Protocol):
@@ -83,5 +86,17 @@ def fold_of(intake: Intake, around: Surroundings) -> ResponseFold:
             around.settings.reasoning, request, around.sealer, stored=intake.response["store"]
         ),
         logprobs=LogprobCollector(around.service.tokenizer) if wants_logprobs(request) else None,
+        searching=_searching(intake),
         only_prefills=request.only_prefills,
+    )
+
+
+def _searching(intake: Intake) -> Searching | None:
+    if intake.browser is None:
+        return None
+    request = intake.request
+    return Searching(
+        browser=intake.browser,
+        shows_sources=request.includes(SOURCES),
+        links_citations=answer_grammar(request.text) is None,
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ossia.server.api_error import ApiError
-from ossia.server.responses.tools import IGNORED_TOOLS, REFUSED_TOOLS, ToolTable, recipient_of
+from ossia.server.responses.tools import REFUSED_TOOLS, ToolTable, recipient_of
+from ossia.server.responses.web_search import SEARCH, WEB_SEARCH_KINDS
 
 _PATH: Final = "tool_choice"
 _WORDS: Final = ("none", "auto", "required")
@@ -43,7 +44,15 @@ def read_tool_choice(given: str | dict[str, Any] | None, table: ToolTable) -> To
         return ToolChoice(table, recipient, {"type": kind, "name": _name(given, _PATH)})
     if kind == "allowed_tools":
         return _allowed(given, table)
-    if isinstance(kind, str) and kind in IGNORED_TOOLS | REFUSED_TOOLS:
+    if isinstance(kind, str) and kind in WEB_SEARCH_KINDS:
+        if table.web_search is None:
+            raise _refusal(
+                "no web search is on offer; it must be in 'tools', and the server be started with "
+                "--web-search",
+                f"{_PATH}.type",
+            )
+        return ToolChoice(table, SEARCH, {"type": kind})
+    if isinstance(kind, str) and kind in REFUSED_TOOLS:
         raise _refusal(f"this server runs no {kind!r} tool", f"{_PATH}.type")
     raise _refusal(
         f"{str(kind)[:64]!r} is none of 'function', 'custom' and 'allowed_tools'", f"{_PATH}.type"
@@ -53,7 +62,7 @@ def read_tool_choice(given: str | dict[str, Any] | None, table: ToolTable) -> To
 def _word(word: str, table: ToolTable) -> ToolChoice:
     if word not in _WORDS:
         raise _refusal(f"{word[:64]!r} is none of {', '.join(_WORDS)}, and no object", _PATH)
-    if word == "required" and not table.tools:
+    if word == "required" and table.is_empty:
         raise _refusal("a call is required, but 'tools' offers nothing to call", _PATH)
     return ToolChoice(table, word, word)
 
@@ -71,8 +80,10 @@ def _allowed(given: dict[str, Any], table: ToolTable) -> ToolChoice:
     recipients: set[str] = set()
     for position, one in enumerate(listed):
         path = f"{_PATH}.tools[{position}]"
-        if one.get("type") not in IGNORED_TOOLS:
+        if one.get("type") not in WEB_SEARCH_KINDS:
             recipients |= _meant(one, table, path)
+        elif table.web_search is not None:
+            recipients.add(SEARCH)
     if mode == "required" and not recipients:
         raise _refusal("a call is required, but no tool is allowed", f"{_PATH}.tools")
     echo = {"type": "allowed_tools", "mode": mode, "tools": listed}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from ossia.api.tools import function_name
+from ossia.api.tools import Tool, function_name
 from ossia.harmony import ToolDescription, ToolNamespaceConfig
 from ossia.server.api_error import ApiError
 from ossia.server.body import validated
@@ -18,9 +18,16 @@ from ossia.server.responses.tool_schemas import (
     FunctionTool,
     GrammarFormat,
     NamespaceTool,
-    SearchTool,
+)
+from ossia.server.responses.web_search import (
+    BROWSER_CALLS,
+    SEARCH,
+    WEB_SEARCH_KINDS,
+    WebSearch,
+    read_web_search,
 )
 from ossia.structured import Grammar
+from ossia.tools.browser.web import Web
 
 JsonObject = dict[str, Any]
 
@@ -28,9 +35,6 @@ FUNCTIONS: Final = "functions"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:/@$+-]{1,128}")
 _MAX_TOOLS: Final = 1024
 _FREE_TEXT: Final = "Takes free text, written as it is, without quotes or JSON around it."
-
-IGNORED_TOOLS: Final = frozenset(get_args(SearchTool.model_fields["type"].annotation))
-"""Tools that clients send whether or not there is a search; they are not offered to the model."""
 
 REFUSED_TOOLS: Final = frozenset(
     {
@@ -84,12 +88,19 @@ class ToolTable:
         echo: As the response object shows them.
         ignored: What was left out, and where it stood.
         about: Descriptions of namespaces.
+        web_search: The search that is offered; None if there is none.
     """
 
     tools: tuple[CallableTool, ...] = ()
     echo: list[JsonObject] = field(default_factory=list[JsonObject])
     ignored: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict[str, str])
+    web_search: WebSearch | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to call."""
+        return not self.tools and self.web_search is None
 
     @property
     def groups(self) -> dict[str, ToolNamespaceConfig]:
@@ -104,17 +115,24 @@ class ToolTable:
     @property
     def grammars(self) -> dict[str, Grammar]:
         """What arguments must look like, by recipient."""
-        return {tool.recipient: tool.grammar for tool in self.tools if tool.grammar is not None}
+        own = {tool.recipient: tool.grammar for tool in self.tools if tool.grammar is not None}
+        return own if self.web_search is None else {**own, **self.web_search.grammars}
 
     @property
     def by_event_name(self) -> dict[str, CallableTool]:
         """The tools by the names that the events of an answer give them."""
         return {function_name(tool.recipient): tool for tool in self.tools}
 
+    @property
+    def handed_on(self) -> list[Tool]:
+        """The tools that the client runs."""
+        return [Tool(one.description, None, one.namespace or FUNCTIONS) for one in self.tools]
+
     def only(self, recipients: Collection[str]) -> ToolTable:
         """The same with fewer tools on offer."""
         kept = tuple(tool for tool in self.tools if tool.recipient in recipients)
-        return replace(self, tools=kept)
+        search = self.web_search if SEARCH in recipients else None
+        return replace(self, tools=kept, web_search=search)
 
 
 def recipient_of(name: str, namespace: str | None) -> str:
@@ -122,20 +140,31 @@ def recipient_of(name: str, namespace: str | None) -> str:
     return f"{namespace or FUNCTIONS}.{name}"
 
 
-def read_tools(raw: Sequence[JsonObject]) -> ToolTable:
+def read_tools(raw: Sequence[JsonObject], web: Web | None = None) -> ToolTable:
     """The tools of a request.
+
+    Args:
+        raw: As the client sent them.
+        web: What a web search searches; None leaves it out, since clients send it in any case.
 
     Raises:
         ApiError: one is malformed, of a kind that is not offered, or named as another.
     """
-    table = _Reading()
+    table = _Reading(web)
     for position, tool in enumerate(raw):
         table.read(tool, f"tools[{position}]")
+    if table.web_search is not None and (taken := BROWSER_CALLS & table.tools.keys()):
+        raise ApiError(
+            f"Invalid value for 'tools': {min(taken)!r} is what web search goes by; give yours "
+            "another name.",
+            param="tools",
+        )
     return ToolTable(
         tools=tuple(table.tools.values()),
         echo=table.echo,
         ignored=tuple(table.ignored),
         about=table.about,
+        web_search=table.web_search,
     )
 
 
@@ -143,6 +172,8 @@ def read_tools(raw: Sequence[JsonObject]) -> ToolTable:
 class _Reading:
     """The table in the making; `tools` goes by the names that events give them."""
 
+    web: Web | None
+    web_search: WebSearch | None = None
     tools: dict[str, CallableTool] = field(default_factory=dict[str, CallableTool])
     echo: list[JsonObject] = field(default_factory=list[JsonObject])
     ignored: list[str] = field(default_factory=list[str])
@@ -154,10 +185,20 @@ class _Reading:
             self.echo.append(self._namespace(raw, path))
         elif kind in ("function", "custom"):
             self.echo.append(self._tool(raw, path, None))
-        elif isinstance(kind, str) and kind in IGNORED_TOOLS:
-            self.ignored.append(f"{path} ({kind})")
+        elif isinstance(kind, str) and kind in WEB_SEARCH_KINDS:
+            self._web_search(raw, path)
         else:
             raise _refused(kind, path)
+
+    def _web_search(self, raw: JsonObject, path: str) -> None:
+        if self.web is None:
+            self.ignored.append(f"{path} ({raw['type']}: start the server with --web-search)")
+            return
+        if self.web_search is not None:
+            raise _twice("web search", f"{path}.type")
+        self.web_search, echo = read_web_search(raw, path, self.web)
+        self.ignored += self.web_search.notes(path)
+        self.echo.append(echo)
 
     def _namespace(self, raw: JsonObject, path: str) -> JsonObject:
         group = validated(raw, NamespaceTool, path)
@@ -185,8 +226,7 @@ class _Reading:
             raise ApiError(f"Invalid value for 'tools': more than {_MAX_TOOLS}.", param="tools")
         name = function_name(tool.recipient)
         if name in self.tools:
-            where = f"{path}.name"
-            raise ApiError(f"Invalid value for '{where}': {name!r} is given twice.", param=where)
+            raise _twice(repr(name), f"{path}.name")
         self.tools[name] = tool
         return echo
 
@@ -252,6 +292,10 @@ def _check_callers(tool: CallerFields, path: str) -> None:
     raise ApiError(
         f"Invalid value for '{where}': {why}; leave it out.", param=where, code="unsupported"
     )
+
+
+def _twice(what: str, where: str) -> ApiError:
+    return ApiError(f"Invalid value for '{where}': {what} is given twice.", param=where)
 
 
 def _refused(kind: object, path: str) -> ApiError:

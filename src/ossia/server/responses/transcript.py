@@ -21,7 +21,9 @@ from ossia.server.responses.items import (
     read_item,
 )
 from ossia.server.responses.sealing import Sealer, SealError
+from ossia.server.responses.search_steps import STEP, shown_page, step_messages
 from ossia.server.responses.tools import recipient_of
+from ossia.tools.browser.page import Page
 
 _WORD: Final = re.compile(r"[^\s<>]+")
 _JSON: Final = "<|constrain|>json"
@@ -38,11 +40,13 @@ class Transcript:
     Attributes:
         messages: What was read so far.
         notes: What was left out.
+        pages: What the browser has shown in it.
     """
 
     def __init__(self, sealer: Sealer, on_images: OnImages) -> None:
         self.messages: list[Message] = []
         self.notes: list[str] = []
+        self.pages: list[Page] = []
         self._sealer = sealer
         self._on_images: OnImages = on_images
         self._recipients: dict[str, str] = {}  # of all calls, by call id
@@ -61,6 +65,9 @@ class Transcript:
             ApiError: it is malformed, of an unknown kind, answers no call, or is forged.
         """
         kind = kind_of(raw, path)
+        if (step := raw.get(STEP)) is not None and kind == "web_search_call":
+            self._add_step(step)
+            return
         if kind not in _READERS:
             self.notes.append(f"{path} ({kind})")
             return
@@ -77,6 +84,13 @@ class Transcript:
                 f"No tool output found for function call {call_id[:128]}.", param="input"
             )
         return self.messages
+
+    def _add_step(self, step: dict[str, Any]) -> None:
+        """A call of the browser, as the store has it."""
+        for message in step_messages(step):
+            self._add(message)
+        if (page := shown_page(step)) is not None:
+            self.pages.append(page)
 
     def _add_message(self, item: Item, path: str) -> None:
         assert isinstance(item, MessageItem)

@@ -1,0 +1,28 @@
+"""Searching: how a response shows what its browser does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ossia.server.responses.citations import CitationReader
+from ossia.tools.browser.browser import Browser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searching:
+    """How a response shows what its browser does.
+
+    Args:
+        browser: Of the response.
+        shows_sources: Whether the client wants to know what a search has found.
+        links_citations: Whether citations in text become links; an answer that must keep a form
+            has them as they are.
+    """
+
+    browser: Browser
+    shows_sources: bool = False
+    links_citations: bool = True
+
+    def citations(self) -> CitationReader:
+        """For one message."""
+        return CitationReader(self.browser.source_of, replaces=self.links_citations)
