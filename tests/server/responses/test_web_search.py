@@ -255,7 +255,9 @@ def test_options_reach_the_search():
     intake = read({"input": "Hi", "tools": [tool]}, around(web=web))
     assert intake.browser.options.num_tokens == 512
     assert intake.prompt.notes == ("tools[0].user_location.city",)
-    assert intake.response["tools"] == [tool]
+    (echo,) = intake.response["tools"]
+    whole = {"region": None, "timezone": None, **tool["user_location"]}
+    assert echo == {**tool, "user_location": whole}
     got = _answered(NEWS, final("x"), web=web, tools=[tool])
     assert (web.queries[0].domains, web.queries[0].country) == (("seine.fr",), "FR")
     assert "otters.org" not in _prompts(got.service)[1]

@@ -137,8 +137,10 @@ def read_web_search(raw: JsonObject, path: str, web: Web) -> tuple[WebSearch, Js
         ApiError: an option is malformed.
     """
     tool = validated(raw, WebSearchTool, path)
-    echo = {"search_context_size": "medium", "user_location": None}
-    return WebSearch(tool, web), {**echo, **raw}
+    echo = {"search_context_size": "medium", "user_location": None, **raw}
+    if tool.user_location is not None:
+        echo["user_location"] = {**tool.user_location.model_dump(), "type": "approximate"}
+    return WebSearch(tool, web), echo
 
 
 def browser_tools(browser: Browser) -> list[Tool]:
