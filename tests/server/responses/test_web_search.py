@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai.types.responses import Response
 
 from ossia.api.turn_masks import BoundMasks
 from ossia.server.api_error import ApiError
@@ -309,7 +310,9 @@ def question_masks(question):
 )
 def test_a_search_may_be_required(choice, expected):
     body = {"input": "Hi", "tools": [LOOKUP, SEARCH], "tool_choice": choice}
-    question = read(body, around(web=ScriptedWeb())).question
+    intake = read(body, around(web=ScriptedWeb()))
+    Response.model_validate({**intake.response, "id": "resp_1"}, strict=True)
+    question = intake.question
     assert question.tool_choice == expected
     assert ("functions.lookup" in question.grammars) == (
         not isinstance(choice, dict) or choice["type"] != "allowed_tools"

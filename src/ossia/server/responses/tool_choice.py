@@ -51,7 +51,9 @@ def read_tool_choice(given: str | dict[str, Any] | None, table: ToolTable) -> To
                 "--web-search",
                 f"{_PATH}.type",
             )
-        return ToolChoice(table, SEARCH, {"type": kind})
+        # Responses know only the older names in this place.
+        echo = kind if kind.startswith("web_search_preview") else "web_search_preview"
+        return ToolChoice(table, SEARCH, {"type": echo})
     if isinstance(kind, str) and kind in REFUSED_TOOLS:
         raise _refusal(f"this server runs no {kind!r} tool", f"{_PATH}.type")
     raise _refusal(
