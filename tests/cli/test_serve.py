@@ -20,7 +20,9 @@ QUESTION = [{"role": "user", "content": "What is 2 + 3?"}]
 def server(tmp_path_factory):
     """A running server with a key, and its address."""
     file = tmp_path_factory.mktemp("serve") / "serve.toml"
-    file.write_text('aliases = ["openai/gpt-oss-20b"]\nlog_format = "json"\n')
+    file.write_text(
+        'aliases = ["openai/gpt-oss-20b"]\nlog_format = "json"\nweb_search = "http://127.0.0.1:1"\n'
+    )
     environ = {**os.environ, "PYTHONPATH": str(SOURCE), "OSSIA_SERVE_API_KEYS": "key-1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "ossia", "serve", "--port", "0", "--config", str(file)],
@@ -81,6 +83,14 @@ def test_a_response(client):
     assert client.responses.retrieve(response.id).output_text == response.output_text
 
 
+def test_a_search_that_is_offered_is_echoed(client):
+    tools = [{"type": "web_search"}]
+    response = client.responses.create(
+        model="demo", input="Hi", tools=tools, max_output_tokens=1, tool_choice="none"
+    )
+    assert [tool.type for tool in response.tools] == ["web_search"]
+
+
 def test_a_text_completion_scores_its_prompt(client):
     completion = client.completions.create(
         model="demo", prompt="2 + 3", echo=True, logprobs=1, max_tokens=1
@@ -113,11 +123,14 @@ def test_ossia_chat_talks_to_it(server, ossia, monkeypatch):
         (("--config", "missing.toml"), "missing.toml"),
         (("--api-key", "two words"), "printable ASCII"),
         (("--host", "192.0.2.1"), "cannot be listened on"),
+        (("--web-search", "altavista"), "the URL of a SearXNG"),
+        (("--port", "0", "--web-search", "exa"), "EXA_API_KEY"),
         (("--max-context", "-1"), "max_context"),
         (("--port", "0", "--state-url", "mysql://u:p@h/db"), "must begin with postgresql://"),
     ],
 )
-def test_nonsense_is_refused_in_a_line(ossia, arguments, told):
+def test_nonsense_is_refused_in_a_line(ossia, arguments, told, monkeypatch):
+    monkeypatch.delenv("EXA_API_KEY", raising=False)
     result = ossia("serve", *arguments)
     assert result.exit_code != 0
     assert told in result.stderr

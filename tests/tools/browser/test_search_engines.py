@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 
 import pytest
 
-from ossia.errors import ConfigError
+from ossia.errors import ConfigError, MissingDependencyError
 from ossia.tools.browser.error import BrowserError
 from ossia.tools.browser.exa import Exa
 from ossia.tools.browser.search_engine import SearchHit, SearchQuery
@@ -114,3 +115,12 @@ def test_an_engine_is_chosen_by_its_name():
         web = web_of(name, {"EXA_API_KEY": "k"})
         assert web.takes_country is takes_country
         asyncio.run(web.close())
+
+
+def test_without_the_extra_it_is_named(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda one: None if one == "lxml" else found(one)
+    )
+    with pytest.raises(MissingDependencyError, match=r"lxml: pip install 'ossia\[browser\]'"):
+        web_of("http://127.0.0.1:1", {})
