@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ossia.tools.browser.error import BrowserError
 from ossia.tools.browser.fetching import Document
+from ossia.tools.browser.html_text import PageText, page_text
 from ossia.tools.browser.search_engine import SearchHit, SearchQuery
 
 HITS = (
@@ -70,6 +71,9 @@ class ScriptedWeb:
         if url not in self._pages:
             raise BrowserError(f"{url} answers with status 404")
         return Document(url=url, body=self._pages[url].encode(), is_html=True)
+
+    async def read(self, document) -> PageText:
+        return page_text(document.body, document.url, document.charset)
 
     async def close(self) -> None:
         self.closed = True

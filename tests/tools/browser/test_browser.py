@@ -251,6 +251,28 @@ def test_a_browser_goes_on_from_stubs():
     assert browser.source_of(0, 3) == Source("u", "t")
 
 
+def test_old_large_pages_are_fetched_anew():
+    """A model that opens large pages all the time does not fill the memory."""
+    pages = {
+        f"https://a.org/{i}": f"<title>{i}</title>" + "<p>word</p>" * 20_000 for i in range(12)
+    }
+    web = ScriptedWeb(pages=pages)
+    browser = _browser(web)
+    _run(*(("open", {"id": url}) for url in pages), browser=browser)
+    assert [page.is_stub for page in browser.pages] == [True] * 4 + [False] * 8
+    (again,) = _run(("open", {"cursor": 0, "loc": 5}), browser=browser)
+    assert again.text.startswith("[12] 0 (https://a.org/0)")
+    assert web.fetched[-1] == "https://a.org/0"
+
+
+def test_no_number_of_lines_shows_more_than_four_times_as_much():
+    (step,) = _run(
+        ("open", {"id": "https://otters.org/more", "num_lines": 10_000}),
+        browser=_browser(num_tokens=100),
+    )
+    assert len(step.text) // 4 < 100 * 4 * 1.2
+
+
 @given(st.text(max_size=400))
 def test_wrapping_loses_nothing(text):
     lines = wrapped(text)

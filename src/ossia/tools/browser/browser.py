@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from ossia.tools.browser.error import BrowserError
 from ossia.tools.browser.finding import find_in
 from ossia.tools.browser.html_text import host_of
-from ossia.tools.browser.page import Page, Source, TokenCounter, page_of, results_page
+from ossia.tools.browser.page import (
+    Page,
+    Source,
+    TokenCounter,
+    html_page,
+    plain_page,
+    results_page,
+)
 from ossia.tools.browser.search_engine import MAX_HITS, SearchQuery
 from ossia.tools.browser.web import Web
 
 _AHEAD: Final = 4  # lines that are shown before a match
+_LARGE: Final = 50_000  # characters of a page
+_MAX_LARGE: Final = 8  # such pages of one answer
 _MAX_WORDS: Final = 2000  # characters of a query or a pattern
 
 ActionKind = Literal["search", "open_page", "find_in_page"]
@@ -204,7 +213,12 @@ class Browser:
         if not self.options.fetches:
             raise BrowserError("pages cannot be opened now, only searched for")
         document = await self.web.fetch(url, self.options.allows)
-        return await asyncio.to_thread(page_of, document, as_source=as_source)
+        if document.is_html and not as_source:
+            page = html_page(document.url, await self.web.read(document))
+        else:
+            page = plain_page(document)
+        await asyncio.to_thread(lambda: page.lines)  # which takes its time
+        return page
 
     def _page(self, cursor: int) -> Page:
         if not self.pages:
@@ -223,6 +237,14 @@ class Browser:
         )
         step.page = page
         self.pages.append(page)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Keep the texts of the last large pages only; the others would have to be fetched anew."""
+        large = [one for one in dict.fromkeys(reversed(self.pages)) if len(one.text) > _LARGE]
+        for old in large[_MAX_LARGE:]:
+            stub = replace(old, text="", is_stub=True)
+            self.pages = [stub if one is old else one for one in self.pages]
 
 
 def _words(value: object, name: str) -> str:

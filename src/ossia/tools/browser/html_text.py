@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
 MAX_TEXT: Final = 400_000  # characters of a page
+_MAX_STEPS: Final = 400_000  # two for each element
 _SKIPPED: Final = frozenset(
     {"head", "math", "noscript", "object", "script", "style", "svg", "template"}
 )
@@ -97,6 +98,7 @@ class _Writer:
     _pieces: list[str] = field(default_factory=list[str])
     _length: int = 0
     _num_images: int = 0
+    _num_steps: int = 0
     _skipping: Any = None
     _preformatted: int = 0
     _anchors: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
@@ -105,7 +107,8 @@ class _Writer:
         from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
         for event, element in etree.iterwalk(root, events=("start", "end")):
-            if self._length > MAX_TEXT:
+            self._num_steps += 1
+            if self._length > MAX_TEXT or self._num_steps > _MAX_STEPS:
                 break
             if event == "start":
                 self._start(element)
@@ -116,7 +119,7 @@ class _Writer:
     def text(self) -> str:
         """All that was written, with one empty line at most between two paragraphs."""
         lines = [line.rstrip() for line in "".join(self._pieces).split("\n")]
-        return _GAPS.sub("\n\n", "\n".join(lines)).strip("\n")
+        return _GAPS.sub("\n\n", "\n".join(lines)).strip("\n")[:MAX_TEXT]
 
     def _start(self, element: _Element) -> None:
         if self._skipping is not None:
@@ -159,8 +162,10 @@ class _Writer:
 
     def _behind(self, tag: str, element: _Element) -> None:
         match tag:
-            case "a" if self._anchors:
-                self._end_link(*self._anchors.pop())
+            case "a":
+                href, begin = self._anchors.pop()
+                if not self._anchors:  # no link stands in another
+                    self._end_link(href, begin)
             case "pre":
                 self._preformatted -= 1
             case "sup" | "sub":

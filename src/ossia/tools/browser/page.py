@@ -11,11 +11,12 @@ from urllib.parse import unquote
 
 from ossia.tools.browser.error import BrowserError
 from ossia.tools.browser.fetching import Document
-from ossia.tools.browser.html_text import MAX_TEXT, host_of, link, page_text, plain
+from ossia.tools.browser.html_text import MAX_TEXT, PageText, host_of, link, plain
 from ossia.tools.browser.search_engine import SearchHit
 
 _WIDTH: Final = 80  # characters of a line, as in training
 _MAX_SHOWN_URL: Final = 1024
+_MOST_WINDOWS: Final = 4  # times the usual tokens, however many lines are asked for
 _SHORT: Final = 1024  # characters of text that are always shown whole
 
 TokenCounter = Callable[[str], int]
@@ -78,7 +79,7 @@ class Page:
         Args:
             cursor: The number of the display.
             loc: The first line.
-            num_lines: How many; 0 or less takes as many as `num_tokens` allow.
+            num_lines: How many, within limits; 0 or less takes as many as `num_tokens` allow.
             num_tokens: Tokens of lines, about.
             count_tokens: Counts them.
 
@@ -89,7 +90,8 @@ class Page:
         if not 0 <= loc <= max(last, 0):
             raise BrowserError(f"there is no line {loc}; the page has lines 0 to {max(last, 0)}")
         if num_lines > 0:
-            end = min(loc + num_lines, len(self.lines))
+            most = _window(self.lines, loc, _MOST_WINDOWS * num_tokens, count_tokens)
+            end = min(loc + num_lines, most)
         else:
             end = _window(self.lines, loc, num_tokens, count_tokens)
         where = f" ({unquote(self.url)[:_MAX_SHOWN_URL]})" if self.url else ""
@@ -113,21 +115,19 @@ def wrapped(text: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def page_of(document: Document, *, as_source: bool = False) -> Page:
-    """A document as a page. Takes its time; run it on a thread.
+def html_page(url: str, found: PageText) -> Page:
+    """The text of an HTML page as a page."""
+    return _page(url, found.title, found.text, found.links)
 
-    Args:
-        document: What was fetched.
-        as_source: Show HTML as it is written.
-    """
-    if document.is_html and not as_source:
-        found = page_text(document.body, document.url, document.charset)
-        title, text, links = found.title, found.text, found.links
-    else:
-        title, text, links = "", _decoded(document), ()
-    url = document.url
-    title = title or host_of(url)
-    return Page(url=url, title=title, text=f"URL: {url}\n{text[:MAX_TEXT]}", links=links)
+
+def plain_page(document: Document) -> Page:
+    """A document as it is written."""
+    return _page(document.url, "", _decoded(document), ())
+
+
+def _page(url: str, title: str, text: str, links: tuple[str, ...]) -> Page:
+    text = f"URL: {url}\n{text[:MAX_TEXT]}"
+    return Page(url=url, title=title or host_of(url), text=text, links=links)
 
 
 def results_page(query: str, hits: Sequence[SearchHit]) -> Page:

@@ -10,11 +10,15 @@ from typing import Final
 from ossia.errors import ConfigError, MissingDependencyError
 from ossia.tools.browser.exa import Exa
 from ossia.tools.browser.fetching import Document, PageFetcher
+from ossia.tools.browser.html_text import PageText
+from ossia.tools.browser.reading import read_html
 from ossia.tools.browser.search_engine import SearchEngine, SearchHit, SearchQuery
 from ossia.tools.browser.searxng import Searxng
 
 EXA_KEY: Final = "EXA_API_KEY"
 _MAX_AT_ONCE: Final = 16  # searches and fetches of all answers together
+
+_MAX_READERS: Final = 2  # processes that read pages
 
 
 class Web:
@@ -29,6 +33,7 @@ class Web:
         self._engine = engine
         self._fetcher = fetcher
         self._turn = asyncio.Semaphore(_MAX_AT_ONCE)
+        self._reader = asyncio.Semaphore(_MAX_READERS)
 
     @property
     def takes_country(self) -> bool:
@@ -44,6 +49,11 @@ class Web:
         """As in PageFetcher."""
         async with self._turn:
             return await self._fetcher.fetch(url, allows)
+
+    async def read(self, document: Document) -> PageText:
+        """The text of an HTML document; as in `read_html`."""
+        async with self._reader:
+            return await read_html(document)
 
     async def close(self) -> None:
         """Close what is open."""
