@@ -9,6 +9,7 @@ from ossia.server.metrics import Metrics
 from ossia.server.pacing import Pacing
 from ossia.server.reasoning_memory import ReasoningMemory
 from ossia.server.responses.active import ActiveResponses
+from ossia.server.responses.search_memory import SearchMemory
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.store.interface import Store
@@ -30,6 +31,7 @@ class ServerState:
         metrics: What is counted.
         active: Stored responses in the making.
         reasoning_memory: Reasoning of chats whose clients drop it.
+        search_memory: What was found for clients that do not keep it.
         pacing: Of all streams.
         tracing: Where spans are made; None makes none.
     """
@@ -41,5 +43,6 @@ class ServerState:
     metrics: Metrics = field(default_factory=Metrics)
     active: ActiveResponses = field(default_factory=ActiveResponses)
     reasoning_memory: ReasoningMemory = field(default_factory=ReasoningMemory)
+    search_memory: SearchMemory = field(default_factory=SearchMemory)
     pacing: Pacing = field(default_factory=Pacing)
     tracing: Tracing | None = None

@@ -394,7 +394,9 @@ def test_what_the_model_read_is_kept_but_not_shown():
 LOOK = "<|channel|>commentary to=functions.lookup <|constrain|>json<|message|>{}<|call|>"
 
 
-@pytest.mark.parametrize("way", ["previous", "conversation", "replayed", "referenced"])
+@pytest.mark.parametrize(
+    "way", ["previous", "conversation", "replayed", "referenced", "without ids", "without searches"]
+)
 def test_a_turn_goes_on_with_what_was_found(way):
     """After a call of the client's, the search before it is still there, cursors and all."""
 
@@ -405,12 +407,21 @@ def test_a_turn_goes_on_with_what_was_found(way):
             if way == "conversation":
                 made = await served.http.post("/v1/conversations", json={})
                 more = first = {**more, "conversation": made.json()["id"]}
+            if way.startswith("without"):
+                more = first = {**more, "store": False}
             response = await _post(served, **first)
             *_, lookup = response["output"]
             output = {"type": "function_call_output", "call_id": lookup["call_id"], "output": "7"}
             given = [output]
             if way == "previous":
                 more = {**more, "previous_response_id": response["id"]}
+            elif way.startswith("without"):  # and nothing is stored
+                items = [
+                    {name: value for name, value in one.items() if name != "id"}
+                    for one in response["output"]
+                    if way == "without ids" or one["type"] != "web_search_call"
+                ]
+                given = [{"role": "user", "content": "Hi"}, *items, output]
             elif way == "replayed":
                 given = [{"role": "user", "content": "Hi"}, *response["output"], output]
             elif way == "referenced":

@@ -254,7 +254,7 @@ def test_a_browser_goes_on_from_stubs():
 def test_old_large_pages_are_fetched_anew():
     """A model that opens large pages all the time does not fill the memory."""
     pages = {
-        f"https://a.org/{i}": f"<title>{i}</title>" + "<p>word</p>" * 20_000 for i in range(12)
+        f"https://a.org/{i}": f"<title>{i}</title>" + "<p>" + "word " * 12_000 for i in range(12)
     }
     web = ScriptedWeb(pages=pages)
     browser = _browser(web)
@@ -270,7 +270,7 @@ def test_no_number_of_lines_shows_more_than_four_times_as_much():
         ("open", {"id": "https://otters.org/more", "num_lines": 10_000}),
         browser=_browser(num_tokens=100),
     )
-    assert len(step.text) // 4 < 100 * 4 * 1.2
+    assert len(step.text) // 4 < 100 * 4 * 1.4
 
 
 @given(st.text(max_size=400))

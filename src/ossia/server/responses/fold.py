@@ -28,6 +28,7 @@ from ossia.server.responses.logprobs import LogprobCollector
 from ossia.server.responses.objects import usage_object
 from ossia.server.responses.open_items import OpenCall, OpenItem, OpenMessage, OpenReasoning
 from ossia.server.responses.open_search import OpenSearch
+from ossia.server.responses.search_steps import STEP
 from ossia.server.responses.searching import Searching
 from ossia.server.responses.tools import CallableTool
 from ossia.server.responses.visibility import Visibility
@@ -341,6 +342,9 @@ class ResponseFold:
             self._output.append(item)
             kept = self._visible.kept_item(item, self._item.text)
             self._kept.append(self._item.kept(kept))
+            if self._searching is not None and "call_id" in item:
+                steps = [one[STEP] for one in self._kept if STEP in one]
+                self._searching.memory.put(item["call_id"], steps)
             self._item = None
 
     def _emit_lifecycle(self, kind: str) -> None:

@@ -153,7 +153,9 @@ async def read_prompt(
         ApiError: it cannot be met as asked; `param` names the field.
     """
     require_model(around.state, request.model)
-    given = await resolved(_input_items(request, bool(history)), around.store)
+    given = around.state.search_memory.completed(
+        await resolved(_input_items(request, bool(history)), around.store)
+    )
     _check_number(len(history) + len(given), around.service.max_context)
     transcript = Transcript(around.sealer, around.settings.images)
     for position, item in enumerate(history):

@@ -86,17 +86,18 @@ def fold_of(intake: Intake, around: Surroundings) -> ResponseFold:
             around.settings.reasoning, request, around.sealer, stored=intake.response["store"]
         ),
         logprobs=LogprobCollector(around.service.tokenizer) if wants_logprobs(request) else None,
-        searching=_searching(intake),
+        searching=_searching(intake, around),
         only_prefills=request.only_prefills,
     )
 
 
-def _searching(intake: Intake) -> Searching | None:
+def _searching(intake: Intake, around: Surroundings) -> Searching | None:
     if intake.browser is None:
         return None
     request = intake.request
     return Searching(
         browser=intake.browser,
+        memory=around.state.search_memory,
         shows_sources=request.includes(SOURCES),
         links_citations=answer_grammar(request.text) is None,
     )
