@@ -100,6 +100,21 @@ def test_an_engine_that_is_not_there_tells_no_key():
         assert "k-1" not in str(problem.value)
 
 
+def test_a_search_that_fails_is_logged_without_its_words(web, caplog):
+    whole = web_of(web.address, {})
+
+    async def run():
+        try:
+            await whole.search(SearchQuery(text="otters"))
+        finally:
+            await whole.close()
+
+    with pytest.raises(BrowserError, match="404"):
+        asyncio.run(run())
+    assert "status 404" in caplog.text
+    assert "otters" not in caplog.text
+
+
 def test_an_engine_without_results_finds_nothing(web):
     web.pages["/search"] = as_json({"results": None})
     assert _search(Searxng(web.address)) == []

@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ossia.errors import ConfigError, MissingDependencyError
+from ossia.log import logger
+from ossia.tools.browser.error import BrowserError
 from ossia.tools.browser.exa import Exa
 from ossia.tools.browser.fetching import Document, PageFetcher
 from ossia.tools.browser.html_text import PageText
 from ossia.tools.browser.reading import read_html
 from ossia.tools.browser.search_engine import SearchEngine, SearchHit, SearchQuery
 from ossia.tools.browser.searxng import Searxng
+
+_log = logger(__name__)
 
 EXA_KEY: Final = "EXA_API_KEY"
 _MAX_AT_ONCE: Final = 16  # searches and fetches of all answers together
@@ -43,7 +47,11 @@ class Web:
     async def search(self, query: SearchQuery) -> Sequence[SearchHit]:
         """As in SearchEngine."""
         async with self._turn:
-            return await self._engine.search(query)
+            try:
+                return await self._engine.search(query)
+            except BrowserError as error:
+                _log.warning("a search failed: %s", error)  # without the words, which are private
+                raise
 
     async def fetch(self, url: str, allows: Callable[[str], bool]) -> Document:
         """As in PageFetcher."""
