@@ -15,8 +15,8 @@ from ossia.server.responses.tool_schemas import (
     NamedTool,
     NamespaceTool,
     NestedFunctionTool,
-    SearchTool,
     ToolName,
+    WebSearchTool,
 )
 
 
@@ -50,7 +50,12 @@ class NestedCustomTool(RequestModel):
 
 
 ChatTool = (
-    NestedFunctionTool | NestedCustomTool | FunctionTool | CustomTool | NamespaceTool | SearchTool
+    NestedFunctionTool
+    | NestedCustomTool
+    | FunctionTool
+    | CustomTool
+    | NamespaceTool
+    | WebSearchTool
 )
 
 

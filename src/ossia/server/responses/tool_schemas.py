@@ -71,8 +71,27 @@ class NamespaceTool(RequestModel):
     tools: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
-class SearchTool(RequestModel):
-    """A search, which clients send whether or not there is one; it is left out."""
+class UserLocation(RequestModel):
+    """Where the user is."""
+
+    type: Literal["approximate"] | None = None
+    city: str | None = None
+    country: Annotated[str, Field(pattern="^[A-Za-z]{2}$")] | None = None
+    region: str | None = None
+    timezone: str | None = None
+
+
+_Domain = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
+
+
+class Filters(RequestModel):
+    """Where to search."""
+
+    allowed_domains: Annotated[list[_Domain], Field(max_length=100)] | None = None
+
+
+class WebSearchTool(RequestModel):
+    """A search of the web; left out where the server has none, since clients send it in any case."""
 
     type: Literal[
         "web_search",
@@ -80,6 +99,11 @@ class SearchTool(RequestModel):
         "web_search_preview",
         "web_search_preview_2025_03_11",
     ]
+    search_context_size: Literal["low", "medium", "high"] | None = None
+    user_location: UserLocation | None = None
+    filters: Filters | None = None
+    external_web_access: bool | None = None
+    search_content_types: list[Literal["text", "image"]] | None = None
 
 
 class NestedFunctionTool(RequestModel):
@@ -89,7 +113,7 @@ class NestedFunctionTool(RequestModel):
     function: FunctionBody
 
 
-ResponseTool = FunctionTool | NestedFunctionTool | CustomTool | NamespaceTool | SearchTool
+ResponseTool = FunctionTool | NestedFunctionTool | CustomTool | NamespaceTool | WebSearchTool
 
 
 class NamedTool(RequestModel):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
-
-from pydantic import Field
+from typing import Any, Final, get_args
 
 from ossia.api.tools import Tool, ToolOutput
 from ossia.harmony import ToolDescription, ToolNamespaceConfig
-from ossia.server.body import RequestModel, validated
+from ossia.server.body import validated
+from ossia.server.responses.tool_schemas import WebSearchTool
 from ossia.structured import Grammar
 from ossia.tokenizer import Tokenizer
 from ossia.tools.browser.browser import Browser, BrowserOptions
@@ -19,14 +18,7 @@ from ossia.tools.browser.web import Web
 
 JsonObject = dict[str, Any]
 
-WEB_SEARCH_KINDS: Final = frozenset(
-    {
-        "web_search",
-        "web_search_2025_08_26",
-        "web_search_preview",
-        "web_search_preview_2025_03_11",
-    }
-)
+WEB_SEARCH_KINDS: Final = frozenset(get_args(WebSearchTool.model_fields["type"].annotation))
 """Types of the tool; they differ in their options only."""
 
 BROWSER: Final = "browser"
@@ -40,36 +32,6 @@ SOURCES: Final = "web_search_call.action.sources"
 
 _TOKENS: Final = {"low": 512, "medium": 1024, "high": 2048}
 """Tokens of a page that are shown at once; the model was trained with 1024."""
-
-
-class UserLocation(RequestModel):
-    """Where the user is."""
-
-    type: Literal["approximate"] | None = None
-    city: str | None = None
-    country: Annotated[str, Field(pattern="^[A-Za-z]{2}$")] | None = None
-    region: str | None = None
-    timezone: str | None = None
-
-
-_Domain = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
-
-
-class Filters(RequestModel):
-    """Where to search."""
-
-    allowed_domains: Annotated[list[_Domain], Field(max_length=100)] | None = None
-
-
-class WebSearchTool(RequestModel):
-    """The tool as requests offer it."""
-
-    type: str
-    search_context_size: Literal["low", "medium", "high"] | None = None
-    user_location: UserLocation | None = None
-    filters: Filters | None = None
-    external_web_access: bool | None = None
-    search_content_types: list[Literal["text", "image"]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
