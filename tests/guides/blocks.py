@@ -19,14 +19,16 @@ class Block:
         first: First line of an unfenced block.
         last: Last line of an unfenced block: the first such line behind `first`.
         occurrence: Which `first` line, counted from 0.
-        kind: "python", "shell", "server" (a command that runs until it is stopped) or "client" (a
-            command that asks a server).
+        kind: "python", "shell", "server" (a command that runs until it is stopped), "client" (a
+            command that asks a server) or "file" (what is to be put into one).
         typed: What a person types into it.
         cannot: Why it cannot run; empty if it runs.
         flattened: The guide has lost the block's line ends; they are put back.
         before: Lines that the guide's earlier snippets have run.
         mended: The guide's own mistakes: what stands there, what must stand there.
         shows: What the output must hold.
+        scene: The server that this starts, asks, or prepares, where there are several.
+        saved_as: Name of the file that it is to be put into.
     """
 
     guide: str
@@ -42,6 +44,8 @@ class Block:
     before: str = ""
     mended: tuple[tuple[str, str], ...] = ()
     shows: tuple[str, ...] = field(default=())
+    scene: str = ""
+    saved_as: str = ""
 
     @property
     def id(self) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,11 +17,11 @@ from urllib.request import urlopen
 import pytest
 
 from guides.blocks import Block, fenced, source_of
+from guides.running import PATH, run_to_the_end
 from guides.table import BLOCKS
 from support.serve_process import serving
 
 _FOLDER = os.environ.get("OSSIA_TEST_GUIDES")
-_PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 pytestmark = pytest.mark.skipif(_FOLDER is None, reason="set OSSIA_TEST_GUIDES to their folder")
 
 _SUBSTITUTIONS = (
@@ -61,7 +60,7 @@ def test_runs_to_the_end(block: Block, tmp_path):
 @_blocks("server")
 def test_serves_until_it_is_stopped(block: Block, tmp_path):
     # The port of the guides may be taken.
-    environ = {"OSSIA_SERVE_PORT": "0", "PATH": _PATH}
+    environ = {"OSSIA_SERVE_PORT": "0", "PATH": PATH}
     with serving(["bash", "-c", f"exec {_source(block)}"], tmp_path / "log", environ) as address:
         assert urlopen(f"{address}/v1/models").status == 200
 
@@ -85,17 +84,9 @@ def _source(block: Block) -> str:
 
 
 def _run_to_the_end(block: Block, source: str, folder: Path) -> None:
-    if block.kind == "python":
-        command = [sys.executable, "-W", "error", "-c", source]
-    else:
-        command = ["bash", "-c", source]
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": _PATH, "OMP_NUM_THREADS": "1"},
-        input=block.typed, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    printed = run_to_the_end(source, folder, python=block.kind == "python", typed=block.typed)
     for expected in block.shows:
-        assert expected in done.stdout
+        assert expected in printed
 
 
 def test_no_block_is_forgotten():
