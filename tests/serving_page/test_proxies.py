@@ -108,7 +108,7 @@ def _caddy(server: str, folder: Path) -> Iterator[str]:
 @pytest.fixture(params=[_nginx, _caddy], ids=["nginx", "caddy"])
 def proxied(request, tmp_path):
     """A proxy before a scripted model that stalls in the middle, and the model."""
-    service = ScriptedService(stalls_after=12)
+    service = ScriptedService(stalls_after=13)
     with (
         serving_script(service, allowed_hosts=(NAME,)) as server,
         request.param(server, tmp_path) as address,
