@@ -30,9 +30,7 @@ def run_to_the_end(
         typed: What a person types into it.
         environ: Further variables of its environment.
     """
-    command = (
-        [sys.executable, "-W", "error", "-c", source] if python else ["bash", "-ec", source]
-    )
+    command = [sys.executable, "-W", "error", "-c", source] if python else ["bash", "-ec", source]
     paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     variables = {"PATH": PATH, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **(environ or {})}
     done = subprocess.run(

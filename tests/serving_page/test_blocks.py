@@ -49,7 +49,11 @@ def _as_one_process(command: str) -> str:
     """So that a signal for the shell reaches the server."""
     before, separator, after = command.partition("ossia serve")
     assert separator, command
-    return f"{before}exec {separator}{after}" if not before else f"export {before}; exec {separator}{after}"
+    return (
+        f"{before}exec {separator}{after}"
+        if not before
+        else f"export {before}; exec {separator}{after}"
+    )
 
 
 def test_the_first_steps(tmp_path):

@@ -49,7 +49,9 @@ class TestUnit:
     @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
     def test_systemd_finds_nothing_wrong(self, tmp_path):
         # The program is not installed where the tests run.
-        text = (PACKAGING / "ossia.service").read_text().replace("/opt/ossia/bin/ossia", "/bin/true")
+        text = (
+            (PACKAGING / "ossia.service").read_text().replace("/opt/ossia/bin/ossia", "/bin/true")
+        )
         unit = tmp_path / "ossia.service"
         unit.write_text(text)
         done = _systemd_analyze("verify", "--man=no", str(unit))
@@ -59,7 +61,13 @@ class TestUnit:
 
     def test_it_is_hardened(self):
         unit = _unit()
-        for name in ("DynamicUser", "NoNewPrivileges", "ProtectHome", "PrivateTmp", "RestrictNamespaces"):
+        for name in (
+            "DynamicUser",
+            "NoNewPrivileges",
+            "ProtectHome",
+            "PrivateTmp",
+            "RestrictNamespaces",
+        ):
             assert unit[name] == ["yes"], name
         assert unit["ProtectSystem"] == ["strict"]
         assert unit["CapabilityBoundingSet"] == [""]
@@ -81,7 +89,9 @@ class TestUnit:
         variables = dict(one.split("=", 1) for one in _unit()["Environment"])
         for name, value in variables.items():
             variables[name] = (
-                value.replace("%d", str(tmp_path)).replace("%S", "/var/lib").replace("%C", "/var/cache")
+                value.replace("%d", str(tmp_path))
+                .replace("%S", "/var/lib")
+                .replace("%C", "/var/cache")
             )
         options = serve_options({}, environ=variables, config_file=PACKAGING / "serve.toml")
         assert options.model.model == "openai/gpt-oss-20b"

@@ -79,6 +79,15 @@ class OutputCustomCall(AnswerModel):
     namespace: str | None = None
 
 
+class OutputSearchCall(AnswerModel):
+    """The model searched the web, opened a page or looked for something in it."""
+
+    id: str
+    type: Literal["web_search_call"]
+    status: Literal["in_progress", "searching", "completed", "failed"]
+    action: dict[str, Any]
+
+
 class CachedTokens(AnswerModel):
     """What of the prompt was known already, and what is kept for the next time."""
 
@@ -136,7 +145,9 @@ class Response(AnswerModel):
     max_output_tokens: int | None
     max_tool_calls: int | None
     model: str
-    output: list[OutputMessage | OutputReasoning | OutputFunctionCall | OutputCustomCall]
+    output: list[
+        OutputMessage | OutputReasoning | OutputFunctionCall | OutputCustomCall | OutputSearchCall
+    ]
     parallel_tool_calls: bool
     previous_response_id: str | None
     prompt_cache_key: str | None
@@ -180,3 +191,13 @@ class StoredItem(EchoModel):
 
     id: str
     type: str
+
+
+class Compaction(AnswerModel):
+    """A conversation made short: its instructions, what users said, and the rest as a sealed summary."""
+
+    id: str
+    object: Literal["response.compaction"]
+    created_at: int
+    output: list[StoredItem]
+    usage: ResponseUsage

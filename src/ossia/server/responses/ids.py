@@ -14,6 +14,7 @@ FUNCTION_CALL: Final = "fc"
 FUNCTION_OUTPUT: Final = "fco"
 CUSTOM_CALL: Final = "ctc"
 CUSTOM_OUTPUT: Final = "ctco"
+COMPACTION: Final = "cmp"
 CALL: Final = "call"
 WEB_SEARCH: Final = "ws"
 

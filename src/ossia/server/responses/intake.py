@@ -152,16 +152,8 @@ async def read_prompt(
     Raises:
         ApiError: it cannot be met as asked; `param` names the field.
     """
-    require_model(around.state, request.model)
-    given = around.state.search_memory.completed(
-        await resolved(_input_items(request, bool(history)), around.store)
-    )
-    _check_number(len(history) + len(given), around.service.max_context)
-    transcript = Transcript(around.sealer, around.settings.images)
-    for position, item in enumerate(history):
-        transcript.add(item, f"history[{position}]")
-    for position, item in enumerate(given):
-        transcript.add(item, f"input[{position}]")
+    given = await given_items(request, around, history)
+    transcript = read_items(history, given, around)
     table = read_tools(request.tools or [], around.state.web)
     choice = read_tool_choice(request.tool_choice, table)
     messages = with_opening(
@@ -183,6 +175,37 @@ async def read_prompt(
         notes=(*table.ignored, *transcript.notes),
         pages=transcript.pages,
     )
+
+
+async def given_items(
+    request: PromptRequest, around: Surroundings, history: Sequence[JsonObject]
+) -> list[JsonObject]:
+    """The items of a request's own input, references replaced by what they stand for.
+
+    Raises:
+        ApiError: the model or an item is unknown, or there are none or too many.
+    """
+    require_model(around.state, request.model)
+    given = around.state.search_memory.completed(
+        await resolved(_input_items(request, bool(history)), around.store)
+    )
+    _check_number(len(history) + len(given), around.service.max_context)
+    return given
+
+
+def read_items(
+    history: Sequence[JsonObject], given: Sequence[JsonObject], around: Surroundings
+) -> Transcript:
+    """All items as messages.
+
+    Raises:
+        ApiError: one is malformed; `param` says where it stands.
+    """
+    transcript = Transcript(around.sealer, around.settings.images)
+    for name, items in (("history", history), ("input", given)):
+        for position, item in enumerate(items):
+            transcript.add(item, f"{name}[{position}]")
+    return transcript
 
 
 def _question(

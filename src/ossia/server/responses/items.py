@@ -64,6 +64,13 @@ class CallOutputItem(Item):
     output: Content | None = None
 
 
+class CompactionItem(Item):
+    """What a conversation was before it was made short, sealed."""
+
+    type: Literal["compaction"]
+    encrypted_content: str
+
+
 class ItemReference(Item):
     """An item that was stored before."""
 
@@ -99,6 +106,7 @@ InputItem = (
     | FunctionCallItem
     | CustomToolCallItem
     | CallOutputItem
+    | CompactionItem
     | ItemReference
     | ForeignItem
 )
@@ -112,6 +120,7 @@ ITEM_MODELS: Final[dict[str, type[Item]]] = {
     "function_call_output": CallOutputItem,
     "custom_tool_call": CustomToolCallItem,
     "custom_tool_call_output": CallOutputItem,
+    "compaction": CompactionItem,
     "item_reference": ItemReference,
 }
 

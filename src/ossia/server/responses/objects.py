@@ -23,6 +23,7 @@ _PREFIXES: Final = {
     "custom_tool_call": ids.CUSTOM_CALL,
     "custom_tool_call_output": ids.CUSTOM_OUTPUT,
     "web_search_call": ids.WEB_SEARCH,
+    "compaction": ids.COMPACTION,
 }
 
 
@@ -108,7 +109,7 @@ def stored_item(raw: JsonObject, path: str) -> JsonObject:
     item: JsonObject = {**raw, "type": kind}
     if not ids.is_sane(item.get("id")):
         item["id"] = ids.new_id(_PREFIXES.get(kind, "item"))
-    if kind != "reasoning":
+    if kind not in ("reasoning", "compaction"):
         item["status"] = item.get("status") or "completed"
     if kind == "message":
         item["content"] = _parts(item.get("content"), item.get("role"))

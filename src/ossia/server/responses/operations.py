@@ -7,8 +7,14 @@ from typing import Final
 from ossia.server.openapi.answers import ListPage
 from ossia.server.openapi.operation import Link, Operation, Query
 from ossia.server.paging import page_query
-from ossia.server.responses.answers import DeletedResponse, InputTokens, Response, StoredItem
-from ossia.server.responses.schemas import PromptRequest, ResponseRequest
+from ossia.server.responses.answers import (
+    Compaction,
+    DeletedResponse,
+    InputTokens,
+    Response,
+    StoredItem,
+)
+from ossia.server.responses.schemas import CompactRequest, PromptRequest, ResponseRequest
 
 NOTES_HEADER: Final = "x-ossia-left-out"
 """Says which tools and items of a request were left out."""
@@ -57,6 +63,16 @@ COUNT: Final = Operation(
     answer=InputTokens,
     examples={"plain": {"input": "Hi"}},
     refuses=(404, 503),
+)
+COMPACT: Final = Operation(
+    name="compactResponse",
+    summary="Make a long conversation short.",
+    tag=_TAG,
+    body=(CompactRequest,),
+    answer=Compaction,
+    examples={"plain": {"input": "Hi"}},
+    headers={NOTES_HEADER: "Which items of the request were left out."},
+    asks_model=True,
 )
 RETRIEVE: Final = Operation(
     name="getResponse",

@@ -1,4 +1,4 @@
-"""The routes of the Responses API that answer: POST /v1/responses and its input_tokens."""
+"""The routes of the Responses API that answer: POST /v1/responses, its input_tokens and compact."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from ossia.server.disconnect import unless_gone
 from ossia.server.json_response import JsonResponse
 from ossia.server.openapi.operation import ApiRoute
 from ossia.server.responses import operations, websocket
+from ossia.server.responses.compaction import compact
 from ossia.server.responses.continuation import history_of
 from ossia.server.responses.direct_stream import DirectStream
 from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import read_prompt
 from ossia.server.responses.operations import NOTES_HEADER
 from ossia.server.responses.running import Making, start
-from ossia.server.responses.schemas import CountRequest, ResponseRequest
+from ossia.server.responses.schemas import CompactRequest, CountRequest, ResponseRequest
 from ossia.server.responses.stored_routes import stream_pieces
 from ossia.server.responses.surroundings import Surroundings
 from ossia.server.responses.truncation import prompt_length
@@ -74,8 +75,14 @@ def routes(state: ServerState) -> list[BaseRoute]:
             raise ApiError.of(error) from None
         return JsonResponse({"object": "response.input_tokens", "input_tokens": num_tokens})
 
+    async def shorten(request: Request) -> Response:
+        body = await parse(request, CompactRequest)
+        compacted = await unless_gone(request, compact(body, around))
+        return JsonResponse(compacted.response, headers=notes_headers(compacted.notes))
+
     return [
         ApiRoute("/v1/responses", create, operations.CREATE, method="POST"),
+        ApiRoute("/v1/responses/compact", shorten, operations.COMPACT, method="POST"),
         ApiRoute("/v1/responses/input_tokens", count, operations.COUNT, method="POST"),
         *websocket.routes_over(around),
     ]

@@ -150,6 +150,16 @@ class CountRequest(PromptRequest):
     personality: Any = None  # refused by name
 
 
+class CompactRequest(PromptRequest):
+    """The body of POST /v1/responses/compact: what makes up a prompt, and hints that mean nothing."""
+
+    prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
+    service_tier: str | None = None
+    image: ImageOptions | None = None
+
+
 class ResponseRequest(PromptRequest):
     """The body of POST /v1/responses."""
 

@@ -23,6 +23,9 @@ _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _KEY_FILE: Final = "sealing.key"
 
+REASONING: Final = "reasoning"  # purposes
+COMPACTION: Final = "compaction"
+
 MAX_SEALED_CHARS: Final = 24 * 2**20
 MAX_TEXT_BYTES: Final = 16 * 2**20
 
@@ -52,7 +55,7 @@ class Sealer:
         """
         return cls(secrets.token_bytes(_KEY_BYTES) if folder is None else _kept_key(folder), model)
 
-    def seal(self, text: str, purpose: str = "reasoning") -> str:
+    def seal(self, text: str, purpose: str = REASONING) -> str:
         """Seal a text.
 
         Raises:
@@ -65,7 +68,7 @@ class Sealer:
         sealed = self._cipher.encrypt(nonce, zlib.compress(plain, 6), self._bound_to(purpose))
         return base64.urlsafe_b64encode(_VERSION + nonce + sealed).decode()
 
-    def open(self, sealed: str, purpose: str = "reasoning") -> str:
+    def open(self, sealed: str, purpose: str = REASONING) -> str:
         """The text that was sealed.
 
         Raises:

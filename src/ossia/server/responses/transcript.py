@@ -12,6 +12,7 @@ from ossia.server.api_error import ApiError
 from ossia.server.responses.contents import OnImages, content_text
 from ossia.server.responses.items import (
     CallOutputItem,
+    CompactionItem,
     CustomToolCallItem,
     FunctionCallItem,
     Item,
@@ -20,14 +21,15 @@ from ossia.server.responses.items import (
     kind_of,
     read_item,
 )
-from ossia.server.responses.sealing import Sealer, SealError
+from ossia.server.responses.sealing import COMPACTION, REASONING, Sealer, SealError
 from ossia.server.responses.search_steps import STEP, shown_page, step_messages
 from ossia.server.responses.tools import recipient_of
 from ossia.tools.browser.page import Page
 
 _WORD: Final = re.compile(r"[^\s<>]+")
 _JSON: Final = "<|constrain|>json"
-_MAX_OPENED: Final = 32 * 2**20  # characters of sealed reasoning in one request
+_MAX_OPENED: Final = 32 * 2**20  # characters of sealed content in one request
+_SUMMARY: Final = "Summary of the conversation so far:\n\n"
 
 
 class Transcript:
@@ -122,14 +124,14 @@ class Transcript:
         if item.content:
             return content_text(item.content, f"{path}.content", self._on_images)
         if item.encrypted_content:
-            return self._opened(item, path)
+            return self._opened(item.encrypted_content, item, path)
         # Summaries made here are the reasoning, word for word; some clients keep nothing else.
         return content_text(item.summary, f"{path}.summary", self._on_images)
 
-    def _opened(self, item: ReasoningItem, path: str) -> str:
+    def _opened(self, sealed: str, item: Item, path: str, purpose: str = REASONING) -> str:
         where = f"{path}.encrypted_content"
         try:
-            text = self._sealer.open(item.encrypted_content or "")
+            text = self._sealer.open(sealed, purpose)
             self._num_opened += len(text)
             if self._num_opened > _MAX_OPENED:
                 raise SealError(f"the request holds more than {_MAX_OPENED} characters of it")
@@ -142,6 +144,12 @@ class Transcript:
                 code="invalid_encrypted_content",
             ) from None
         return text
+
+    def _add_compaction(self, item: Item, path: str) -> None:
+        assert isinstance(item, CompactionItem)
+        summary = self._opened(item.encrypted_content, item, path, COMPACTION)
+        # The model's own words, so that what users and tools said gains no authority by it.
+        self._add_assistant(_SUMMARY + summary, "final_answer")
 
     def _add_function_call(self, item: Item, path: str) -> None:
         assert isinstance(item, FunctionCallItem)
@@ -224,4 +232,5 @@ _READERS: Final = {
     "function_call_output": Transcript._add_output,
     "custom_tool_call": Transcript._add_custom_call,
     "custom_tool_call_output": Transcript._add_output,
+    "compaction": Transcript._add_compaction,
 }
