@@ -52,9 +52,7 @@ def _run(command, folder: Path, environ: dict[str, str]) -> str:
 @pytest.mark.parametrize(
     ("block", "source"), [pytest.param(*one, id=one[0].name) for one in blocks("clients")]
 )
-def test_a_program_that_uses_a_library(
-    block: Block, source, clients_folder, open_server, tmp_path
-):
+def test_a_program_that_uses_a_library(block: Block, source, clients_folder, open_server, tmp_path):
     source = source.replace(ADDRESS, open_server)
     assert open_server in source
     if block.saved_as:  # JavaScript, which looks for packages where it lies
@@ -76,7 +74,9 @@ def home(agent_server, clients_folder, tmp_path):
     """Where an agent works, with its settings where the page puts them, and programs by name."""
     for block, source in blocks("agents"):
         if block.saved_as:
-            file = tmp_path / (".codex" if block.saved_as == "config.toml" else ".") / block.saved_as
+            file = (
+                tmp_path / (".codex" if block.saved_as == "config.toml" else ".") / block.saved_as
+            )
             file.parent.mkdir(exist_ok=True)
             file.write_text(source.replace(ADDRESS, agent_server))
     (tmp_path / "note.txt").write_text(_NOTE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import fields
@@ -9,11 +10,15 @@ from dataclasses import fields
 import pytest
 
 from ossia.server.api_error import ApiError
+from ossia.server.app import create_app
 from ossia.server.options import ModelOptions
 from ossia.server.service import ServiceState
 from ossia.server.settings import ServerSettings
+from ossia.server.state import ServerState
+from ossia.server.store import SqliteStore
 from serving_page.table import page
 from support.api_client import MODEL, serving_script
+from support.http_server import serving
 from support.raw_http import connect, exchange, post, read_answer, request
 from support.scripted_service import ScriptedService
 
@@ -67,6 +72,16 @@ def _bad_schema():
     )
 
 
+def _locked():
+    store = SqliteStore()
+    state = ServerState(settings=ServerSettings(), service=ScriptedService(), store=store)
+    state.conversation_locks.hold("conv_1")
+    with serving(create_app(state)) as address:
+        answer = exchange(address, post("/v1/responses", {**ASKED, "conversation": "conv_1"}))
+    asyncio.run(store.close())
+    return answer
+
+
 _REFUSALS = {
     (400, "context_length_exceeded"): lambda: _answer(
         post("/v1/responses", {**ASKED, "input": "word " * 200}), ScriptedService(max_context=100)
@@ -78,6 +93,7 @@ _REFUSALS = {
     (400, "invalid_encrypted_content"): lambda: _answer(
         post("/v1/responses", {"input": [{"type": "reasoning", "encrypted_content": "AQ=="}]})
     ),
+    (400, "conversation_locked"): _locked,
     (400, None): lambda: _answer(_bad_schema()),
     (401, "invalid_api_key"): lambda: _answer(request("GET", "/v1/models"), api_keys=("k",)),
     (403, "host_not_allowed"): lambda: _answer(request("GET", "/health", {"Host": "x.example"})),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ossia.server.conversations.locks import ConversationLocks
 from ossia.server.metrics import Metrics
 from ossia.server.pacing import Pacing
 from ossia.server.reasoning_memory import ReasoningMemory
@@ -30,6 +31,7 @@ class ServerState:
         web: What is searched where a response asks for that; None searches nothing.
         metrics: What is counted.
         active: Stored responses in the making.
+        conversation_locks: Conversations that a response is being made for.
         reasoning_memory: Reasoning of chats whose clients drop it.
         search_memory: What was found for clients that do not keep it.
         pacing: Of all streams.
@@ -42,6 +44,7 @@ class ServerState:
     web: Web | None = None
     metrics: Metrics = field(default_factory=Metrics)
     active: ActiveResponses = field(default_factory=ActiveResponses)
+    conversation_locks: ConversationLocks = field(default_factory=ConversationLocks)
     reasoning_memory: ReasoningMemory = field(default_factory=ReasoningMemory)
     search_memory: SearchMemory = field(default_factory=SearchMemory)
     pacing: Pacing = field(default_factory=Pacing)

@@ -28,6 +28,7 @@ class Live:
         at_end: Awaited before clients get to know that the response has ended, unless it was
             cancelled; such as to store it.
         pacing: Of all streams of the server.
+        release: Called when it is over, however it ended; maybe more than once.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Live:
         fold: ResponseFold,
         at_end: Callable[[ResponseFold], Awaitable[None]] | None = None,
         pacing: Pacing | None = None,
+        release: Callable[[], None] | None = None,
     ) -> None:
         self.fold = fold
         self._events = events
         self._at_end = at_end
         self._pacing = pacing or Pacing()
+        self._release = release
         self._fresh = asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
@@ -98,5 +101,7 @@ class Live:
             self.fold.fail(told)
 
     def _end(self) -> None:
+        if self._release is not None:
+            self._release()
         self.fold.cancel()
         self._fresh.set()

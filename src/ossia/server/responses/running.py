@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from ossia.server.responses.continuation import history_of
@@ -61,19 +61,34 @@ async def start(
     Raises:
         ApiError: it cannot be met as asked, or not now.
     """
-    history = await history_of(request, around.store) if remembered is None else remembered
-    intake = await take_in(request, around, history)
-    fold = fold_of(intake, around)
-    events = await around.service.answer(intake.question)
+    release = _hold(request, around)
+    try:
+        if remembered is None:
+            history = await history_of(request, around.store)
+        else:
+            history = remembered
+        intake = await take_in(request, around, history)
+        fold = fold_of(intake, around)
+        events = await around.service.answer(intake.question)
+    except BaseException:
+        release()
+        raise
     fold.begin(queued=bool(request.background))
     store, keep = around.store, keeper(intake, around.store, whole=remembered is not None)
-    live = Live(events, fold, keep, around.pacing)
+    live = Live(events, fold, keep, around.pacing, release)
     if store is None or keep is None or not intake.response["store"]:
         return live, intake
     if not (request.stream or request.background):
         return live, intake
     await keep(fold)
     return around.active.add(live, store, keep), intake
+
+
+def _hold(request: ResponseRequest, around: Surroundings) -> Callable[[], None]:
+    """Keep others out of the request's conversation, if it has one."""
+    if request.conversation_id is None:
+        return lambda: None
+    return around.state.conversation_locks.hold(request.conversation_id)
 
 
 def fold_of(intake: Intake, around: Surroundings) -> ResponseFold:

@@ -41,9 +41,10 @@ def add_items(
     items: Sequence[JsonObject],
     expires: float,
 ) -> None:
-    """Put items behind those of a conversation, which lives on from now."""
+    """Put items behind those of a conversation, which lives on from now; it may be gone."""
     # First, since it keeps others from putting theirs in between.
-    database.execute(
+    found = database.execute(
         "UPDATE conversations SET expires = ? WHERE id = ?", (expires, conversation_id)
     )
-    items_table.add(database, conversation_id, items)
+    if found.rowcount:
+        items_table.add(database, conversation_id, items)
