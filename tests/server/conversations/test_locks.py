@@ -90,18 +90,19 @@ def test_many_at_once_neither_mix_nor_vanish(served):
     client = served.client
     conversation = client.conversations.create()
 
-    def ask(number: int) -> bool:
+    def ask(number: int) -> str | None:
         try:
             client.responses.create(
                 model="m", input=f"Question {number}", conversation=conversation.id
             )
         except openai.BadRequestError as error:
-            assert error.code == "conversation_locked"
-            return False
-        return True
+            return error.code
+        return None
 
     with ThreadPoolExecutor(8) as pool:
-        answered = sum(pool.map(ask, range(40)))
+        refusals = list(pool.map(ask, range(40)))
+    assert set(refusals) <= {None, "conversation_locked"}
+    answered = refusals.count(None)
     assert answered >= 1
     assert _kinds(client, conversation.id) == ONE_ANSWER * answered
     assert len(served.locks) == 0

@@ -96,6 +96,7 @@ async def _prompts(body: CompletionRequest, state: ServerState) -> list[tuple[in
         raise ApiError(
             f"Invalid value for 'prompt': give 1 to {_MAX_PROMPTS} prompts.", param="prompt"
         )
+    _check_ids(prompts, state.service.vocab_size)
     if sum(len(prompt) for prompt in prompts if isinstance(prompt, str)) > _LONG_TEXT:
         return await asyncio.to_thread(_encoded, prompts, encode)
     return _encoded(prompts, encode)
@@ -108,6 +109,15 @@ def _listed(prompt: Any) -> Sequence[str | Sequence[int]]:  # noqa: ANN401
     if prompt and isinstance(prompt[0], int):
         return [cast("list[int]", prompt)]
     return prompt
+
+
+def _check_ids(prompts: Sequence[str | Sequence[int]], vocab_size: int) -> None:
+    for prompt in prompts:
+        if not isinstance(prompt, str) and any(not 0 <= one < vocab_size for one in prompt):
+            raise ApiError(
+                f"Invalid value for 'prompt': token ids are from 0 to {vocab_size - 1}.",
+                param="prompt",
+            )
 
 
 def _encoded(

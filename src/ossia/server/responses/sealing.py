@@ -95,10 +95,15 @@ class Sealer:
 
 def _unpacked(packed: bytes) -> str:
     unpacker = zlib.decompressobj()
-    plain = unpacker.decompress(packed, MAX_TEXT_BYTES)
-    if unpacker.unconsumed_tail:
-        raise SealError(f"it holds more than {MAX_TEXT_BYTES} bytes")
-    return plain.decode()
+    try:
+        plain = unpacker.decompress(packed, MAX_TEXT_BYTES)
+        if unpacker.unconsumed_tail:
+            raise SealError(f"it holds more than {MAX_TEXT_BYTES} bytes")
+        if not unpacker.eof:
+            raise SealError("it holds no text")
+        return plain.decode()
+    except (zlib.error, UnicodeDecodeError):
+        raise SealError("it holds no text") from None
 
 
 def _kept_key(folder: Path) -> bytes:
