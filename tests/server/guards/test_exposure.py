@@ -220,7 +220,7 @@ class TestConfigDrivenCode:
         )
         program = (
             "import sys; from ossia.api.runtime import Runtime; "
-            "Runtime.load(sys.argv[1], device='cpu').close()"
+            "Runtime.load(sys.argv[1], device='cpu')"
         )
         done = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path)],
