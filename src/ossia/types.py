@@ -149,6 +149,7 @@ class Request:
         sampling: How to draw.
         deadline: `time.monotonic()` value after which the request ends with DEADLINE.
         priority: Lower runs first; equal priorities are served fairly.
+        cache_salt: Only requests of the same salt share what was computed of their prompts.
         make_mask: Called with the index of each continuation for what restricts its tokens; an
             exception of the mask ends that continuation with ERROR.
 
@@ -161,6 +162,7 @@ class Request:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     deadline: float = math.inf
     priority: int = 0
+    cache_salt: str = ""
     make_mask: Callable[[int], TokenMask | None] | None = None
 
     def __post_init__(self) -> None:
@@ -176,6 +178,7 @@ _REQUEST_TYPES = (
     ("request_id", str, "string"),
     ("deadline", int | float, "time in seconds"),
     ("priority", int, "integer"),
+    ("cache_salt", str, "string"),
 )
 
 

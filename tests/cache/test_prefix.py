@@ -89,3 +89,27 @@ def test_a_dropped_page_is_no_longer_found():
     tree.drop(0)
     with pytest.raises(KeyError):
         tree.drop(0)
+
+
+def test_prompts_of_another_salt_are_not_found_and_leave_nothing_behind():
+    tree = PrefixTree((None,), 2)
+    ids = [1, 2, 3, 4]
+    for page, salt in enumerate(("", "a", "b")):
+        origin = tree.origin(salt)
+        assert tree.match(ids, 2, origin) == []
+        node = tree.insert(origin, (1, 2), [page])
+        assert tree.match(ids, 2, tree.origin(salt)) == [node]
+    assert [tree.match(ids, 2, tree.origin(salt))[0].pages for salt in ("", "a", "b")] == [
+        [0],
+        [1],
+        [2],
+    ]
+    for page in range(3):
+        tree.drop(page)
+    assert tree.root.children == {}
+
+
+def test_a_salt_is_no_page_of_tokens():
+    tree = PrefixTree((None,), 1)
+    tree.insert(tree.origin("\x01"), (7,), [0])
+    assert tree.match([1, 7], 2) == []

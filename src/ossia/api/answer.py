@@ -104,6 +104,7 @@ class Answer:
             ),
             deadline=self._question.deadline,
             priority=self._question.priority,
+            cache_salt=self._question.cache_salt,
             make_mask=self._masks,
         )
 

@@ -34,6 +34,7 @@ class Question:
             arguments of calls.
         deadline: `time.monotonic()` value after which the answer ends with DEADLINE.
         priority: Lower runs first.
+        cache_salt: Only questions of the same salt share what was computed of their prompts.
     """
 
     messages: Sequence[Message]
@@ -48,3 +49,4 @@ class Question:
     grammars: Mapping[str, Grammar] = field(default_factory=dict[str, Grammar])
     deadline: float = math.inf
     priority: int = 0
+    cache_salt: str = ""

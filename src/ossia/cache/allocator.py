@@ -66,12 +66,15 @@ class PageAllocator:
             total += min(all_pages, (span - 2) // self.page_size + 2 if span > 1 else 1)
         return total
 
-    def open(self, token_ids: Sequence[int], *, reuse: bool) -> tuple[SequencePages, int]:
+    def open(
+        self, token_ids: Sequence[int], *, reuse: bool, salt: str = ""
+    ) -> tuple[SequencePages, int]:
         """Start a sequence.
 
         Args:
             token_ids: What it will compute. At least the last one is left to compute.
             reuse: Whether the sequence may start from pages that others computed.
+            salt: Only sequences of the same one share pages.
 
         Returns:
             Its pages, and how many leading tokens they already hold.
@@ -80,7 +83,8 @@ class PageAllocator:
         if self._tree is None:
             return pages, 0
         max_pages = (len(token_ids) - 1) // self.page_size if reuse else 0
-        chain = self._tree.match(token_ids, max_pages)
+        origin = self._tree.origin(salt)
+        chain = self._tree.match(token_ids, max_pages, origin)
         num_tokens = len(chain) * self.page_size
         for group, window in enumerate(self.windows):
             first = first_page_in_reach(window, num_tokens, self.page_size)
@@ -92,7 +96,7 @@ class PageAllocator:
                 self._book.share(page)
                 pages.tables[group].append(page)
         pages.num_shared_pages = len(chain)
-        pages.tip = chain[-1] if chain else self._tree.root
+        pages.tip = chain[-1] if chain else origin
         self._tree.hold(pages.tip)
         return pages, num_tokens
 

@@ -61,7 +61,16 @@ class PrefixTree:
         """Pages that the tree refers to."""
         return len(self._homes)
 
-    def match(self, token_ids: Sequence[int], max_pages: int) -> list[PrefixNode]:
+    def origin(self, salt: str) -> PrefixNode:
+        """Where prompts of a salt begin: they share nothing with those of another."""
+        if not salt:
+            return self.root
+        # No token is negative, so that no page of tokens is found under the same name.
+        return self.insert(self.root, (-1, *salt.encode("utf-8", "surrogatepass")), ())
+
+    def match(
+        self, token_ids: Sequence[int], max_pages: int, origin: PrefixNode | None = None
+    ) -> list[PrefixNode]:
         """The longest chain of nodes that can stand in for computing the start of `token_ids`.
 
         A group without a window needs every page of the chain. One with a window needs only the
@@ -70,11 +79,12 @@ class PrefixTree:
         Args:
             token_ids: The sequence, at least max_pages * page_size long.
             max_pages: Length limit of the chain.
+            origin: Where to begin; None is the root.
         """
         chain: list[PrefixNode] = []
         present = [0] * len(self._windows)  # for each group: pages present without gap at the end
         usable = 0
-        node = self.root
+        node = origin or self.root
         for start in range(0, max_pages * self._page_size, self._page_size):
             child = node.children.get(tuple(token_ids[start : start + self._page_size]))
             if child is None:

@@ -146,7 +146,9 @@ class Scheduler:
         available = self._allocator.num_available
         if self._running and available <= seq.blocked_at:
             return False
-        pages, num_cached = self._allocator.open(seq.token_ids, reuse=not seq.wants_prompt_logprobs)
+        pages, num_cached = self._allocator.open(
+            seq.token_ids, reuse=not seq.wants_prompt_logprobs, salt=seq.request.cache_salt
+        )
         missing = self._footprint(seq) - pages.num_owned
         if self._running and missing > self._allocator.num_available - self._spoken_for():
             self._allocator.close(pages)

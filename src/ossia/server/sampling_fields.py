@@ -36,6 +36,7 @@ class SamplingFields(RequestModel):
     ignore_eos: bool | None = None
     stop_token_ids: list[int] | None = None
     priority: Annotated[int, Field(ge=-_INT32, lt=_INT32)] | None = None
+    cache_salt: Annotated[str, Field(max_length=256)] | None = None
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

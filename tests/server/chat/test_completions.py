@@ -271,7 +271,13 @@ def test_sampling_fields_reach_the_engine():
         max_completion_tokens=50,
         max_tokens=60,
         stop=["x", "y"],
-        extra_body={"top_k": 7, "min_p": 0.1, "repetition_penalty": 1.2, "priority": -3},
+        extra_body={
+            "top_k": 7,
+            "min_p": 0.1,
+            "repetition_penalty": 1.2,
+            "priority": -3,
+            "cache_salt": "x",
+        },
     )
     (question,) = service.questions
     sampling = question.sampling
@@ -282,7 +288,7 @@ def test_sampling_fields_reach_the_engine():
     assert sampling.max_tokens == 50
     assert sampling.seed == 2**63 - 1
     assert question.stop == ("x", "y")
-    assert question.priority == -3
+    assert (question.priority, question.cache_salt) == (-3, "x")
 
 
 def test_ignoring_the_end_asks_for_all_tokens():

@@ -139,13 +139,18 @@ def test_a_request_comes_out_as_it_went_in(key, prompt, sampling, priority, turn
         prompt_ids=prompt,
         sampling=sampling,
         priority=priority,
+        cache_salt="a wörd",
         make_mask=None if turn_masks is None else BoundMasks(turn_masks, TOKENIZER),
     )
     payload = only(submit_frame(key, request), Kind.SUBMIT)
     assert read_key(payload) == key
     read, read_masks = read_submit(payload)
     assert read == Request(
-        request_id=str(key), prompt_ids=prompt, sampling=sampling, priority=priority
+        request_id=str(key),
+        prompt_ids=prompt,
+        sampling=sampling,
+        priority=priority,
+        cache_salt="a wörd",
     )
     assert read_masks == turn_masks
 

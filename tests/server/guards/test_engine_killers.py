@@ -193,6 +193,44 @@ class TestEngineKillers:
             assert answer.error["type"] == "invalid_request_error"
 
 
+class TestTimingOfPrompts:
+    """The time to a first token tells what others have asked (CVE-2025-46570)."""
+
+    PROMPT = "What one client asks, and another would like to know that it was asked. " * 40
+
+    @pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions", "/v1/completions"])
+    def test_only_the_same_salt_finds_what_was_computed(self, alive, path):
+        def cached(salt):
+            text = f"{path} {self.PROMPT}"
+            body = {
+                "/v1/responses": {**ASKED, "input": text},
+                "/v1/chat/completions": {
+                    **CHAT,
+                    "messages": [{"role": "user", "content": text}],
+                },
+                "/v1/completions": {"prompt": text, "max_tokens": 1},
+            }[path]
+            answer = exchange(alive, post(path, {**body, **salt}))
+            assert answer.status == 200, answer.body
+            usage = json.loads(answer.body)["usage"]
+            details = usage.get("input_tokens_details") or usage["prompt_tokens_details"]
+            return details["cached_tokens"]
+
+        mine, yours = {"cache_salt": f"mine {path}"}, {"cache_salt": f"yours {path}"}
+        assert cached(mine) == 0
+        assert cached(mine) > 100
+        assert cached(yours) == 0
+        without = cached({})
+        assert without < 100, "of another test at most"
+        assert cached({"cache_salt": None}) > 100
+        assert cached(mine) > 100
+
+    @pytest.mark.parametrize("salt", ["x" * 257, 7, ["a"]])
+    def test_a_salt_is_a_short_text(self, alive, salt):
+        answer = exchange(alive, post("/v1/responses", {**ASKED, "cache_salt": salt}))
+        assert (answer.status, answer.error["param"]) == (400, "cache_salt")
+
+
 class TestOpenSockets:
     """Sockets of the inside that others can reach (CVE-2025-30165, CVE-2025-32444)."""
 

@@ -91,6 +91,7 @@ def _question(body: ChatRequest, state: ServerState, choice: ToolChoice) -> Ques
         grammars=grammars,
         deadline=time.monotonic() + state.settings.request_timeout,
         priority=body.priority or 0,
+        cache_salt=body.cache_salt or "",
     )
 
 

@@ -66,6 +66,7 @@ async def plan_completion(body: CompletionRequest, state: ServerState) -> Comple
                     sampling=_with_seed(sampling, index),
                     deadline=deadline,
                     priority=body.priority or 0,
+                    cache_salt=body.cache_salt or "",
                 )
             )
     return CompletionPlan(

@@ -42,6 +42,7 @@ def submit_frame(key: int, request: Request, *, now: float | None = None) -> byt
         "sampling": {name: getattr(request.sampling, name) for name in _SAMPLING_FIELDS},
         "seconds": None if math.isinf(seconds) and seconds > 0 else max(0.0, seconds),
         "priority": int(request.priority),
+        "cache_salt": request.cache_salt,
         "make_mask": _masks(request),
     }
     parts = {name: _to_json(value, name) for name, value in header.items()}
@@ -78,6 +79,7 @@ def read_submit(payload: bytes) -> tuple[Request, TurnMasks | None]:
         sampling=SamplingParams(**sampling),
         deadline=math.inf if seconds is None else time.monotonic() + seconds,
         priority=header["priority"],
+        cache_salt=header["cache_salt"],
     )
     return request, None if masks is None else TurnMasks.from_dict(masks)
 

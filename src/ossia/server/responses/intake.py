@@ -227,6 +227,7 @@ def _question(
         grammars=grammars,
         deadline=deadline,
         priority=request.priority or 0,
+        cache_salt=request.cache_salt or "",
     )
 
 

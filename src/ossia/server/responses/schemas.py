@@ -203,6 +203,7 @@ class ResponseRequest(PromptRequest):
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
     logit_bias: dict[str, float] | None = None
     priority: int | None = None
+    cache_salt: Annotated[str, Field(max_length=256)] | None = None
 
     @property
     def output_limit(self) -> int | None:
