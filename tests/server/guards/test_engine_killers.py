@@ -184,7 +184,7 @@ class TestEngineKillers:
             ("/v1/responses", {**ASKED, "temperature": 2, "top_p": 0, "top_k": 1}),
             ("/v1/responses", {**ASKED, "generate": False, "input": "\U0010ffff\ufdd0"}),
         ],
-        ids=str,
+        ids=lambda value: str(value)[:60],
     )
     def test_a_request(self, alive, path, body):
         answer = exchange(alive, post(path, body))
