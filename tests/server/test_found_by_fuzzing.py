@@ -81,6 +81,12 @@ def test_a_name_that_cannot_be_written_is_a_fault_of_the_messages(address):
     assert (answer.status, answer.error["param"]) == (400, "messages")
 
 
+def test_two_histories_are_a_fault_of_a_field(address):
+    body = {"input": "Hi", "previous_response_id": "resp_x", "conversation": {"id": "conv_x"}}
+    answer = exchange(address, post("/v1/responses", body))
+    assert (answer.status, answer.error["param"]) == (400, "conversation")
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

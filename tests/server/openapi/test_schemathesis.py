@@ -7,8 +7,8 @@ import pytest
 from fuzz import http
 
 _PHASES = (
-    ("--phases=examples,fuzzing,stateful", "--max-examples=2"),
-    ("--phases=coverage", "--include-tag=Conversations", "--include-tag=Models"),
+    ("--phases=examples,fuzzing,stateful", "--max-examples=1"),
+    ("--phases=coverage", "--include-tag=Models", "--include-operation-id=countMessageTokens"),
 )
 
 

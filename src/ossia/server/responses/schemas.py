@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ossia.server.body import RequestModel
 from ossia.server.metadata import Metadata
@@ -133,14 +133,21 @@ class PromptRequest(RequestModel):
         given = self.conversation
         return given.id if isinstance(given, ConversationParam) else given
 
-    @model_validator(mode="after")
-    def _one_history(self) -> PromptRequest:
-        if self.input is None:
-            self.input = self.messages
-        if self.previous_response_id is not None and self.conversation is not None:
+    @field_validator("conversation")
+    @classmethod
+    def _one_past(
+        cls, given: str | ConversationParam | None, info: ValidationInfo
+    ) -> str | ConversationParam | None:
+        if given is not None and info.data.get("previous_response_id") is not None:
             raise ValueError(
                 "'previous_response_id' and 'conversation' exclude each other; give one of them"
             )
+        return given
+
+    @model_validator(mode="after")
+    def _input_under_either_name(self) -> PromptRequest:
+        if self.input is None:
+            self.input = self.messages
         return self
 
 
