@@ -62,6 +62,7 @@ def test_blocks_of_the_wrong_kind_are_not_taken_as_empty(address, block):
         ("/v1/responses/x?starting_after=-1", "starting_after"),
         ("/v1/responses/x?include_obfuscation=maybe", "include_obfuscation"),
         ("/v1/chat/completions?metadata[a][b]=c", "metadata"),
+        ("/v1/chat/completions?metadata[]=c", "metadata"),
     ],
 )
 def test_a_query_is_checked_also_where_it_does_not_matter(address, path, param):
@@ -77,8 +78,9 @@ def test_a_chat_to_be_tokenized_is_checked_to_its_last_member(address):
 
 def test_a_name_that_cannot_be_written_is_a_fault_of_the_messages(address):
     body = {"messages": [_HI, {"role": "function", "name": "a b", "content": "x"}]}
-    answer = exchange(address, post("/v1/chat/completions", body))
-    assert (answer.status, answer.error["param"]) == (400, "messages")
+    for path in ("/v1/chat/completions", "/render", "/tokenize"):
+        answer = exchange(address, post(path, body))
+        assert (answer.status, answer.error["param"]) == (400, "messages")
 
 
 def test_two_histories_are_a_fault_of_a_field(address):

@@ -43,4 +43,4 @@ def prompt_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
         conversation = Conversation(list(messages))
         return renderer_of(tokenizer).render_conversation_for_completion(conversation)
     except OssiaError as error:
-        raise ApiError.of(error) from error
+        raise ApiError(str(error), param="messages") from error

@@ -23,7 +23,7 @@ from ossia.server.store import JsonObject, Store, StoredChat
 
 _ALL: Final = "/v1/chat/completions"
 _ONE: Final = _ALL + "/{completion_id}"
-_METADATA: Final = re.compile(r"metadata\[([^\[\]]*)\]")
+_METADATA: Final = re.compile(r"metadata\[([^\[\]]+)\]")
 
 
 class ChangedChat(RequestModel):
@@ -42,7 +42,11 @@ _LIST = Operation(
         Query("model", {"type": "string"}, "Only those of this model."),
         Query(
             "metadata",
-            {"type": "object", "additionalProperties": {"type": "string"}},
+            {
+                "type": "object",
+                "propertyNames": {"pattern": r"^[^\[\]]+$"},
+                "additionalProperties": {"type": "string"},
+            },
             "Only those with these pairs, written as `metadata[name]=value`.",
             style="deepObject",
         ),
@@ -146,7 +150,7 @@ def _wanted_metadata(query: QueryParams) -> dict[str, str]:
     """The pairs that clients write as `metadata[name]=value`.
 
     Raises:
-        ApiError: a name is in no brackets, or in several.
+        ApiError: a name is empty, in no brackets, or in several.
     """
     wanted: dict[str, str] = {}
     for name, value in query.items():
