@@ -1,8 +1,9 @@
-"""The real `ossia serve`, whose engine process plays scripts.
+"""The real `ossia serve`, whose engine process may play scripts, and which says what it holds.
 
     python -m support.scripted_serve '["python", "-m", ...]' serve demo --port 0 ...
 
-The first argument is the command line of the engine process, the rest is the command's own.
+The first argument is the command line of the engine process (`null` for the real one), the rest is
+the command's own.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from ossia.server.engine.spec import WorkerSpec
 from support import census
 
 
-def command(engine: Sequence[str], *arguments: str) -> list[str]:
+def command(engine: Sequence[str] | None, *arguments: str, model: str = "demo") -> list[str]:
     """The command line of `ossia serve` with these arguments and that engine process."""
-    start = [sys.executable, "-m", "support.scripted_serve", json.dumps(list(engine))]
-    return [*start, "serve", "demo", "--port", "0", *arguments]
+    start = [sys.executable, "-m", "support.scripted_serve", json.dumps(engine)]
+    return [*start, "serve", model, "--port", "0", *arguments]
 
 
 if __name__ == "__main__":
-    engine = tuple(json.loads(sys.argv.pop(1)))
-    WorkerSpec.command = lambda _self: engine  # type: ignore[method-assign]
+    engine = json.loads(sys.argv.pop(1))
+    if engine is not None:
+        WorkerSpec.command = lambda _self: tuple(engine)  # type: ignore[method-assign]
     census.answer_in_background()
-    main()
+    raise SystemExit(main())
