@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from ossia.errors import StoreError
-from ossia.log import logger
 from ossia.server.responses.broadcast import Broadcast
+from ossia.server.responses.event_log import JsonObject
 from ossia.server.responses.fold import ResponseFold
 from ossia.server.responses.live import Live
-from ossia.server.store import Store
 
-_log = logger(__name__)
+Keep = Callable[[ResponseFold, list[JsonObject]], Awaitable[None]]
 
 
 class ActiveResponses:
@@ -25,31 +23,37 @@ class ActiveResponses:
         """The response, while it is being made."""
         return self._broadcasts.get(response_id)
 
+    async def running(self, response_id: str) -> Broadcast | None:
+        """The response, while its end is open; one that has ended is in the store afterwards.
+
+        So nobody hears of an end that a crash could undo.
+        """
+        broadcast = self._broadcasts.get(response_id)
+        if broadcast is None or not broadcast.fold.over:
+            return broadcast
+        await broadcast.finished()
+        return None
+
     def __len__(self) -> int:
         """How many there are."""
         return len(self._broadcasts)
 
-    def add(
-        self, live: Live, store: Store, keep: Callable[[ResponseFold], Awaitable[None]]
-    ) -> Broadcast:
+    def add(self, live: Live, keep: Keep, release: Callable[[], None]) -> Broadcast:
         """Follow a response to its end.
 
         Args:
             live: Has just begun.
-            store: Where its events go in the end.
-            keep: Stores the response; asked for here where it was cancelled.
+            keep: Stores the response and its events, in the end.
+            release: Called when that is done, or has failed.
         """
         response_id = live.fold.response["id"]
 
         async def at_end(broadcast: Broadcast) -> None:
             try:
-                if broadcast.fold.response["status"] == "cancelled":
-                    await keep(broadcast.fold)
-                await store.append_events(response_id, broadcast.events)
-            except StoreError as error:
-                _log.error("the events of a response were not kept: %s", error)
+                await keep(broadcast.fold, broadcast.events)
             finally:
                 del self._broadcasts[response_id]
+                release()
 
         broadcast = Broadcast(live, at_end)
         self._broadcasts[response_id] = broadcast

@@ -18,13 +18,14 @@ class Broadcast:
     Args:
         live: Nobody else takes its batches.
         at_end: Awaited when all events are there, however the response ended, before followers
-            get to know that there are no more.
+            get to know of the last ones.
     """
 
     def __init__(self, live: Live, at_end: AtEnd) -> None:
         self.events: list[JsonObject] = []
         self._live = live
         self._at_end = at_end
+        self._num_told = 0  # events that followers know of
         self._over = False
         self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._run())
@@ -39,9 +40,9 @@ class Broadcast:
         place = after + 1  # an event's number is its place
         while True:
             over, changed = self._over, self._changed
-            if place < len(self.events):
-                batch = self.events[place:]
-                place = len(self.events)
+            if place < self._num_told:
+                batch = self.events[place : self._num_told]
+                place = self._num_told
                 yield batch
             elif over:
                 return
@@ -61,12 +62,14 @@ class Broadcast:
         try:
             async for batch in self._live.batches():
                 self.events += batch
-                self._tell()
+                if not self.fold.over:
+                    self._tell()
         finally:
             await self._at_end(self)
             self._over = True
             self._tell()
 
     def _tell(self) -> None:
+        self._num_told = len(self.events)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

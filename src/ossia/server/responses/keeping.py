@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
+from typing import Protocol
 
 from starlette.datastructures import QueryParams
 
@@ -17,10 +18,18 @@ from ossia.server.store import JsonObject, Store, StoredResponse
 _log = logger(__name__)
 
 
-def keeper(
-    intake: Intake, store: Store | None, *, whole: bool = False
-) -> Callable[[ResponseFold], Awaitable[None]] | None:
+class Keep(Protocol):
+    """Stores a response as it stands."""
+
+    async def __call__(self, fold: ResponseFold, events: Sequence[JsonObject] = ()) -> None:
+        """Store it, and the events of its stream where others are to read them."""
+        ...
+
+
+def keeper(intake: Intake, store: Store | None, *, whole: bool = False) -> Keep | None:
     """What is to be awaited at the end of a response that is to be kept; None if it is not.
+
+    It is kept with all that belongs to it or not at all, whenever the server ends.
 
     Args:
         intake: What is answered.
@@ -30,9 +39,9 @@ def keeper(
     if store is None or not (intake.response["store"] or intake.request.conversation_id):
         return None
 
-    async def keep(fold: ResponseFold) -> None:
+    async def keep(fold: ResponseFold, events: Sequence[JsonObject] = ()) -> None:
         try:
-            await _keep(intake, fold, store, whole=whole)
+            await _keep(intake, fold, store, events, whole=whole)
         except StoreError as error:
             # The client has its answer all the same.
             _log.error("a response was not kept: %s", error)
@@ -64,16 +73,28 @@ def asks_for_sealed(query: QueryParams) -> bool:
     return ENCRYPTED in (*query.getlist("include"), *query.getlist("include[]"))
 
 
-async def _keep(intake: Intake, fold: ResponseFold, store: Store, *, whole: bool) -> None:
+async def _keep(
+    intake: Intake,
+    fold: ResponseFold,
+    store: Store,
+    events: Sequence[JsonObject],
+    *,
+    whole: bool,
+) -> None:
     response = fold.kept_response
     request, input_items = intake.request, intake.prompt.input_items
+    gained: list[JsonObject] = []
+    if request.conversation_id is not None and response["status"] == "completed":
+        gained = [*input_items, *response["output"]]
     if response["store"]:
         record = StoredResponse(
             response=response,
             input_items=[*intake.history, *input_items] if whole else input_items,
             previous_response_id=None if whole else request.previous_response_id,
             conversation_id=request.conversation_id,
+            events=events,
+            gained=gained,
         )
         await store.put_response(record)
-    if request.conversation_id is not None and response["status"] == "completed":
-        await store.add_items(request.conversation_id, [*input_items, *response["output"]])
+    elif gained and request.conversation_id is not None:
+        await store.add_items(request.conversation_id, gained)

@@ -74,14 +74,18 @@ async def start(
         release()
         raise
     fold.begin(queued=bool(request.background))
-    store, keep = around.store, keeper(intake, around.store, whole=remembered is not None)
-    live = Live(events, fold, keep, around.pacing, release)
-    if store is None or keep is None or not intake.response["store"]:
-        return live, intake
-    if not (request.stream or request.background):
-        return live, intake
-    await keep(fold)
-    return around.active.add(live, store, keep), intake
+    keep = keeper(intake, around.store, whole=remembered is not None)
+    can_be_followed = intake.response["store"] and (request.stream or request.background)
+    if keep is None or not can_be_followed:
+        return Live(events, fold, keep, around.pacing, release), intake
+    live = Live(events, fold, pacing=around.pacing)
+    try:
+        await keep(fold)
+    except BaseException:
+        await live.close()
+        release()
+        raise
+    return around.active.add(live, keep, release), intake
 
 
 def _hold(request: ResponseRequest, around: Surroundings) -> Callable[[], None]:

@@ -38,8 +38,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
             pieces = stream_pieces(batches, obfuscates=obfuscates)
             return sse.EventStream(pieces, keep_alive=state.settings.keep_alive)
         sealed = asks_for_sealed(request.query_params)
-        active = state.active.get(response_id)
-        if active is not None:
+        if (active := await state.active.running(response_id)) is not None:
             return JsonResponse(active.fold.response)
         record = await _record(state.store, response_id)
         return JsonResponse(as_listed(record.response, sealed=sealed))

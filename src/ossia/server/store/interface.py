@@ -18,12 +18,16 @@ class StoredResponse:
         input_items: What the request added, as items that have ids, oldest first.
         previous_response_id: The response that it goes on from.
         conversation_id: The conversation that it belongs to.
+        events: Of its stream, in order, to be written with it; they are read by `get_events`.
+        gained: Items that its conversation gains as it is written; they are read by `get_items`.
     """
 
     response: JsonObject
     input_items: list[JsonObject] = field(default_factory=list[JsonObject])
     previous_response_id: str | None = None
     conversation_id: str | None = None
+    events: Sequence[JsonObject] = ()
+    gained: Sequence[JsonObject] = ()
 
     @property
     def response_id(self) -> str:
@@ -59,7 +63,7 @@ class Store(Protocol):
         ...
 
     async def put_response(self, record: StoredResponse) -> None:
-        """Write a response, or write it anew."""
+        """Write a response, or write it anew: all of it, or nothing."""
         ...
 
     async def get_response(self, response_id: str) -> StoredResponse | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from ossia.server.store import items_table
+from ossia.server.store import conversations_table, items_table
 from ossia.server.store.database import Database
 from ossia.server.store.interface import JsonObject, StoredResponse
 
@@ -38,6 +38,11 @@ def put(database: Database, record: StoredResponse, expires: float) -> None:
     items_table.replace(
         database, record.response_id, record.input_items, response.get("output") or ()
     )
+    if record.events:
+        append_events(database, record.response_id, record.events)
+    if record.gained:
+        assert record.conversation_id is not None, "they are for a conversation"
+        conversations_table.add_items(database, record.conversation_id, record.gained, expires)
 
 
 def get(database: Database, response_id: str, now: float) -> StoredResponse | None:
