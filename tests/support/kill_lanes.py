@@ -190,7 +190,8 @@ async def check(client: httpx2.AsyncClient, ledger: Ledger, texts: set[str]) -> 
         response = answer.json()
         failed += response["status"] == "failed"
         if response_id in ledger.responses:
-            assert response == ledger.responses[response_id]
+            told = ledger.responses[response_id]
+            assert response == told, (response["status"], told)
         assert is_whole_or_failed(response, texts), response
         inputs = (await client.get(f"{path}/input_items")).json()["data"]
         assert len(inputs) == 1, inputs

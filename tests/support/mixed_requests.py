@@ -110,9 +110,9 @@ class MixedRequests:
         body = {"messages": self._messages(), "store": True, "max_completion_tokens": self._limit()}
         answer = await self._post("/v1/chat/completions", body)
         path = f"/v1/chat/completions/{answer['id']}"
-        await self._send("GET", path, {200})
+        await self._send("GET", path, {200, 404})
         if self._draw.random() < 0.5:
-            await self._send("DELETE", path, {200})
+            await self._send("DELETE", path, {200, 404})
 
     async def _response(self) -> None:
         draw = self._draw
@@ -144,9 +144,9 @@ class MixedRequests:
         self._responses.append(response["id"])
         match self._draw.randrange(3):
             case 0:
-                await self._send("POST", f"{path}/cancel", {200})
+                await self._send("POST", f"{path}/cancel", {200, 404})
             case 1:
-                await self._read("GET", f"{path}?stream=true&starting_after=1", None, {200})
+                await self._read("GET", f"{path}?stream=true&starting_after=1", None, {200, 404})
             case _:
                 pass  # nobody asks for it again
 
@@ -186,10 +186,12 @@ class MixedRequests:
         made = await self._post("/v1/conversations", {"items": [item]})
         path = f"/v1/conversations/{made['id']}"
         body = {"input": self._words(), "max_output_tokens": self._limit()}
-        await self._ask("/v1/responses", {**body, "conversation": made["id"]})
-        await self._send("GET", f"{path}/items", {200})
+        # Where things are kept for a short time only, it may be gone by now.
+        statuses = {200, 404}
+        await self._ask("/v1/responses", {**body, "conversation": made["id"]}, statuses)
+        await self._send("GET", f"{path}/items", statuses)
         if self._draw.random() < 0.5:
-            await self._send("DELETE", path, {200})
+            await self._send("DELETE", path, statuses)
 
     async def _completion(self) -> None:
         body = {"prompt": self._words(), "max_tokens": self._limit(), "logprobs": 1}

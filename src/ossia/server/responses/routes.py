@@ -56,6 +56,8 @@ def routes(state: ServerState) -> list[BaseRoute]:
                 headers=headers,
             )
         if body.background:
+            if making.fold.over:  # so soon; it is not to be told before it is stored
+                await making.finished()
             return JsonResponse(making.fold.response, headers=headers)
         return await _whole(request, making, headers)
 
