@@ -1,11 +1,11 @@
 """Two hours of a server's life in ten minutes: nothing may grow.
 
     cd tests && python -m fuzz.soak
-    cd tests && python -m fuzz.soak --minutes 1 --rate 8 --model demo
+    cd tests && python -m fuzz.soak --minutes 1 --rate 4 --model demo
 
 The real `ossia serve` with a real engine gets requests of every kind (`support/mixed_requests.py`), each
-at its own time whether or not the others have been answered: 12 a second are as many in ten minutes as
-one a second in two hours. Part of the clients leave in the middle. The store keeps things for so short,
+at its own time whether or not the others have been answered: 7 a second, each of nearly two requests, are
+more in ten minutes than one request a second in two hours. Part of the clients leave in the middle. The store keeps things for so short,
 and so few of them, that it has to forget all the time. Between phases nothing is asked for a while, and
 what the server and its engine hold is counted; what they hold at the end is compared with what they
 held when they were warm.
@@ -177,8 +177,8 @@ def main() -> int:
     )
     parser.add_argument("--model", default="random:tiny")
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--rate", type=float, default=12.0, help="requests begun a second [12]")
-    parser.add_argument("--tokens", type=int, default=24, help="of an answer at most [24]")
+    parser.add_argument("--rate", type=float, default=7.0, help="begun a second [7]")
+    parser.add_argument("--tokens", type=int, default=16, help="of an answer at most [16]")
     parser.add_argument("--phases", type=int, default=5, help="the second is the warm one [5]")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

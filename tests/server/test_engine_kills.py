@@ -128,7 +128,7 @@ async def _kill_twice(server: ServerProcess, number: signal.Signals) -> None:
                 _check(ends)
             else:
                 _check(json.loads(json.dumps(ends).replace(_HUNG, _KILLED)))
-            while (await client.get("/ready")).status_code != 200:
+            while (await client.get("/ready")).status_code != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             assert _engine_of(server) != killed
             answer = await client.post("/v1/chat/completions", json={**_CHAT, "max_tokens": 5})

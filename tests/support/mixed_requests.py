@@ -60,7 +60,7 @@ class MixedRequests:
         self._leaving = leaving
         self._responses: deque[str] = deque(maxlen=_MOST_KEPT)
         self._client = httpx2.AsyncClient(
-            base_url=address, timeout=60, limits=httpx2.Limits(max_connections=None)
+            base_url=address, timeout=300, limits=httpx2.Limits(max_connections=None)
         )
         self._kinds: dict[Callable[[], Awaitable[None]], int] = {
             self._chat: 6,

@@ -13,6 +13,7 @@ from ossia.structured.compiling import CompiledGrammar, compile_grammar
 from ossia.structured.explain import refusal
 from ossia.structured.grammar import Grammar
 from ossia.structured.limits import CACHE_BYTES, COMPILE_SECONDS
+from ossia.structured.vocabulary import library_tokenizer
 from ossia.tokenizer import Tokenizer
 
 _NUM_THREADS = 2
@@ -25,7 +26,7 @@ class GrammarCache:
         tokenizer: Of the model.
         max_bytes: Of what is kept, as `CompiledGrammar.num_bytes` counts.
         seconds: That is waited for a grammar. One that takes longer is refused, though kept once it
-            is there.
+            is there. What is made once for the vocabulary, before the first one, does not count.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class GrammarCache:
         self._compiled: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
         self._compiling: dict[Grammar, Future[CompiledGrammar]] = {}
         self._threads = ThreadPoolExecutor(_NUM_THREADS, "ossia-grammars")
+        self._vocabulary: Future[object] | None = None
         self.num_bytes = 0
 
     def __len__(self) -> int:
@@ -53,6 +55,7 @@ class GrammarCache:
         Raises:
             RequestError: as of `compile_grammar`, or it takes too long.
         """
+        self._wait_for_vocabulary()
         with self._lock:
             if (kept := self._compiled.get(grammar)) is not None:
                 self._compiled.move_to_end(grammar)
@@ -69,6 +72,12 @@ class GrammarCache:
             # Whoever asked first may hold the same grammar in another field.
             message = str(error).removeprefix(f"{error.field}: ")
             raise RequestError(message, field=field) from None
+
+    def _wait_for_vocabulary(self) -> None:
+        with self._lock:
+            if self._vocabulary is None:
+                self._vocabulary = self._threads.submit(library_tokenizer, self._tokenizer)
+        self._vocabulary.result()
 
     def _compile(self, grammar: Grammar) -> CompiledGrammar:
         try:

@@ -186,3 +186,31 @@ def test_only_background_responses_are_cancelled(served):
         served.client.responses.cancel(response.id)
     with pytest.raises(openai.BadRequestError, match="store"):
         served.client.responses.create(model="m", input="Hi", background=True, store=False)
+
+
+def test_nobody_hears_of_an_end_that_is_not_stored(served):
+    """Neither by its stream, nor by asking for it, nor as the answer of who began it."""
+    store, put, ended = served.state.store, served.state.store.put_response, []
+
+    async def slowly(record):
+        if record.response["status"] == "completed":
+            await asyncio.sleep(0.3)
+            ended.append(record.response_id)
+        else:
+            await asyncio.sleep(0.1)  # the script is over before its beginning is stored
+        await put(record)
+
+    store.put_response = slowly
+    begun = served.client.responses.create(model="m", input="Hi", background=True)
+    assert begun.status != "completed" or begun.id in ended
+    asked = [begun]
+    while asked[-1].status != "completed":
+        asked.append(served.client.responses.retrieve(begun.id))
+    assert begun.id in ended
+    for background in (True, False):
+        for event in served.client.responses.create(
+            model="m", input="Hi", background=background, stream=True
+        ):
+            if event.type == "response.completed":
+                assert event.response.id in ended
+    store.put_response = put

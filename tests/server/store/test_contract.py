@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,14 +75,43 @@ def test_what_was_written_is_read(place):
 
 
 @EVERY_KIND
+def test_a_response_and_what_belongs_to_it_are_written_together_or_not_at_all(place):
+    record = StoredResponse(
+        response=_response(1, outputs=[_message("msg_out")]),
+        input_items=[_message("msg_in")],
+        conversation_id="conv_1",
+        events=[{"sequence_number": 0}, {"sequence_number": 1}],
+        gained=[_message("msg_in"), _message("msg_out")],
+    )
+    broken = replace(record, gained=[_message("msg_in"), {"type": "an item without an id"}])
+
+    async def held(store):
+        items = [item["id"] for item in await store.get_items("conv_1")]
+        found = await store.get_response("resp_1")
+        return found is not None, len(await store.get_events("resp_1")), items
+
+    async def scenario():
+        store = place.open()
+        await store.put_conversation({"id": "conv_1", "created_at": 1, "metadata": {}})
+        await store.add_items("conv_1", [_message("msg_0")])
+        with pytest.raises(KeyError):
+            await store.put_response(broken)
+        assert await held(store) == (False, 0, ["msg_0"])
+        await store.put_response(record)
+        assert await held(store) == (True, 2, ["msg_0", "msg_in", "msg_out"])
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+@EVERY_KIND
 def test_events_come_back_from_any_place(place):
     events = [{"sequence_number": number, "type": "x"} for number in range(25)]
 
     async def scenario():
         store = place.open()
-        for start in range(0, 25, 7):
-            await store.append_events("resp_1", events[start : start + 7])
-        await store.append_events("resp_1", [])
+        await store.put_response(StoredResponse(response=_response(1), events=events))
+        await store.put_response(StoredResponse(response=_response(2)))
         for after in range(-1, 26):
             assert await store.get_events("resp_1", after) == events[after + 1 :]
         assert await store.get_events("resp_2") == []
@@ -222,15 +252,14 @@ def test_the_oldest_go_when_there_is_too_much(place):
         live = StoredResponse(response=_response(0, status="in_progress", size=1000))
         await store.put_response(live)
         for number in range(1, 1025):
-            record = StoredResponse(response=_response(number, size=20_000))
-            await store.put_response(record)
-            await store.append_events(record.response_id, [{"sequence_number": 0}])
+            response, events = _response(number, size=20_000), [{"sequence_number": 0}]
+            await store.put_response(StoredResponse(response=response, events=events))
         await store.close()
         store = place.open()
         kept = [n for n in range(1, 1025) if await store.get_response(f"resp_{n}") is not None]
-        # Upkeep runs every 256 writes, so up to 128 responses may stand beside the limit.
+        # Upkeep runs every 256 writes, so up to 256 responses may stand beside the limit.
         assert kept == list(range(kept[0], 1025))
-        assert 100 < len(kept) < limit // 20_000 + 128
+        assert 100 < len(kept) < limit // 20_000 + 256
         assert await store.get_response("resp_0") is not None, "it was still being written"
         assert await store.get_events("resp_1") == []
         await store.close()

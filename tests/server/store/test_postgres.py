@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -129,8 +130,8 @@ def test_servers_see_and_remove_what_others_have_written(schema):
         one, other = postgres_store(schema), postgres_store(schema)
         assert one.shared_key == other.shared_key
         assert len(one.shared_key) == 32
-        await one.put_response(_record("resp_1", "completed"))
-        await one.append_events("resp_1", [{"sequence_number": 0, "type": "x"}])
+        events = [{"sequence_number": 0, "type": "x"}]
+        await one.put_response(replace(_record("resp_1", "completed"), events=events))
         assert (await other.get_events("resp_1"))[0]["type"] == "x"
         assert await other.delete_response("resp_1")
         assert not await one.delete_response("resp_1")

@@ -78,10 +78,6 @@ class Store(Protocol):
         """An input or output item of any stored response or conversation, the latest of its id."""
         ...
 
-    async def append_events(self, response_id: str, events: Sequence[JsonObject]) -> None:
-        """Keep streamed events in order; each holds its `sequence_number`."""
-        ...
-
     async def get_events(self, response_id: str, after: int = -1) -> list[JsonObject]:
         """Events with a higher sequence number, in order."""
         ...

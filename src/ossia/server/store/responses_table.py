@@ -39,7 +39,7 @@ def put(database: Database, record: StoredResponse, expires: float) -> None:
         database, record.response_id, record.input_items, response.get("output") or ()
     )
     if record.events:
-        append_events(database, record.response_id, record.events)
+        _put_events(database, record.response_id, record.events)
     if record.gained:
         assert record.conversation_id is not None, "they are for a conversation"
         conversations_table.add_items(database, record.conversation_id, record.gained, expires)
@@ -70,17 +70,6 @@ def delete(database: Database, response_id: str) -> bool:
     return deleted.rowcount > 0
 
 
-def append_events(database: Database, response_id: str, events: Sequence[JsonObject]) -> None:
-    """Keep a run of events as one compressed array; the response counts them as its size."""
-    body = zlib.compress(orjson.dumps(list(events)), level=1)
-    database.execute(
-        "INSERT INTO events (response_id, first, last, body) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (response_id, first) DO UPDATE SET last = excluded.last, body = excluded.body",
-        (response_id, events[0]["sequence_number"], events[-1]["sequence_number"], body),
-    )
-    database.execute("UPDATE responses SET size = size + ? WHERE id = ?", (len(body), response_id))
-
-
 def get_events(database: Database, response_id: str, after: int) -> list[JsonObject]:
     """Events with a higher sequence number, in order."""
     rows = database.execute(
@@ -89,3 +78,14 @@ def get_events(database: Database, response_id: str, after: int) -> list[JsonObj
     )
     events = [event for (body,) in rows for event in orjson.loads(zlib.decompress(body))]
     return [event for event in events if event["sequence_number"] > after]
+
+
+def _put_events(database: Database, response_id: str, events: Sequence[JsonObject]) -> None:
+    """Keep events as one compressed array; the response counts them as its size."""
+    body = zlib.compress(orjson.dumps(list(events)), level=1)
+    database.execute(
+        "INSERT INTO events (response_id, first, last, body) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (response_id, first) DO UPDATE SET last = excluded.last, body = excluded.body",
+        (response_id, events[0]["sequence_number"], events[-1]["sequence_number"], body),
+    )
+    database.execute("UPDATE responses SET size = size + ? WHERE id = ?", (len(body), response_id))

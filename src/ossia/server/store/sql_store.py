@@ -52,13 +52,6 @@ class SqlStore:
         """As Store says."""
         return await self._read(item_id, lambda db: items_table.find(db, item_id))
 
-    async def append_events(self, response_id: str, events: Sequence[JsonObject]) -> None:
-        """As Store says."""
-        if events:
-            await self._write(
-                response_id, lambda db: responses_table.append_events(db, response_id, events)
-            )
-
     async def get_events(self, response_id: str, after: int = -1) -> list[JsonObject]:
         """As Store says."""
         return await self._read(
