@@ -11,7 +11,10 @@ import httpx2
 import openai
 import pytest
 
+from ossia.server import sse
 from ossia.server.app import create_app
+from ossia.server.json_response import JsonResponse
+from ossia.server.responses import routes, stored_routes
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
 from ossia.server.store import SqliteStore
@@ -188,29 +191,43 @@ def test_only_background_responses_are_cancelled(served):
         served.client.responses.create(model="m", input="Hi", background=True, store=False)
 
 
-def test_nobody_hears_of_an_end_that_is_not_stored(served):
+@pytest.mark.parametrize("served", [{}, {"service": {"pause": 0.05}}], indirect=True)
+def test_nobody_hears_of_an_end_that_is_not_stored(served, monkeypatch):
     """Neither by its stream, nor by asking for it, nor as the answer of who began it."""
-    store, put, ended = served.state.store, served.state.store.put_response, []
+    put, stored, told = served.state.store.put_response, set(), []
 
     async def slowly(record):
-        if record.response["status"] == "completed":
-            await asyncio.sleep(0.3)
-            ended.append(record.response_id)
-        else:
-            await asyncio.sleep(0.1)  # the script is over before its beginning is stored
+        # Without a pause the script is over before its beginning is stored.
+        is_over = record.response["status"] == "completed"
+        await asyncio.sleep(0.5 if is_over else 0.1)
         await put(record)
+        if is_over:
+            stored.add(record.response_id)
 
-    store.put_response = slowly
+    def judge(response):
+        if response.get("status") == "completed":
+            told.append(response["id"] in stored)
+
+    def answer(content, **more):
+        judge(content)
+        return JsonResponse(content, **more)
+
+    def event(data, name=None, write=sse.event):
+        judge(data.get("response", {}))
+        return write(data, name)
+
+    monkeypatch.setattr(served.state.store, "put_response", slowly)
+    monkeypatch.setattr(routes, "JsonResponse", answer)
+    monkeypatch.setattr(stored_routes, "JsonResponse", answer)
+    monkeypatch.setattr(sse, "event", event)
     begun = served.client.responses.create(model="m", input="Hi", background=True)
-    assert begun.status != "completed" or begun.id in ended
-    asked = [begun]
-    while asked[-1].status != "completed":
-        asked.append(served.client.responses.retrieve(begun.id))
-    assert begun.id in ended
+    _until(lambda: served.client.responses.retrieve(begun.id).status == "completed")
     for background in (True, False):
-        for event in served.client.responses.create(
+        stream = served.client.responses.create(
             model="m", input="Hi", background=background, stream=True
-        ):
-            if event.type == "response.completed":
-                assert event.response.id in ended
-    store.put_response = put
+        )
+        first = next(iter(stream))
+        _until(lambda: served.client.responses.retrieve(first.response.id).status == "completed")  # noqa: B023
+        assert list(stream)[-1].type == "response.completed"
+    assert len(told) >= 5
+    assert all(told)
