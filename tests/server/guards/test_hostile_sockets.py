@@ -283,14 +283,14 @@ class TestSlowReaders:
             wait_until(lambda: not server.is_idle)
             assert exchange(server.address, post("/v1/completions", _TEXT)).status == 200
             wait_until(lambda: server.is_idle, seconds=30)
-            wait_until(lambda: server.num_files <= before, seconds=30)
+            wait_until(lambda: server.num_files <= before, seconds=60)
 
     def test_an_answer_that_nobody_reads_is_thrown_away(self, server):
         before = server.num_files
         sent = post("/detokenize", {"tokens": _SPACES * 150_000})
         with closing(self._unread(server, sent)):
             wait_until(lambda: server.num_files > before)
-            wait_until(lambda: server.num_files <= before, seconds=30)
+            wait_until(lambda: server.num_files <= before, seconds=60)
 
     @staticmethod
     def _unread(server, sent: bytes) -> socket.socket:
@@ -521,7 +521,7 @@ class TestWebSockets:
         frame = b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text
         with closing(self._open(server)) as connection:
             connection.sendall(frame)
-            wait_until(lambda: server.num_files <= before, seconds=30)
+            wait_until(lambda: server.num_files <= before, seconds=60)
 
 
 def _close_code(connection: socket.socket) -> int:

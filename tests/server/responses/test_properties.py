@@ -63,9 +63,11 @@ async def _whole(served, body):
     if answer.status_code != 200:
         return answer.json()
     response = answer.json()
+    wanted = {"include[]": body.get("include", [])}
     while response["status"] in ("queued", "in_progress"):
         await asyncio.sleep(0)
-        response = (await served.http.get(f"/v1/responses/{response['id']}")).json()
+        path = f"/v1/responses/{response['id']}"
+        response = (await served.http.get(path, params=wanted)).json()
     return response
 
 
