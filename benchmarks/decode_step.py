@@ -159,7 +159,10 @@ def prefixes(stages: list[tuple[str, Callable[[], None]]]) -> list[str]:
 
 def engine(model: CausalLM, size: int, tokens: int) -> None:
     """Print what the engine makes of it, prompts left out."""
-    core = EngineCore(model, EngineConfig(num_pages=2048, prefix_reuse=False))
+    config = EngineConfig(
+        num_pages=16384, prefix_reuse=False, max_sequences=128, max_batch_tokens=8192
+    )
+    core = EngineCore(model, config)
     for idx in range(size):
         prompt = torch.randint(0, model.config.vocab_size, (PROMPT,)).tolist()
         sampling = SamplingParams(temperature=0.0, max_tokens=tokens)

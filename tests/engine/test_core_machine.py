@@ -29,10 +29,12 @@ class EngineMachine(RuleBasedStateMachine):
         chunk=st.integers(1, 40),
         extra=st.integers(0, 20),
         prefix_reuse=st.booleans(),
+        looks_ahead=st.booleans(),
     )
     def start(
-        self, page_size, tokens, window, layers, max_sequences, chunk, extra, prefix_reuse
-    ) -> None:
+        self, page_size, tokens, window, layers, max_sequences, chunk, extra, prefix_reuse,
+        looks_ahead,
+    ) -> None:  # fmt: skip
         self.core, self.runner, self.clock = fake_core(
             window=window,
             layers=layers,
@@ -44,6 +46,7 @@ class EngineMachine(RuleBasedStateMachine):
             max_batch_tokens=max_sequences + extra,
             prefill_chunk=chunk,
             prefix_reuse=prefix_reuse,
+            looks_ahead=looks_ahead,
         )
         self.requests: dict[str, Request] = {}
         self.produced: dict[tuple[str, int], list[int]] = {}

@@ -177,3 +177,25 @@ def test_prompt_logprobs_keep_chunks_small():
     core.step()
     assert runner.plans[0].num_tokens == 64
     core.abort("it")
+
+
+def test_places_for_the_token_after_the_next_one():
+    core, runner, _ = fake_core(num_pages=8, page_size=2, window=64, looks_ahead=True)
+    core.submit(request("a", 3, 4))
+    held = []
+    while core.has_work:
+        core.step()
+        core.check()
+        held.append(core.stats().pages_held)
+    # tokens computed: 3, 4, 5, 6; no place beyond the last one that can be wanted
+    assert held == [4, 6, 6, 0]
+    assert [plan.num_tokens for plan in runner.plans] == [3, 1, 1, 1]
+
+
+def test_places_ahead_never_cost_another_sequence_its_own():
+    core, _, _ = fake_core(num_pages=8, page_size=2, window=64, looks_ahead=True)
+    for name in "ab":
+        core.submit(request(name, 3, 5))
+    outputs = run_to_end(core)
+    assert len(tokens_of(outputs, "a")) == len(tokens_of(outputs, "b")) == 5
+    core.check()

@@ -10,9 +10,13 @@ import pytest
 from ossia.errors import KernelError
 from ossia.kernels.cuda.nvrtc import compile_cubin, find_nvrtc
 from ossia.kernels.cuda.program import arch_of, source_of
+from ossia.kernels.decode import routed
 from ossia.kernels.decode.launching import VARIANTS
 
-FILES = ("argmax", "attention", "dense", "down", "expand", "gate_up", "gemv", "norm")
+FILES = (
+    "argmax", "attention", "dense", "dispatch", "down", "expand", "gate_up", "gemv", "norm", "routed",
+    "wide",
+)  # fmt: skip
 ELF = b"\x7fELF"
 
 
@@ -57,12 +61,24 @@ def test_with_nvrtc(capability):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_table_of_variants_says_what_the_sources_do(name):
-    file, columns = name.rsplit("_", 1)
     variant = VARIANTS[name]
-    source, _ = source_of(f"{file}.cu")
-    line = next(line for line in source.splitlines() if f" {name}(" in line)
+    line = _definition(f"{name}.cu", name)
     assert f"__launch_bounds__({variant.warps * 32}, {variant.blocks})" in line
-    assert f"{file}<{int(columns) // 8}, {variant.warps}, {variant.ahead}>" in line
+    assert f"{name}_product<1, {variant.warps}, {variant.ahead}>" in line
+
+
+@pytest.mark.parametrize("width", routed.VARIANTS)
+@pytest.mark.parametrize("up", [True, False])
+def test_so_does_the_table_of_widths(width, up):
+    variant = routed.VARIANTS[width]
+    line = _definition("routed.cu", f"routed_{'up' if up else 'down'}_{width}")
+    assert f"__launch_bounds__({variant.warps * 32}, {variant.blocks})" in line
+    assert f"routed<{str(up).lower()}, {width}, {variant.warps}, {variant.stages}>" in line
+
+
+def _definition(file: str, kernel: str) -> str:
+    source, _ = source_of(file)
+    return next(line for line in source.splitlines() if f" {kernel}(" in line and "extern" in line)
 
 
 def test_hopper_gets_its_own_instructions():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from ossia.kernels.moe import ExpertWeights, reference
 from ossia.kernels.mxfp4 import Mxfp4Tensor
 from support.tolerances import TOLERANCE
+from support.triton_interpreter import run_interpreted
 
 pytest.importorskip("triton")
 SHAPES = [
@@ -60,13 +57,7 @@ def test_on_a_gpu(shape):
 
 
 def test_in_the_interpreter():
-    """Triton decides at its import whether it interprets, so this needs a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run_interpreted(__file__)
 
 
 if __name__ == "__main__":

@@ -33,15 +33,15 @@ def _requests(config: ModelConfig, count: int, **sampling) -> list[Request]:
     return [
         Request(
             request_id=str(i),
-            prompt_ids=tuple(torch.randint(0, config.vocab_size, (3 + 40 * i,)).tolist()),
-            sampling=SamplingParams(**{"temperature": 0.0, "max_tokens": 40 - i, **sampling}),
+            prompt_ids=tuple(torch.randint(0, config.vocab_size, (3 + 40 * (i % 16),)).tolist()),
+            sampling=SamplingParams(**{"temperature": 0.0, "max_tokens": 40 - i % 16, **sampling}),
         )
         for i in range(count)
     ]
 
 
 def _serve(model: CausalLM, requests: list[Request], **options) -> dict[str, list]:
-    engine = EngineCore(model, EngineConfig(num_pages=800, **options))
+    engine = EngineCore(model, EngineConfig(num_pages=8000, max_sequences=128, **options))
     for request in requests:
         engine.submit(request)
     outputs: dict[str, list] = {}
@@ -67,7 +67,7 @@ def _error(outputs: dict[str, list], requests: list[Request], exact: CausalLM) -
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 16])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 17, 40, 128])
 def test_as_near_the_exact_model_as_the_modules_are(count):
     config = PRESETS["tiny"]()
     model = _model(config, "cuda")
@@ -79,6 +79,52 @@ def test_as_near_the_exact_model_as_the_modules_are(count):
     fast = _serve(model, requests)
     assert model.model.layers[0].mlp.experts.relaid
     assert _error(fast, requests, exact) < 1.2 * _error(slow, requests, exact) < 0.2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("num_pages", [40, 4000])
+def test_steps_ahead_while_sequences_come_and_go(num_pages):
+    """Greedy ids stay those of the exact model, whoever's pages are taken and given meanwhile."""
+    config = PRESETS["tiny"]()
+    model = _model(config, "cuda")
+    exact = CausalLM(config).cuda().eval().requires_grad_(requires_grad=False)
+    exact.load_state_dict(model.state_dict())
+    stem = torch.randint(0, config.vocab_size, (100,)).tolist()
+    requests = [
+        Request(
+            request_id=str(i),
+            prompt_ids=(*stem[: 7 * (i % 13)], *torch.randint(0, config.vocab_size, (1 + i % 5,)).tolist()),
+            sampling=SamplingParams(temperature=0.0, max_tokens=5 + 11 * (i % 7)),
+        )
+        for i in range(60)
+    ]  # fmt: skip
+    engine = EngineCore(model, EngineConfig(num_pages=num_pages, max_sequences=24))
+    made: dict[str, list[int]] = {request.request_id: [] for request in requests}
+    aborted: set[str] = set()
+    waiting, steps = list(requests), 0
+    while waiting or engine.has_work:
+        for request in waiting[: steps % 3]:
+            engine.submit(request)
+        del waiting[: steps % 3]
+        if steps % 17 == 16 and engine.live_requests:
+            aborted.add(engine.live_requests[0])
+            engine.abort(engine.live_requests[0])
+        for output in engine.step():
+            assert output.error is None, output.error
+            if output.token_id is not None:
+                made[output.request_id].append(output.token_id)
+        engine.check()
+        steps += 1
+    worst = 0.0
+    for request in requests:
+        ids = made[request.request_id]
+        assert request.request_id in aborted or len(ids) == request.sampling.max_tokens
+        if ids:
+            logits = exact(ForwardBatch.from_sequences([[*request.prompt_ids, *ids]], "cuda"))
+            logits = logits[len(request.prompt_ids) - 1 : -1].float()
+            chosen = logits.gather(1, torch.tensor(ids, device="cuda")[:, None])[:, 0]
+            worst = max(worst, float(((logits.amax(1) - chosen) / logits.std(1)).mean()))
+    assert worst < 0.2, worst
 
 
 @pytest.mark.gpu

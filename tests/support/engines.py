@@ -58,7 +58,13 @@ class FakeClock:
 
 
 def fake_core(
-    *, window: int = 6, layers: int = 2, context: int = 64, vocab: int = 97, **config: object
+    *,
+    window: int = 6,
+    layers: int = 2,
+    context: int = 64,
+    vocab: int = 97,
+    looks_ahead: bool = False,
+    **config: object,
 ) -> tuple[EngineCore, FakeRunner, FakeClock]:
     """A core over a FakeRunner, with the runner and the clock at hand."""
     runners: list[FakeRunner] = []
@@ -71,7 +77,7 @@ def fake_core(
     )
 
     def make_runner(_: object, engine_config: EngineConfig) -> FakeRunner:
-        runners.append(FakeRunner(model_config, engine_config))
+        runners.append(FakeRunner(model_config, engine_config, looks_ahead=looks_ahead))
         return runners[0]
 
     engine_config = EngineConfig(**config)  # type: ignore[arg-type]

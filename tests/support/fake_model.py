@@ -28,8 +28,11 @@ class FakeRunner:
     asserts that each query finds exactly what it should in every position that it can see.
     """
 
-    def __init__(self, model_config: ModelConfig, config: EngineConfig) -> None:
+    def __init__(
+        self, model_config: ModelConfig, config: EngineConfig, *, looks_ahead: bool = False
+    ) -> None:
         assert config.num_pages is not None
+        self.looks_ahead = looks_ahead
         self.model_config = model_config
         self.num_pages = config.num_pages
         self.fail_next = False
@@ -51,6 +54,8 @@ class FakeRunner:
             raise RuntimeError("injected")
         for entry in plan.entries:
             self._read(entry)
+            if self.looks_ahead and entry.num_tokens == len(entry.draws) == 1:
+                self._write_ahead(entry)
         vocab = self.model_config.vocab_size
         drawn = [Drawn(next_token(seq.token_ids, seq.index, vocab)) for seq in plan.draws]
         return StepResult(drawn, [[] for _ in plan.entries])
@@ -75,6 +80,13 @@ class FakeRunner:
                 assert (page, offset) not in written, "two sequences write to one slot"
                 written.add((page, offset))
                 self._slots[page][offset] = (group, notes[position])
+
+    def _write_ahead(self, entry: PlanEntry) -> None:
+        """What a runner does that computes the token after the next one before it is asked to."""
+        tables = entry.sequence.pages.tables
+        if entry.end < min(map(len, tables)) * self._size:
+            for table in tables:
+                self._slots[table[entry.end // self._size]][entry.end % self._size] = "ahead"
 
     def _read(self, entry: PlanEntry) -> None:
         notes = _notes(entry.sequence.token_ids)

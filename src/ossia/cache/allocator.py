@@ -103,14 +103,12 @@ class PageAllocator:
     def room(self, pages: SequencePages, num_tokens: int) -> int:
         """How many tokens behind the first `num_tokens` could get a place now."""
         available = self._book.num_available
-        offset = num_tokens % self.page_size
-        in_page = 0
-        if offset:
+        owned = min(map(len, pages.tables)) * self.page_size - num_tokens
+        if owned:
             available -= len(self._shared_groups(pages, num_tokens))
             if available < 0:
                 return 0
-            in_page = self.page_size - offset
-        return in_page + available // len(self.windows) * self.page_size
+        return owned + available // len(self.windows) * self.page_size
 
     def grow(self, pages: SequencePages, num_tokens: int, new_tokens: int) -> None:
         """Give the `new_tokens` (at most `room`) behind the first `num_tokens` their places."""

@@ -12,6 +12,7 @@ from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
 from ossia.config import LayerType
 from ossia.engine.plan import PlanEntry, StepPlan
+from ossia.kernels.attention import blocks_for
 from ossia.model.batch import ForwardBatch, PagedKV
 
 
@@ -37,16 +38,18 @@ class BatchBuilder:
     Args:
         layout: Groups and page size.
         pool: The tensors that page numbers refer to.
-        device: Where the model is.
+        heads: Query heads of the model.
+        device: Where it is.
     """
 
-    def __init__(self, layout: KVLayout, pool: KVPool, device: torch.device) -> None:
+    def __init__(self, layout: KVLayout, pool: KVPool, heads: int, device: torch.device) -> None:
         self._layout = layout
+        self._heads = heads
         self._pool = pool
         self._device = device
 
     def build(self, plan: StepPlan) -> BuiltBatch:
-        """Gather ids, positions, page tables and slots. Costs no Python work per page."""
+        """Gather ids, positions, page tables and slots, on the CPU. No Python work per page."""
         entries = plan.entries
         input_ids: list[int] = []
         for entry in entries:
@@ -60,11 +63,11 @@ class BatchBuilder:
         rows, draw_rows, scored_rows = _logits_rows(entries)
         return BuiltBatch(
             forward=ForwardBatch(
-                input_ids=self._put(torch.tensor(input_ids)),
-                positions=self._put(positions),
+                input_ids=torch.tensor(input_ids),
+                positions=positions,
                 seq_lens=lens.tolist(),
                 kv=self._paged(entries, owner, positions, ends.tolist()),
-                logits_rows=self._put(torch.tensor(rows, dtype=torch.int64)),
+                logits_rows=torch.tensor(rows, dtype=torch.int64),
             ),
             draw_rows=draw_rows,
             scored_rows=scored_rows,
@@ -83,18 +86,22 @@ class BatchBuilder:
         for group, layer_type in enumerate(self._layout.groups):
             table = _table([_pages(entry)[group] for entry in entries])  # (seqs, max_pages)
             page = table[owner, positions // page_size].long()  # (tokens,)
-            page_tables[layer_type] = self._put(table)
-            slots[layer_type] = self._put(page * page_size + positions % page_size)
+            page_tables[layer_type] = table
+            slots[layer_type] = page * page_size + positions % page_size
         return PagedKV(
             k_pages=self._pool.k_pages,
             v_pages=self._pool.v_pages,
             page_tables=page_tables,
             slots=slots,
             context_lens=context_lens,
+            blocks=blocks_for(
+                [entry.num_tokens for entry in entries],
+                context_lens,
+                self._heads,
+                self._layout.kv_heads,
+                self._device,
+            ),
         )
-
-    def _put(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(self._device)
 
 
 def _pages(entry: PlanEntry) -> tuple[array[int], ...]:

@@ -71,7 +71,9 @@ class EngineCore:
             max_position_embeddings=model_config.max_position_embeddings,
             allocator=self._allocator,
         )
-        self._scheduler = Scheduler(self.config, self._allocator)
+        self._scheduler = Scheduler(
+            self.config, self._allocator, looks_ahead=self._runner.looks_ahead
+        )
         self._clock = clock
         self._live: dict[str, _Live] = {}
         self._deadlines: list[tuple[float, int, str]] = []  # heap: when, arrival, request id

@@ -1,6 +1,9 @@
-"""FastDecode: carries out plans that only decode, by the model's CUDA graphs."""
+"""FastDecode: carries out plans that only decode, by the model's CUDA graphs, one step ahead."""
 
 from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
 
 import torch
 
@@ -8,13 +11,36 @@ from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
 from ossia.engine.plan import Drawn, PlanEntry, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, unusable
-from ossia.kernels.decode import MAX_TOKENS
-from ossia.model.decode_step import DecodeStep
+from ossia.engine.sequence import Sequence
+from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.model.heads import CausalLM
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A step on its way.
+
+    Args:
+        rows: The sequence of each row and the position that it computes; None for none.
+        size: Rows of the graph.
+        drawn: Where the most likely ids and their logits' bits arrive, int32 (2, size), on the host.
+        arrived: Recorded behind that copy.
+    """
+
+    rows: list[tuple[Sequence, int] | None]
+    size: int
+    drawn: torch.Tensor
+    arrived: torch.cuda.Event
 
 
 class FastDecode:
     """One new token for each of a few sequences, without a kernel launch from Python.
+
+    Where all that is asked for is the most likely token, the step after is enqueued before this one's
+    result is read: ids stay on the device, and what happens on the host meanwhile costs nothing. A
+    sequence that ends, or is taken out, leaves its row to nobody, and what the step ahead computed for
+    it is dropped; what it wrote went to pages that were the sequence's when it was enqueued, before
+    anything that their next owner enqueues.
 
     Args:
         model: Whose steps these are.
@@ -30,11 +56,16 @@ class FastDecode:
         pages = list(zip(pool.k_pages, pool.v_pages, strict=True))
         self._step = DecodeStep(model, pages, layout.groups, max_context, valid_end)
         self._valid_end = valid_end
+        self._page_size = layout.page_size
+        self._ahead: _Flight | None = None
+        self._results = [
+            torch.empty(2 * MAX_ROWS, dtype=torch.int32, pin_memory=True) for _ in "ab"
+        ]
 
     @staticmethod
     def takes(plan: StepPlan) -> bool:
         """Whether every entry is one token that draws one."""
-        return 0 < len(plan.entries) <= MAX_TOKENS and all(map(_decodes, plan.entries))
+        return 0 < len(plan.entries) <= MAX_ROWS and all(map(_decodes, plan.entries))
 
     def execute(self, plan: StepPlan, sampler: Sampler) -> StepResult:
         """Compute and draw.
@@ -44,19 +75,84 @@ class FastDecode:
             sampler: Draws where the most likely token is not all that is asked for.
         """
         sequences = [entry.sequence for entry in plan.entries]
-        done = self._step.run(
+        places = self._places_ahead(sequences)
+        flight, self._ahead = self._ahead, None
+        draws = plan.draws
+        if not sampler.takes_argmax(draws):
+            logits = self._cold(sequences).logits.clone()
+            logits[:, self._valid_end :] = -torch.inf
+            return StepResult(sampler.sample(logits, draws), [[] for _ in sequences])
+        if places is None or flight is None:
+            output = self._cold(sequences)
+            rows: list[tuple[Sequence, int] | None] = [
+                (sequence, sequence.num_computed) for sequence in sequences
+            ]
+            flight = self._followed(rows, self._step.size_for(len(rows)), output.drawn)
+            places = list(range(len(rows)))
+        self._ahead = self._enqueue_next(flight, places)
+        flight.arrived.synchronize()
+        drawn = _most_likely(flight.drawn)
+        return StepResult([drawn[place] for place in places], [[] for _ in sequences])
+
+    def drop(self) -> None:
+        """Forget the step ahead: something else is computed in between."""
+        self._ahead = None
+
+    def _cold(self, sequences: list[Sequence]) -> StepOutput:
+        """A step whose ids come from the host."""
+        return self._step.run(
             [sequence.token_ids[sequence.num_computed] for sequence in sequences],
             [sequence.num_computed for sequence in sequences],
-            [sequence.pages.tables for sequence in sequences if sequence.pages is not None],
+            [_tables(sequence) for sequence in sequences],
         )
-        draws = plan.draws
-        if sampler.takes_argmax(draws):
-            drawn = _most_likely(done.drawn.cpu())
-        else:
-            logits = done.logits.clone()
-            logits[:, self._valid_end :] = -torch.inf
-            drawn = sampler.sample(logits, draws)
-        return StepResult(drawn, [[] for _ in plan.entries])
+
+    def _places_ahead(self, sequences: list[Sequence]) -> list[int] | None:
+        """The rows of the step ahead that are these sequences' next; None if it lacks one."""
+        if self._ahead is None:
+            return None
+        rows = {row: place for place, row in enumerate(self._ahead.rows) if row is not None}
+        places = [rows.get((sequence, sequence.num_computed)) for sequence in sequences]
+        found = [place for place in places if place is not None]
+        return found if len(found) == len(places) else None
+
+    def _enqueue_next(self, flight: _Flight, places: list[int]) -> _Flight | None:
+        """The step after a flight, for those rows that may go on and have a place to write to."""
+        kept = set(places)
+        rows: list[tuple[Sequence, int] | None] = [
+            self._next_of(*row) if row is not None and place in kept else None
+            for place, row in enumerate(flight.rows)
+        ]
+        if not any(rows):
+            return None
+        output = self._step.run(
+            None,
+            [-1 if row is None else row[1] for row in rows],
+            [None if row is None else _tables(row[0]) for row in rows],
+            flight.size,
+        )
+        return self._followed(rows, flight.size, output.drawn)
+
+    def _next_of(self, sequence: Sequence, position: int) -> tuple[Sequence, int] | None:
+        if sequence.num_outputs + 1 >= sequence.max_new_tokens:
+            return None
+        room = min(map(len, _tables(sequence))) * self._page_size
+        return (sequence, position + 1) if position + 1 < room else None
+
+    def _followed(
+        self, rows: list[tuple[Sequence, int] | None], size: int, drawn: torch.Tensor
+    ) -> _Flight:
+        """The flight of what was enqueued last, its result sent to the host."""
+        self._results.reverse()
+        result = self._results[0][: drawn.numel()].view_as(drawn)
+        result.copy_(drawn, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return _Flight(rows, size, result, arrived)
+
+
+def _tables(sequence: Sequence) -> tuple[array[int], ...]:
+    assert sequence.pages is not None, "planned sequences have pages"
+    return sequence.pages.tables
 
 
 def _decodes(entry: PlanEntry) -> bool:
@@ -66,7 +162,7 @@ def _decodes(entry: PlanEntry) -> bool:
 
 
 def _most_likely(drawn: torch.Tensor) -> list[Drawn]:
-    """Ids and the bits of their logits, as the graph left them, (2, rows)."""
+    """Ids and the bits of their logits, as the graph left them, (2, size)."""
     peaks = drawn[1].view(torch.float32).tolist()
     return [
         Drawn(None, error=reason) if (reason := unusable(peak)) else Drawn(token_id)

@@ -17,8 +17,11 @@ from ossia.engine.plan import StepPlan, StepResult
 from ossia.engine.sampler import Sampler, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
-from ossia.model.decode_step import relay_experts
+from ossia.kernels.attention import queries_of_a_block
+from ossia.model.batch import ForwardBatch
+from ossia.model.decode_step import relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
+from ossia.model.forward_graphs import ForwardGraphs
 from ossia.model.heads import CausalLM
 from ossia.types import TokenLogprob
 
@@ -29,10 +32,12 @@ class Runner(Protocol):
     Attributes:
         model_config: Shape of the model.
         num_pages: Size of its KV cache.
+        looks_ahead: Whether it makes use of places for the token after the next one.
     """
 
     model_config: ModelConfig
     num_pages: int
+    looks_ahead: bool
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Copy the pages that the plan's sequences list, compute, and draw tokens."""
@@ -58,29 +63,36 @@ class ModelRunner:
         weight = model.model.embed_tokens.weight
         self.model_config = model.config
         self._model = model
+        self._device = weight.device
         self._valid_end = _valid_end(config, model.config)
         layout = KVLayout.of(model.config, config.page_size)
         dtype = weight.dtype if config.kv_dtype == "auto" else getattr(torch, config.kv_dtype)
         context = min(config.max_context or 2**62, model.config.max_position_embeddings)
         fast = config.cuda_graphs and why_not_fast(model, dtype) is None
         if fast:  # before the cache is measured out, since it moves much memory about
-            relay_experts(model)
+            relay_weights(model)
         self.num_pages = num_pages(config, layout, context, dtype.itemsize, weight.device)
         self._pool = KVPool(layout, self.num_pages, dtype, weight.device)
-        self._builder = BatchBuilder(layout, self._pool, weight.device)
+        self._builder = BatchBuilder(
+            layout, self._pool, model.config.num_attention_heads, weight.device
+        )
         self._sampler = Sampler(weight.device)
-        self._fast = None
+        self._fast = self._graphs = None
+        self.looks_ahead = fast
         if fast:
             self._fast = FastDecode(model, layout, self._pool, context, self._valid_end)
+            self._graphs = _forward_graphs(model, config, layout, self._pool, context)
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
         """As Runner says."""
         self._pool.copy([pair for entry in plan.entries for pair in _copies(entry.sequence)])
-        if self._fast is not None and self._fast.takes(plan):
-            return self._fast.execute(plan, self._sampler)
+        if self._fast is not None:
+            if self._fast.takes(plan):
+                return self._fast.execute(plan, self._sampler)
+            self._fast.drop()
         built = self._builder.build(plan)
-        logits = self._model(built.forward)  # (rows, vocab)
+        logits = self._forward(built.forward)  # (rows, vocab)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         logits[:, self._valid_end :] = -torch.inf
         scores = self._score_prompts(plan, built, logits)
@@ -92,6 +104,11 @@ class ModelRunner:
     def release(self, sequence: Sequence) -> None:
         """As Runner says."""
         self._sampler.release(sequence)
+
+    def _forward(self, batch: ForwardBatch) -> torch.Tensor:
+        if self._graphs is not None and self._graphs.takes(batch):
+            return self._graphs.run(batch)
+        return self._model(batch.to(self._device))
 
     def _score_prompts(
         self, plan: StepPlan, built: BuiltBatch, logits: torch.Tensor
@@ -106,6 +123,24 @@ class ModelRunner:
             targets = entry.sequence.token_ids[start : start + count]
             scores.append(score_prompt(logits[first : first + count], targets, num_top))
         return scores
+
+
+def _forward_graphs(
+    model: CausalLM, config: EngineConfig, layout: KVLayout, pool: KVPool, context: int
+) -> ForwardGraphs | None:
+    queries = queries_of_a_block(
+        model.config.num_attention_heads, layout.kv_heads, pool.k_pages[0].device
+    )
+    if queries is None:
+        return None
+    return ForwardGraphs(
+        model,
+        (pool.k_pages, pool.v_pages),
+        layout.groups,
+        config.max_sequences,
+        -(-context // layout.page_size) + 1,
+        queries,
+    )
 
 
 def _pick(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:

@@ -25,12 +25,17 @@ class Scheduler:
     Args:
         config: Limits.
         allocator: Source of pages.
+        looks_ahead: Whether sequences that decode get a place for the token after the next one
+            where there is room, so that a runner can compute it before it knows the next.
     """
 
-    def __init__(self, config: EngineConfig, allocator: PageAllocator) -> None:
+    def __init__(
+        self, config: EngineConfig, allocator: PageAllocator, *, looks_ahead: bool = False
+    ) -> None:
         self.num_preemptions = 0
         self._config = config
         self._allocator = allocator
+        self._looks_ahead = looks_ahead
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
         self._turn = 0
@@ -122,6 +127,9 @@ class Scheduler:
         seq.last_turn = self._turn
         completes = num_tokens == seq.num_uncomputed
         draws = (seq, *seq.forks()) if completes else ()
+        more = self._looks_ahead and seq.num_outputs + 1 < seq.max_new_tokens
+        if more and num_tokens == len(draws) == 1 and room > 1:
+            self._allocator.grow(seq.pages, seq.num_computed, 2)
         plan.entries.append(PlanEntry(seq, num_tokens, draws))
         return num_tokens
 

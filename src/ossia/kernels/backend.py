@@ -68,19 +68,31 @@ _TRITON_MOE = Implementation(
     name="triton", what="Triton, packed bfloat16 models, up to 16 tokens a step", requires=_triton
 )
 
+_CUDA_MOE = Implementation(
+    name="cuda",
+    what="CUDA C++ and Triton, packed bfloat16 models, any number of tokens",
+    requires=_cuda_decode,
+)
+
+_TRITON_ATTENTION = Implementation(
+    name="triton", what="Triton over pages, half-precision models", requires=_triton
+)
+
+_TRITON = Implementation(name="triton", what="Triton, without gradients", requires=_triton)
+
 _CUDA_DECODE = Implementation(
     name="cuda",
-    what="CUDA C++ as one graph, packed bfloat16 models, up to 16 sequences a step",
+    what="CUDA C++ as one graph, packed bfloat16 models, up to 128 sequences a step",
     requires=_cuda_decode,
 )
 
 IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
-    "attention": (_REFERENCE,),
+    "attention": (_TRITON_ATTENTION, _REFERENCE),
     "decode": (_CUDA_DECODE, _REFERENCE),
-    "kv_write": (_REFERENCE,),
-    "moe": (_TRITON_MOE, _REFERENCE),
+    "kv_write": (_TRITON, _REFERENCE),
+    "moe": (_CUDA_MOE, _TRITON_MOE, _REFERENCE),
     "mxfp4": (_REFERENCE,),
-    "norm": (_REFERENCE,),
+    "norm": (_TRITON, _REFERENCE),
     "rope": (_REFERENCE,),
     "routing": (_REFERENCE,),
     "sampling": (_REFERENCE,),

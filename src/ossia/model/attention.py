@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ossia.config import LayerType, ModelConfig
 from ossia.kernels.attention import attend, attend_paged, attend_ragged, attend_with_weights
-from ossia.kernels.kv_write import write_kv
+from ossia.kernels.kv_write import rotate_and_write
 from ossia.kernels.rope import apply_rope
 from ossia.model.batch import ForwardBatch, PagedKV
 from ossia.model.padded_kv import PaddedKV
@@ -31,20 +34,47 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=bias)
         self.o_proj = nn.Linear(q_size, config.hidden_size, bias=bias)
         self.sinks = nn.Parameter(torch.zeros(config.num_attention_heads))
+        self._all_projections: tuple[torch.Tensor, torch.Tensor | None] | None = None
+
+    def join_projections(self) -> None:
+        """Lay the weights of queries, keys and values one behind the other, for one product of all.
+
+        They stay parameters of their own: views of one tensor. So do their biases.
+        """
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        weight = _joined([part.weight for part in parts])
+        biases = [part.bias for part in parts] if self.q_proj.bias is not None else []
+        self._all_projections = (weight, _joined(biases) if biases else None)
+
+    def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values: (tokens, heads or kv_heads, head_dim), rows maybe apart."""
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        weight, bias = self._all_projections or (None, None)
+        is_joined = weight is not None and weight.data_ptr() == self.q_proj.weight.data_ptr()
+        if is_joined and weight is not None and not torch.is_grad_enabled():
+            sizes = [part.out_features for part in parts]
+            q, k, v = F.linear(x, weight, bias).split(sizes, dim=-1)
+        else:
+            q, k, v = (part(x) for part in parts)
+        return (
+            q.unflatten(-1, (-1, self.head_dim)),
+            k.unflatten(-1, (-1, self.head_dim)),
+            v.unflatten(-1, (-1, self.head_dim)),
+        )
 
     def forward(
         self, x: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor], batch: ForwardBatch
     ) -> torch.Tensor:
         """(tokens, hidden) to the same; writes keys and values where the batch has a cache."""
-        q = apply_rope(self.q_proj(x).unflatten(-1, (-1, self.head_dim)), *rope)
-        k = apply_rope(self.k_proj(x).unflatten(-1, (-1, self.head_dim)), *rope)
-        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim))  # (tokens, kv_heads, head_dim)
+        q, k, v = self._project(x)
+        if isinstance(batch.kv, PagedKV):
+            out = self._attend_paged(q, k, v, rope, batch.seq_lens, batch.kv)
+            return self.o_proj(out.flatten(1))
+        q, k = apply_rope(q, *rope), apply_rope(k, *rope)
         if batch.kv is None:
             out = attend_ragged(q, k, v, batch.positions, batch.seq_lens, self.sinks, self.window)
-        elif isinstance(batch.kv, PaddedKV):
-            out = self._attend_padded(q, k, v, batch.kv, batch.recording)
         else:
-            out = self._attend_paged(q, k, v, batch.seq_lens, batch.kv)
+            out = self._attend_padded(q, k, v, batch.kv, batch.recording)
         return self.o_proj(out.flatten(1))
 
     def _attend_paged(
@@ -52,13 +82,12 @@ class Attention(nn.Module):
         q: torch.Tensor,
         k: torch.Tensor,
         v: torch.Tensor,
+        rope: tuple[torch.Tensor, torch.Tensor],
         query_lens: list[int],
         kv: PagedKV,
     ) -> torch.Tensor:
         k_pages, v_pages = kv.k_pages[self.layer_idx], kv.v_pages[self.layer_idx]
-        slots = kv.slots[self.layer_type]
-        write_kv(k_pages, k, slots)
-        write_kv(v_pages, v, slots)
+        q = rotate_and_write(q, k, v, rope, (k_pages, v_pages), kv.slots[self.layer_type])
         return attend_paged(
             q,
             k_pages,
@@ -68,6 +97,7 @@ class Attention(nn.Module):
             kv.context_lens,
             self.sinks,
             self.window,
+            kv.blocks,
         )
 
     def _attend_padded(
@@ -99,3 +129,12 @@ class Attention(nn.Module):
             self.window,
         )
         return kv.gather(out)
+
+
+def _joined(params: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One tensor of all; each becomes its view of it."""
+    joined = torch.cat([param.data for param in params])
+    parts = joined.split([len(param) for param in params])
+    for param, part in zip(params, parts, strict=True):
+        param.data = part
+    return joined

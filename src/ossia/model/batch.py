@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ class PagedKV:
             Entries that lie before every query's window may hold anything.
         slots: For each layer type int64 (tokens,): page * page_size + offset of the new tokens.
         context_lens: Tokens of each sequence in pages, this batch's included.
+        blocks: What `kernels.attention.blocks_for` gave for the batch, if anything.
     """
 
     k_pages: tuple[torch.Tensor, ...]
@@ -33,6 +34,16 @@ class PagedKV:
     page_tables: Mapping[LayerType, torch.Tensor]
     slots: Mapping[LayerType, torch.Tensor]
     context_lens: list[int]
+    blocks: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> PagedKV:
+        """With all but the pages, which stay where they are, on a device."""
+        return replace(
+            self,
+            page_tables={kind: table.to(device) for kind, table in self.page_tables.items()},
+            slots={kind: slots.to(device) for kind, slots in self.slots.items()},
+            blocks=None if self.blocks is None else self.blocks.to(device),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,4 +82,16 @@ class ForwardBatch:
             input_ids=torch.tensor([i for ids in sequences for i in ids], device=device),
             positions=torch.cat([torch.arange(seq_len, device=device) for seq_len in seq_lens]),
             seq_lens=seq_lens,
+        )
+
+    def to(self, device: torch.device) -> ForwardBatch:
+        """A batch over pages, whose tensors are on the CPU, for a model on a device."""
+        assert isinstance(self.kv, PagedKV)
+        rows = self.logits_rows
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            positions=self.positions.to(device),
+            kv=self.kv.to(device),
+            logits_rows=None if rows is None else rows.to(device),
         )

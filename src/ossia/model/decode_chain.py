@@ -11,6 +11,7 @@ from torch import nn
 
 from ossia.config import LayerType
 from ossia.kernels.decode import (
+    FEW_TOKENS,
     X_SCALE,
     add_and_norm,
     argmax,
@@ -24,6 +25,7 @@ from ossia.kernels.decode import (
 from ossia.kernels.decode.argmax import SLICES
 from ossia.kernels.decode.attention import PagedStep
 from ossia.kernels.decode.experts import RoutedStep
+from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS, RelaidMxfp4
 from ossia.model.heads import CausalLM
 from ossia.model.layers import RMSNorm
@@ -93,6 +95,10 @@ class DecodeChain:
         self._qkv = floats(num_parts(tokens, qkv_rows, device), tokens, qkv_rows)
         self._attended = halves(tokens, heads * config.head_dim)
         self._parts = floats(num_parts(tokens, hidden, device), tokens, hidden)
+        self._said, self._slots = self._parts, None
+        if tokens > FEW_TOKENS:
+            self._said = floats(top_k, tokens, hidden)
+            self._slots = Slots.empty(tokens, config.num_experts, top_k, device)
         self._expert_in = halves(tokens, _filled(hidden))
         self._inner = halves(tokens * top_k, _filled(config.intermediate_size))
         self._routed = RoutedStep(
@@ -130,6 +136,7 @@ class DecodeChain:
                 ("attention", partial(self._attend, layer)),
                 ("o", partial(self._project_out, layer)),
                 ("router", partial(self._route, layer)),
+                *([] if self._slots is None else [("dispatch", self._dispatch)]),
                 ("gate_up", partial(self._gate_up, layer)),
                 ("down", partial(self._down, layer)),
                 ("norm", partial(self._add_and_norm, norm)),
@@ -174,23 +181,34 @@ class DecodeChain:
             router=(router.weight.data, _bias(router), self._routed.logits),
         )  # fmt: skip
 
+    def _dispatch(self) -> None:
+        assert self._slots is not None
+        dispatch(self._slots, self._routed)
+
     def _gate_up(self, layer: DecoderLayer) -> None:
         experts = layer.mlp.experts.weights()
         assert isinstance(experts.gate_up, RelaidMxfp4)
-        project_up(
-            self._expert_in, self._routed, experts.gate_up, experts.gate_up_bias.data,
-            experts.alpha, experts.limit, self._inner,
+        rest = (
+            experts.gate_up, experts.gate_up_bias.data, experts.alpha, experts.limit, self._inner
         )  # fmt: skip
+        if self._slots is None:
+            project_up(self._expert_in, self._routed, *rest)
+        else:
+            routed_up(self._expert_in, self._slots, *rest)
 
     def _down(self, layer: DecoderLayer) -> None:
         experts = layer.mlp.experts.weights()
         assert isinstance(experts.down, RelaidMxfp4)
-        project_down(self._inner, self._routed, experts.down, experts.down_bias.data, self._parts)
+        bias = experts.down_bias.data
+        if self._slots is None:
+            project_down(self._inner, self._routed, experts.down, bias, self._said)
+        else:
+            routed_down(self._inner, self._slots, experts.down, bias, self._said)
 
     def _add_and_norm(self, norm: RMSNorm) -> None:
         """The experts' sum joins the stream, and the next norm follows."""
         add_and_norm(
-            self._middle, norm.weight.data, norm.eps, self._stream, self._normed, parts=self._parts
+            self._middle, norm.weight.data, norm.eps, self._stream, self._normed, parts=self._said
         )
 
     def _unembed(self) -> None:

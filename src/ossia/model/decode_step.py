@@ -1,7 +1,7 @@
-"""DecodeStep: one token for each of up to 16 sequences, the whole model as one CUDA graph.
+"""DecodeStep: one token for each of up to 128 sequences, the whole model as one CUDA graph.
 
 The chain of kernels is the model's arithmetic (`Decoder.run` and the unembedding) for a batch whose
-sequences have one new token each. A graph is captured for 1, 2, 4, 8 and 16 rows; a batch runs in the
+sequences have one new token each. A graph is captured for a few numbers of rows; a batch runs in the
 smallest one that holds it, with the rows left over at position -1, where kernels do nothing.
 """
 
@@ -17,16 +17,18 @@ from torch import nn
 
 from ossia.config import LayerType, ModelConfig
 from ossia.kernels.backend import choose
-from ossia.kernels.decode import MAX_TOKENS
 from ossia.kernels.decode.attention import HEAD_DIM, MAX_GROUP
 from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K
 from ossia.model.decode_chain import DecodeChain, StepInputs
 from ossia.model.heads import CausalLM
 from ossia.model.transformer import DecoderLayer
 
-_SIZES = (1, 2, 4, 8, 16)
+_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
+MAX_ROWS = _SIZES[-1]
+"""Sequences of a step at most."""
+_MAX_SCALE = 190  # experts.cuh says why
 _MAX_HIDDEN, _MAX_HEADS = 3520, 4160  # 16 tokens' operands fit a multiprocessor's shared memory
-_IDS, _POSITIONS, _WIDTH, _TABLE = 0, 16, 32, 48  # places in the buffer of inputs
+_IDS, _POSITIONS, _WIDTH, _TABLE = 0, 128, 256, 272  # places in the buffer of inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class StepOutput:
 
     Args:
         logits: float32 (rows, vocab).
-        drawn: int32 (2, rows): the most likely valid ids, and the bits of their logits.
+        drawn: int32 (2, size): the most likely valid ids, and the bits of their logits.
     """
 
     logits: torch.Tensor
@@ -55,6 +57,9 @@ def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
         return "needs bfloat16 weights and KV cache"
     if any(isinstance(part, nn.Linear) and type(part) is not nn.Linear for part in model.modules()):
         return "needs plain linear layers"
+    scales = [param for name, param in model.named_parameters() if name.endswith("_scales")]
+    if any(int(some.max()) > _MAX_SCALE for some in scales):
+        return f"needs MXFP4 scales of at most {_MAX_SCALE}"
     return _why_not_shape(model.config)
 
 
@@ -95,56 +100,54 @@ class DecodeStep:
         max_context: int,
         valid_end: int,
     ) -> None:
-        relay_experts(model)
+        relay_weights(model)
         self._model = model
         self._pages = tuple(pages)
         self._groups = tuple(groups)
         self._valid_end = valid_end
         width = -(-max_context // pages[0][0].shape[1]) + 1
-        size = _TABLE + MAX_TOKENS * len(groups) * width
+        size = _TABLE + MAX_ROWS * len(groups) * width
         device = pages[0][0].device
         self._inputs = torch.full((size,), -1, dtype=torch.int32, device=device)
-        self._staged = torch.empty(size, dtype=torch.int32, pin_memory=True)
-        self._host = self._staged.numpy()
+        self._staging = [_Staging(size), _Staging(size)]
         self._ready: dict[int, tuple[torch.cuda.CUDAGraph, DecodeChain]] = {}
 
     def run(
-        self, ids: list[int], positions: list[int], tables: Sequence[Sequence[array[int]]]
+        self,
+        ids: list[int] | None,
+        positions: list[int],
+        tables: Sequence[Sequence[array[int]] | None],
+        size: int | None = None,
     ) -> StepOutput:
         """One step; returns when it is enqueued.
 
         Args:
-            ids: The new token of each sequence, at most 16.
-            positions: Their positions.
-            tables: For each sequence and group its page numbers, the new token's included.
+            ids: The new token of each row, at most MAX_ROWS; None takes the most likely ids of the
+                step before, which had the same size and the same sequences in its rows.
+            positions: Their positions, negative for rows without a sequence.
+            tables: For each row and group its page numbers, the new token's included; None for rows
+                without a sequence.
+            size: Rows of the graph, `size_for` the rows if not given.
         """
-        rows = len(ids)
-        size = next(size for size in _SIZES if size >= rows)
+        rows = len(positions)
+        size = size or self.size_for(rows)
         if size not in self._ready:
             self._ready[size] = self._capture(size)
         graph, chain = self._ready[size]
-        used = self._stage(ids, positions, tables)
-        self._inputs[:used].copy_(self._staged[:used], non_blocking=True)
+        self._staging.reverse()
+        staging = self._staging[0]
+        staging.wait()
+        used = _fill(staging.host, ids, positions, tables)
+        first = _IDS if ids is not None else _POSITIONS
+        self._inputs[first:used].copy_(staging.tensor[first:used], non_blocking=True)
+        staging.copied.record()
         graph.replay()
-        return StepOutput(chain.logits[:rows], chain.drawn[:, :rows])
+        return StepOutput(chain.logits[:rows], chain.drawn)
 
-    def _stage(
-        self, ids: list[int], positions: list[int], tables: Sequence[Sequence[array[int]]]
-    ) -> int:
-        """Fill the host's copy of the inputs; how many numbers of it matter."""
-        host, rows = self._host, len(ids)
-        host[_IDS : _IDS + rows] = ids
-        host[_IDS + rows : _POSITIONS] = 0
-        host[_POSITIONS : _POSITIONS + rows] = positions
-        host[_POSITIONS + rows : _WIDTH] = -1
-        width = max(len(table) for row in tables for table in row)
-        host[_WIDTH] = width
-        at = _TABLE
-        for row in tables:
-            for table in row:
-                host[at : at + len(table)] = np.frombuffer(table, dtype=np.int32)
-                at += width
-        return at
+    @staticmethod
+    def size_for(rows: int) -> int:
+        """Rows of the graph that runs so many."""
+        return next(size for size in _SIZES if size >= rows)
 
     def _capture(self, size: int) -> tuple[torch.cuda.CUDAGraph, DecodeChain]:
         inputs = StepInputs(
@@ -164,9 +167,52 @@ class DecodeStep:
         return graph, chain
 
 
-def relay_experts(model: CausalLM) -> None:
-    """Bring all packed experts into the kernels' order, layer by layer, in place."""
+class _Staging:
+    """Inputs of a step on the host, in memory that the device copies from by itself."""
+
+    def __init__(self, size: int) -> None:
+        self.tensor = torch.empty(size, dtype=torch.int32, pin_memory=True)
+        self.host = self.tensor.numpy()
+        self.copied = torch.cuda.Event()
+
+    def wait(self) -> None:
+        """Until what was enqueued from here is copied; it may be written then."""
+        self.copied.synchronize()
+
+
+def _fill(
+    host: np.ndarray,
+    ids: list[int] | None,
+    positions: list[int],
+    tables: Sequence[Sequence[array[int]] | None],
+) -> int:
+    """Write a step's inputs; how many numbers of the buffer matter."""
+    rows = len(positions)
+    if ids is not None:
+        host[_IDS : _IDS + rows] = ids
+        host[_IDS + rows : _POSITIONS] = 0
+    host[_POSITIONS : _POSITIONS + rows] = positions
+    host[_POSITIONS + rows : _WIDTH] = -1
+    width = max((len(table) for row in tables if row for table in row), default=1)
+    host[_WIDTH] = width
+    at, groups = _TABLE, max((len(row) for row in tables if row), default=0)
+    for row in tables:
+        if row is None:
+            at += groups * width
+            continue
+        for table in row:
+            host[at : at + len(table)] = np.frombuffer(table, dtype=np.int32)
+            at += width
+    return at
+
+
+def relay_weights(model: CausalLM) -> None:
+    """Bring weights into the kernels' order, layer by layer, in place.
+
+    Packed experts are relaid; the weights of queries, keys and values are laid one behind the other.
+    """
     for layer in model.model.layers:
         assert isinstance(layer, DecoderLayer)
         layer.mlp.experts.relay()
+        layer.self_attn.join_projections()
     torch.cuda.empty_cache()  # what the other order took is free for the KV cache

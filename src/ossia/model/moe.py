@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 from ossia.config import MXFP4_BLOCK, ModelConfig
-from ossia.kernels.moe import ExpertWeights, run_experts
+from ossia.kernels.moe import ExpertWeights, route_and_run
 from ossia.kernels.mxfp4 import Mxfp4Tensor, RelaidMxfp4, relay, restore
-from ossia.kernels.routing import route
 from ossia.model.recording import Recording
 
 
@@ -142,5 +141,4 @@ class MoE(nn.Module):
         logits = self.router(x)  # (tokens, experts)
         if recording is not None:
             recording.keep_router_logits(self.layer_idx, logits)
-        weights, expert_ids = route(logits, self.top_k)  # (tokens, top_k) both
-        return run_experts(x, expert_ids, weights, self.experts.weights())
+        return route_and_run(x, logits, self.top_k, self.experts.weights())

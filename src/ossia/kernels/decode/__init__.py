@@ -1,4 +1,4 @@
-"""One step of up to 16 sequences in CUDA C++, kernel by kernel: bfloat16, experts in relaid MXFP4.
+"""One step of many sequences in CUDA C++, kernel by kernel: bfloat16, experts in relaid MXFP4.
 
 Each function enqueues one kernel that writes into tensors its caller keeps, so a step can be captured
 in a CUDA graph. Kernels start while the one before them still runs and wait on the device. The plain
@@ -11,12 +11,12 @@ all multiprocessors get equal shares of the weights without waiting for each oth
 from ossia.kernels.decode.argmax import argmax
 from ossia.kernels.decode.attention import attend_one, num_shares
 from ossia.kernels.decode.experts import X_SCALE, project_down, project_up
-from ossia.kernels.decode.launching import MAX_TOKENS
+from ossia.kernels.decode.launching import FEW_TOKENS
 from ossia.kernels.decode.norm import add_and_norm
 from ossia.kernels.decode.projection import num_parts, project
 
 __all__ = [
-    "MAX_TOKENS",
+    "FEW_TOKENS",
     "X_SCALE",
     "add_and_norm",
     "argmax",

@@ -39,6 +39,21 @@ Expand = _structure(
     "Expand", blocks=_P, scales=_P, out=_P, tiles=_U, units=_U, columns=_U, paired=_U
 )
 
+Dispatch = _structure(
+    "Dispatch", logits=_P, positions=_P, ids=_P, weights=_P, slots=_P, items=_P, num_items=_P,
+    tokens=_U, experts=_U, top_k=_U, width=_U,
+)  # fmt: skip
+Routed = _structure(
+    "Routed", blocks=_P, scales=_P, bias=_P, x=_P, y=_P, slots=_P, items=_P, num_items=_P,
+    weights=_P, tokens=_U, top_k=_U, tiles=_U, units=_U, rows=_U, out_stride=_U,
+    alpha=_F, limit=_F,
+)  # fmt: skip
+
+Wide = _structure(
+    "Wide", blocks=_P, scales=_P, bias=_P, x=_P, y=_P, slots=_P, items=_P, num_items=_P,
+    top_k=_U, tiles=_U, units=_U, rows=_U, out_stride=_U, alpha=_F, limit=_F,
+)  # fmt: skip
+
 
 def address(tensor: torch.Tensor | None) -> int | None:
     """Where a contiguous tensor begins; None stays a null pointer."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ossia.kernels.decode.arguments import Experts, address
-from ossia.kernels.decode.launching import Product
+from ossia.kernels.decode.launching import COLUMNS, FEW_TOKENS, Product
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
 
@@ -25,12 +25,13 @@ class RoutedStep:
 
     Args:
         logits: float32 (tokens, experts), rounded to bfloat16 as the router's are.
-        positions: int32 (tokens,); tokens at negative ones go nowhere.
+        positions: int32 (tokens,); tokens at negative ones go nowhere. None: all are there, for
+            `dispatch` only.
         top_k: Experts a token.
     """
 
     logits: torch.Tensor
-    positions: torch.Tensor
+    positions: torch.Tensor | None
     top_k: int
 
 
@@ -59,7 +60,7 @@ def project_up(
     assert x.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
     arguments = _arguments(x, routed, weights, bias, out)
     arguments.out_stride, arguments.alpha, arguments.limit = out.shape[1], alpha, limit
-    product = Product("gate_up", len(x), x.device)
+    product = Product("gate_up", x.device)
     operands = arguments.units * len(x) * _OPERAND_BYTES
     product.launch(product.blocks, _UNIT_BYTES, operands, arguments)
 
@@ -83,13 +84,13 @@ def project_down(
         out: float32 (parts, tokens, hidden), as `project` leaves it; tokens that go nowhere get
             zeros, or nothing if all of them do.
     """
-    parts, tokens, rows = out.shape
+    parts, _, rows = out.shape
     assert not weights.paired
     assert inner.shape[1] == weights.blocks.shape[2] * UNIT_COLUMNS
     arguments = _arguments(inner, routed, weights, bias, out)
     arguments.parts = parts
-    product = Product("down", tokens, inner.device)
-    unit = _UNIT_BYTES + 4 * product.columns  # operands of its own, too
+    product = Product("down", inner.device)
+    unit = _UNIT_BYTES + 4 * COLUMNS  # operands of its own, too
     product.launch(product.split_blocks(rows), unit, 0, arguments)
 
 
@@ -101,6 +102,7 @@ def _arguments(
     out: torch.Tensor,
 ) -> ctypes.Structure:
     tokens, experts = routed.logits.shape
+    assert tokens <= FEW_TOKENS, tokens
     assert experts <= MAX_EXPERTS, experts
     assert routed.top_k <= MAX_TOP_K, routed.top_k
     return Experts(

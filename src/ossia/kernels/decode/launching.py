@@ -1,4 +1,4 @@
-"""What the products of a decode step share: variants for 8 and 16 tokens, grids, shared memory."""
+"""What the products of a few tokens share: how they were compiled, grids, shared memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import torch
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 
-MAX_TOKENS = 16
+FEW_TOKENS = 4
+"""What these products take; more tokens go to routed.py and to the vendor's products."""
+COLUMNS = 8  # of an instruction
 TILE_ROWS = 16
 _LANES = 32
 
@@ -32,39 +34,23 @@ class Variant:
 
 
 VARIANTS = {
-    "dense_8": Variant(4, 6, 2),
-    "dense_16": Variant(8, 5, 1),
-    "gate_up_8": Variant(12, 5, 2),
-    "gate_up_16": Variant(16, 8, 1),
-    "down_8": Variant(12, 4, 2),
-    "down_16": Variant(16, 4, 1),
+    "dense": Variant(4, 6, 2),
+    "gate_up": Variant(12, 5, 2),
+    "down": Variant(12, 4, 2),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product for a number of tokens on a device: which variant, and how many blocks it takes.
+    """A product on a device: how many blocks it takes, and its launch.
 
     Args:
-        file: Name of the source, and of the kernel without its number of columns.
-        tokens: At most 16.
+        name: Of the source and of the kernel.
         device: Where it runs.
     """
 
-    file: str
-    tokens: int
+    name: str
     device: torch.device
-
-    @property
-    def columns(self) -> int:
-        """Tokens that the compiled variant takes: 8 or 16."""
-        assert 0 < self.tokens <= MAX_TOKENS, self.tokens
-        return 8 if self.tokens <= 8 else 16
-
-    @property
-    def name(self) -> str:
-        """The kernel's name."""
-        return f"{self.file}_{self.columns}"
 
     @property
     def blocks(self) -> int:
@@ -88,7 +74,7 @@ class Product:
         """
         variant = VARIANTS[self.name]
         shared = variant.warps * variant.ahead * _LANES * unit_bytes + operand_bytes
-        kernel = program(f"{self.file}.cu", self.device)[self.name]
+        kernel = program(f"{self.name}.cu", self.device)[self.name]
         launch(kernel, (blocks, 1, 1), variant.warps * _LANES, shared, arguments)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Dense, address
-from ossia.kernels.decode.launching import TILE_ROWS, Product, multiprocessors
+from ossia.kernels.decode.launching import FEW_TOKENS, TILE_ROWS, Product, multiprocessors
 
 _STEP = 32  # k of a step; a unit is two
 _UNIT_BYTES = 64  # of a unit that a lane takes
@@ -22,7 +23,9 @@ _GEMV_TOKENS = {1: 4, 2: 2}  # parts -> up to how many tokens gemv.cu is the fas
 
 def num_parts(tokens: int, rows: int, device: torch.device) -> int:
     """Addends that a split product leaves: how many blocks a tile can belong to."""
-    blocks = Product("dense", tokens, device).split_blocks(rows)
+    if tokens > FEW_TOKENS:
+        return 1
+    blocks = Product("dense", device).split_blocks(rows)
     return 2 if blocks <= -(-rows // TILE_ROWS) else 3
 
 
@@ -30,7 +33,7 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
     """Products with matrices that lie one below the other, as torch.nn.functional.linear.
 
     Args:
-        x: bfloat16 (tokens, k), k a multiple of 32, at most 16 tokens.
+        x: bfloat16 (tokens, k), k a multiple of 32. More than FEW_TOKENS go to the vendor's product.
         weights: One to three bfloat16 (rows, k); rows of all but the last a multiple of 16.
         out: float32 (parts, tokens, all rows), all of it written. With one part it is the product;
             otherwise parts must be `num_parts`, and the product is their sum.
@@ -41,7 +44,10 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
     assert out.shape == (parts, tokens, rows), (x.shape, out.shape)
     assert all(weight.shape[1] == k and weight.dtype is torch.bfloat16 for weight in weights)
     assert parts in (1, num_parts(tokens, rows, x.device)), parts
-    product = Product("dense", tokens, x.device)
+    if tokens > FEW_TOKENS:
+        _project_many(x, weights, out[0])
+        return
+    product = Product("dense", x.device)
     tiles, units = -(-rows // TILE_ROWS), -(-k // (2 * _STEP))
     blocks, held = min(product.blocks, tiles), units
     if parts > 1:
@@ -58,6 +64,24 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
         _launch_gemv(arguments, tokens, k, x.device)
     else:
         product.launch(blocks, _UNIT_BYTES, held * tokens * _OPERAND_BYTES, arguments)
+
+
+def _project_many(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor) -> None:
+    if len(weights) > 1 and _adjacent(weights):
+        rows, k = out.shape[1], x.shape[1]
+        weights = [weights[0].as_strided((rows, k), (k, 1))]
+    parts = out.split([len(weight) for weight in weights], dim=1)
+    for weight, part in zip(weights, parts, strict=True):
+        torch.mm(x, weight.t(), out_dtype=torch.float32, out=part)
+
+
+def _adjacent(weights: Sequence[torch.Tensor]) -> bool:
+    """Whether matrices lie one behind the other in one storage."""
+    storages = {weight.untyped_storage().data_ptr() for weight in weights}
+    places = [(weight.data_ptr(), weight.nbytes) for weight in weights]
+    return len(storages) == 1 and all(
+        begin + size == following for (begin, size), (following, _) in pairwise(places)
+    )
 
 
 def _launch_gemv(arguments: ctypes.Structure, tokens: int, k: int, device: torch.device) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ossia.kernels.rope import apply_rope
+
 
 def write_kv(pages: torch.Tensor, new: torch.Tensor, slots: torch.Tensor) -> None:
     """Store new keys (or values) in place.
@@ -15,3 +17,29 @@ def write_kv(pages: torch.Tensor, new: torch.Tensor, slots: torch.Tensor) -> Non
     """
     flat = pages.view(-1, *pages.shape[2:])
     flat.index_copy_(0, slots, new.to(pages.dtype))
+
+
+def rotate_and_write(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    rope: tuple[torch.Tensor, torch.Tensor],
+    pages: tuple[torch.Tensor, torch.Tensor],
+    slots: torch.Tensor,
+) -> torch.Tensor:
+    """Turn queries and keys by their positions, and store keys and values.
+
+    Args:
+        q: (tokens, heads, head_dim).
+        k: (tokens, kv_heads, head_dim).
+        v: Like k.
+        rope: Cosines and sines, (tokens, head_dim / 2) both.
+        pages: Keys and values, (pages, page_size, kv_heads, head_dim).
+        slots: As in `write_kv`.
+
+    Returns:
+        The turned queries.
+    """
+    write_kv(pages[0], apply_rope(k, *rope), slots)
+    write_kv(pages[1], v, slots)
+    return apply_rope(q, *rope)

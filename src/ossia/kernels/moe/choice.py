@@ -9,9 +9,32 @@ import torch
 from ossia.kernels.backend import choose
 from ossia.kernels.moe import opaque, reference
 from ossia.kernels.moe.reference import ExpertWeights
-from ossia.kernels.mxfp4 import Mxfp4Tensor
+from ossia.kernels.mxfp4 import Mxfp4Tensor, RelaidMxfp4
+from ossia.kernels.routing import route
 
 _DECODE_TOKENS = 16  # what `triton_decode` takes; named here so that asking loads no triton
+
+
+def route_and_run(
+    x: torch.Tensor, logits: torch.Tensor, top_k: int, experts: ExpertWeights
+) -> torch.Tensor:
+    """Choose every token's experts by the router's logits and send it through them.
+
+    Args:
+        x: (tokens, hidden).
+        logits: (tokens, experts).
+        top_k: Experts a token.
+        experts: The layer's expert weights.
+
+    Returns:
+        (tokens, hidden), as kernels.routing.route and `run_experts` give it.
+    """
+    if not torch.compiler.is_compiling() and _is_relaid(x, experts):
+        from ossia.kernels.moe import cuda_many
+
+        return cuda_many.route_and_run(x, logits, top_k, experts)
+    weights, expert_ids = route(logits, top_k)  # (tokens, top_k) both
+    return run_experts(x, expert_ids, weights, experts)
 
 
 def run_experts(
@@ -23,6 +46,10 @@ def run_experts(
     """
     if torch.compiler.is_compiling():
         return opaque.run_experts(x, expert_ids, weights, experts)
+    if _is_relaid(x, experts):
+        from ossia.kernels.moe import cuda_many
+
+        return cuda_many.run_experts(x, expert_ids, weights, experts)
     if _decodes(x, experts):
         from ossia.kernels.moe import triton_decode
 
@@ -38,7 +65,20 @@ def _decodes(x: torch.Tensor, experts: ExpertWeights) -> bool:
         and x.dtype is torch.bfloat16
         and 0 < x.shape[0] <= _DECODE_TOKENS
         and not torch.is_grad_enabled()
-        and _chosen(x.device) == "triton"
+        and _chosen(x.device) in ("cuda", "triton")
+    )
+
+
+def _is_relaid(x: torch.Tensor, experts: ExpertWeights) -> bool:
+    """Weights that were relaid for CUDA's kernels, and tokens that these take."""
+    return (
+        isinstance(experts.gate_up, RelaidMxfp4)
+        and isinstance(experts.down, RelaidMxfp4)
+        and experts.gate_up_bias.device == x.device
+        and experts.gate_up_bias.dtype is x.dtype is torch.bfloat16
+        and len(x) > 0
+        and not torch.is_grad_enabled()
+        and _chosen(x.device) == "cuda"
     )
 
 

@@ -1,4 +1,4 @@
-// A bfloat16 matrix, or up to three that lie one below the other, times up to 8 or 16 tokens.
+// A bfloat16 matrix, or up to three that lie one below the other, times up to 8 tokens.
 //
 //   y[part][token][row] = sum over k of w[row][k] x[token][k], float32, in `parts` addends
 //
@@ -17,7 +17,7 @@ struct Dense {
 
 // A unit is 64 k. AHEAD of them are on their way for each warp.
 template <int NT, int WARPS, int AHEAD>
-__device__ __forceinline__ void dense(const Dense& a) {
+__device__ __forceinline__ void dense_product(const Dense& a) {
   // [warp][unit][16 rows][8 pieces of 16 bytes]. Eight lanes copy a row's 128 bytes, since memory gives
   // whole lines; odd rows have their halves swapped, so that readers meet no bank twice.
   extern __shared__ uint4 ring[];
@@ -128,5 +128,4 @@ __device__ __forceinline__ void dense(const Dense& a) {
   slots.emit_shared(c0, c1, U, a.tokens * 16, emit);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 2) dense_8(const __grid_constant__ Dense a) { dense<1, 4, 6>(a); }
-extern "C" __global__ void __launch_bounds__(256, 1) dense_16(const __grid_constant__ Dense a) { dense<2, 8, 5>(a); }
+extern "C" __global__ void __launch_bounds__(128, 2) dense(const __grid_constant__ Dense a) { dense_product<1, 4, 6>(a); }

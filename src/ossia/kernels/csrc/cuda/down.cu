@@ -7,7 +7,7 @@
 #include "experts.cuh"
 
 template <int NT, int WARPS, int AHEAD>
-__device__ __forceinline__ void down(const Experts& a) {
+__device__ __forceinline__ void down_product(const Experts& a) {
   // [warp][unit][codes, then 2 NT operands][lane], then scales [warp][unit][lane]
   extern __shared__ uint4 ring[];
   constexpr int SIZE = 32 * (1 + 2 * NT);
@@ -111,7 +111,7 @@ __device__ __forceinline__ void down(const Experts& a) {
     u32 scale = scales[place * 32];
 #pragma unroll
     for (int t = 0; t < NT; t++) xv[t][0] = unit[(1 + 2 * t) * 32], xv[t][1] = unit[(2 + 2 * t) * 32];
-    fp4_unit<NT>(acc, word, scale, xv);
+    fp4_unit<false, NT>(acc, word, scale, [&](int t, int half) { return xv[t][half]; });
     if (u + AHEAD < n) issue(place, u + AHEAD + 1 == n), issue_x(place);
     copies_end();
     if (++place == AHEAD) place = 0;
@@ -148,5 +148,4 @@ __device__ __forceinline__ void down(const Experts& a) {
   if (total) slots.emit_shared(c0, c1, per, a.tokens * 16, emit);
 }
 
-extern "C" __global__ void __launch_bounds__(384, 2) down_8(const __grid_constant__ Experts a) { down<1, 12, 4>(a); }
-extern "C" __global__ void __launch_bounds__(512, 1) down_16(const __grid_constant__ Experts a) { down<2, 16, 4>(a); }
+extern "C" __global__ void __launch_bounds__(384, 2) down(const __grid_constant__ Experts a) { down_product<1, 12, 4>(a); }

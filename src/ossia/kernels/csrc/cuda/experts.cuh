@@ -2,11 +2,12 @@
 #pragma once
 #include "segments.cuh"
 
-constexpr int MAX_TOKENS = 16, MAX_TOP_K = 8, MAX_EXPERTS = 256, MAX_CHOSEN = 128;
+constexpr int MAX_TOKENS = 8, MAX_TOP_K = 8, MAX_EXPERTS = 256, MAX_CHOSEN = 128;
 
-// x is stored times 2^64. An FP4 code, moved to a bfloat16's exponent, means its value times 2^-126;
-// the product with x is then a normal number, and 2^62 remains to be multiplied at the end.
-constexpr float X_SCALE = 18446744073709551616.f, REST_SCALE = 4611686018427387904.f;
+// An FP4 code, moved to a bfloat16's exponent, means its value times 2^-126. Times its scale 2^(s - 127)
+// and 2^64 it is a weight times 2^-62, a normal number; x is stored times 2^64, and 2^-2 remains to be
+// multiplied at the end. Weights below 2^-62 fade, scales above 190 are refused (kernels/mxfp4/relaid.py).
+constexpr float X_SCALE = 18446744073709551616.f, REST_SCALE = 0.25f;
 
 struct Experts {
   const uint4* blocks;   // relaid: (experts, tiles, units, 32 lanes)
@@ -19,6 +20,39 @@ struct Experts {
   u32 tokens, experts, top_k, tiles, units, rows, out_stride, parts;
   float alpha, limit;
 };
+
+// A warp for a token: its top_k experts, the lower number first among equals, and their weights; lane i
+// gets the i-th.
+__device__ __forceinline__ void top_experts(const float* logits, u32 experts, u32 top_k, int& id, float& weight) {
+  const u32 lane = threadIdx.x & 31;
+  u32 keys[MAX_EXPERTS / 32];
+#pragma unroll
+  for (int j = 0; j < MAX_EXPERTS / 32; j++) {
+    keys[j] = 0;
+    if (32 * j >= experts) continue;
+    u32 e = lane + 32 * j;
+    keys[j] = e < experts ? max(ordered(logits[e]), 1u) : 0;
+  }
+  float best = 0, sum = 0;
+  weight = 0, id = -1;
+  for (u32 s = 0; s < top_k; s++) {
+    u32 key = 0, at = MAX_EXPERTS;
+#pragma unroll
+    for (int j = 0; j < MAX_EXPERTS / 32; j++)
+      if (32 * j < experts && keys[j] > key) key = keys[j], at = lane + 32 * j;
+    u32 top = __reduce_max_sync(EVERY_LANE, key);
+    u32 winner = __reduce_min_sync(EVERY_LANE, key == top ? at : MAX_EXPERTS);
+#pragma unroll
+    for (int j = 0; j < MAX_EXPERTS / 32; j++)
+      if (32 * j < experts && winner == lane + 32 * j) keys[j] = 0;
+    float logit = unordered(top);
+    if (s == 0) best = logit;
+    float e = expf(logit - best);
+    sum += e;
+    if (lane == s) weight = e, id = winner;
+  }
+  weight = rounded(weight / sum);
+}
 
 struct Routing {
   u32 mask[MAX_EXPERTS / 32];
@@ -35,39 +69,16 @@ struct Routing {
     if (threadIdx.x < MAX_TOKENS * MAX_TOP_K) ((int*)ids)[threadIdx.x] = -1, ((float*)weight)[threadIdx.x] = 0;
   }
 
-  // A warp for a token: its top_k experts, the lower number first among equals, and their weights.
+  // A warp for a token.
   __device__ __forceinline__ void choose(const Experts& a, u32 token) {
     const u32 lane = threadIdx.x & 31;
     if (a.positions[token] < 0) return;
-    u32 keys[MAX_EXPERTS / 32];
-#pragma unroll
-    for (int j = 0; j < MAX_EXPERTS / 32; j++) {
-      keys[j] = 0;
-      if (32 * j >= a.experts) continue;
-      u32 e = lane + 32 * j;
-      keys[j] = e < a.experts ? max(ordered(a.logits[token * a.experts + e]), 1u) : 0;
-    }
-    float mine = 0, best = 0, sum = 0;
-    int my_id = -1;
-    for (u32 s = 0; s < a.top_k; s++) {
-      u32 key = 0, id = MAX_EXPERTS;
-#pragma unroll
-      for (int j = 0; j < MAX_EXPERTS / 32; j++)
-        if (32 * j < a.experts && keys[j] > key) key = keys[j], id = lane + 32 * j;
-      u32 top = __reduce_max_sync(EVERY_LANE, key);
-      u32 winner = __reduce_min_sync(EVERY_LANE, key == top ? id : MAX_EXPERTS);
-#pragma unroll
-      for (int j = 0; j < MAX_EXPERTS / 32; j++)
-        if (32 * j < a.experts && winner == lane + 32 * j) keys[j] = 0;
-      float logit = unordered(top);
-      if (s == 0) best = logit;
-      float e = expf(logit - best);
-      sum += e;
-      if (lane == s) mine = e, my_id = winner;
-    }
+    int my_id;
+    float mine;
+    top_experts(a.logits + token * a.experts, a.experts, a.top_k, my_id, mine);
     if (lane < a.top_k) {
       ids[token][lane] = my_id;
-      weight[token][lane] = rounded(mine / sum);
+      weight[token][lane] = mine;
       atomicOr(&mask[my_id >> 5], 1u << (my_id & 31));
     }
   }
@@ -97,14 +108,28 @@ struct Routing {
   }
 };
 
-// One unit, 16 rows by 64 k, times 8 tokens, without the 2^62: acc += scale * (fp4 . x).
+// Two bfloat16 numbers times two.
+__device__ __forceinline__ u32 times(u32 a, u32 b) {
+  u32 r;
+#if __CUDA_ARCH__ >= 900
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+#else
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(0x80008000u));
+#endif
+  return r;
+}
+
+// One unit, 16 rows by 64 k, times 8 NT tokens: acc += weights . x / REST_SCALE.
 // `words` holds for each of four instructions the lane's 8 codes, laid out so that signs and magnitudes
-// come into their places together (kernels/mxfp4/relaid.py); `xv` the operands of 2 x 32 k.
-template <int NT>
-__device__ __forceinline__ void fp4_unit(float (&acc)[NT][4], uint4 words, u32 scales, const uint4 (&xv)[NT][2]) {
+// come into their places together (kernels/mxfp4/relaid.py); `operands(t, half)` gives those of 32 k.
+// FIRST: scales are multiplied to the weights, not to the sums. For one tile of tokens the latter is as
+// much work and leaves no chain of products that wait for each other; the sums round differently.
+template <bool FIRST, int NT, typename Operands>
+__device__ __forceinline__ void fp4_unit(float (&acc)[NT][4], uint4 words, u32 scales, Operands operands) {
   const u32 w[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
   for (int half = 0; half < 2; half++) {
+    const u32 s0 = scales >> (8 * half) & 255, s1 = scales >> (16 + 8 * half) & 255;
     u32 A[2][4];
 #pragma unroll
     for (int m = 0; m < 2; m++) {
@@ -113,16 +138,23 @@ __device__ __forceinline__ void fp4_unit(float (&acc)[NT][4], uint4 words, u32 s
       A[m][1] = v << 3 & 0x81C081C0u;
       A[m][2] = v << 6 & 0x81C081C0u;
       A[m][3] = (v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u);
+      if (FIRST) {  // (s + 64) << 7, twice: 2^(s - 63) as a pair of bfloat16
+        const u32 above = s0 * 0x800080u + 0x20002000u, below = s1 * 0x800080u + 0x20002000u;
+        A[m][0] = times(A[m][0], above), A[m][1] = times(A[m][1], below);
+        A[m][2] = times(A[m][2], above), A[m][3] = times(A[m][3], below);
+      }
     }
-    float s0 = __uint_as_float((scales >> (8 * half) & 255) << 23);
-    float s1 = __uint_as_float((scales >> (16 + 8 * half) & 255) << 23);
 #pragma unroll
     for (int t = 0; t < NT; t++) {
+      const uint4 v = operands(t, half);
       float c[4] = {0, 0, 0, 0};
-      uint4 v = xv[t][half];
-      mma(c, A[0][0], A[0][1], A[0][2], A[0][3], v.x, v.y);
-      mma(c, A[1][0], A[1][1], A[1][2], A[1][3], v.z, v.w);
-      acc[t][0] += c[0] * s0, acc[t][1] += c[1] * s0, acc[t][2] += c[2] * s1, acc[t][3] += c[3] * s1;
+      float(&sum)[4] = FIRST ? acc[t] : c;
+      mma(sum, A[0][0], A[0][1], A[0][2], A[0][3], v.x, v.y);
+      mma(sum, A[1][0], A[1][1], A[1][2], A[1][3], v.z, v.w);
+      if (!FIRST) {
+        const float above = __uint_as_float((s0 + 64) << 23), below = __uint_as_float((s1 + 64) << 23);
+        acc[t][0] += c[0] * above, acc[t][1] += c[1] * above, acc[t][2] += c[2] * below, acc[t][3] += c[3] * below;
+      }
     }
   }
 }

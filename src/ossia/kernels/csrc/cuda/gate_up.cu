@@ -6,7 +6,7 @@
 #include "experts.cuh"
 
 template <int NT, int WARPS, int AHEAD>
-__device__ __forceinline__ void gate_up(const Experts& a) {
+__device__ __forceinline__ void gate_up_product(const Experts& a) {
   extern __shared__ uint4 ring[];  // [warp][unit][lane], then scales, then operands [unit][half][token][4]
   __shared__ Slots<NT, WARPS> slots;
   __shared__ Routing routing;
@@ -91,7 +91,7 @@ __device__ __forceinline__ void gate_up(const Experts& a) {
       for (int h = 0; h < 2; h++)
         xv[t][h] = first_x[t][x_at + h * 4 * a.tokens];
     x_at += 8 * a.tokens;
-    fp4_unit<NT>(acc, word, scale, xv);
+    fp4_unit<false, NT>(acc, word, scale, [&](int t, int half) { return xv[t][half]; });
     issue();
     if (++k == U || u + 1 == n) {
       if (start == 0 && k == U) {
@@ -108,5 +108,4 @@ __device__ __forceinline__ void gate_up(const Experts& a) {
   slots.emit_shared(c0, c1, U, a.tokens * 8, emit);
 }
 
-extern "C" __global__ void __launch_bounds__(384, 2) gate_up_8(const __grid_constant__ Experts a) { gate_up<1, 12, 5>(a); }
-extern "C" __global__ void __launch_bounds__(512, 1) gate_up_16(const __grid_constant__ Experts a) { gate_up<2, 16, 8>(a); }
+extern "C" __global__ void __launch_bounds__(384, 2) gate_up(const __grid_constant__ Experts a) { gate_up_product<1, 12, 5>(a); }

@@ -1,0 +1,188 @@
+// Expert matrices times very many tokens, on Hopper's warpgroup products: each block takes 256 rows of one
+// expert and one item of up to 128 slots (dispatch.cu), so weights are expanded once for so many.
+//
+//   up:   inner[slot] = clamped_swiglu(W_e x_token + b_e)
+//   down: said[slot] = W_e inner[slot] + b_e, bfloat16
+//
+// Weights are A, from registers: a warp expands its 16 rows as in routed.cu. Slots are B, from shared
+// memory, in the order of k in which those registers hold it: within each 32, number 16 m + 8 h + 2 q + j
+// is k = 8 q + 4 m + 2 h + j. That is how `x` and `inner` are stored, times 2^64.
+#include "experts.cuh"
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+constexpr int WARPS = 16, SLOTS = 128, STAGES = 5, TILES = 16;
+constexpr u32 B_BYTES = SLOTS * 128, W_BYTES = WARPS * 512, S_BYTES = WARPS * 128;
+
+struct Wide {
+  const uint4* blocks;  // relaid: (experts, tiles, units, 32 lanes)
+  const u32* scales;    // relaid: (experts, tiles, units, 8 pairs of rows)
+  const u16* bias;      // bfloat16 (experts, rows)
+  const uint4* x;       // up (tokens, units * 64), down (tokens * top_k, units * 64)
+  u16* y;               // up: like x, (tokens * top_k, out_stride); down: (tokens * top_k, rows)
+  const int* slots;
+  const int4* items;
+  const int* num_items;
+  u32 top_k, tiles, units, rows, out_stride;
+  float alpha, limit;
+};
+
+// d += a . b for a warpgroup: 64 rows, 128 slots, 16 k.
+__device__ __forceinline__ void warpgroup_mma(float (&d)[16][4], const u32 (&a)[4], u64 b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, "
+      "%8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, "
+      "%40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, "
+      "%56, %57, %58, %59, %60, %61, %62, %63}, "
+      "{%64, %65, %66, %67}, %68, 1, 1, 1, 0;"
+      :"+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]),
+        "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]),
+        "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]),
+        "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]),
+        "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]),
+        "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]),
+        "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]),
+        "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]),
+        "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]),
+        "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]),
+        "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]),
+        "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]),
+        "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]),
+        "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]),
+        "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]),
+        "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+__device__ __forceinline__ void mma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void mma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N>
+__device__ __forceinline__ void mma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+
+// Nothing that reads or writes these registers is moved across.
+__device__ __forceinline__ void hold(float (&d)[16][4]) {
+#pragma unroll
+  for (int t = 0; t < 16; t++)
+#pragma unroll
+    for (int c = 0; c < 4; c++) asm volatile("" : "+f"(d[t][c])::"memory");
+}
+
+// Rows of 128 bytes whose pieces of 16 are swapped by the row's number (the 128-byte swizzle).
+__device__ __forceinline__ u64 operand(u32 address) {
+  return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
+
+// Half a unit of a lane: 32 k, the registers of two products.
+__device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u32 s0, u32 s1) {
+  const u32 above = s0 * 0x800080u + 0x20002000u, below = s1 * 0x800080u + 0x20002000u;
+#pragma unroll
+  for (int m = 0; m < 2; m++) {
+    const u32 v = m ? second : first;
+    A[m][0] = times(v & 0x81C081C0u, above);
+    A[m][1] = times(v << 3 & 0x81C081C0u, below);
+    A[m][2] = times(v << 6 & 0x81C081C0u, above);
+    A[m][3] = times((v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u), below);
+  }
+}
+
+template <bool UP>
+__device__ __forceinline__ void wide(const Wide& a) {
+  extern __shared__ __align__(1024) u8 shared[];
+  // [stage][slot][8 pieces], then weights [stage][warp][lane], then their scales
+  const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
+  if (blockIdx.y >= *a.num_items) return;
+  const int4 item = a.items[blockIdx.y];
+  const u32 tile = blockIdx.x * TILES + warp, U = a.units, base = (shared_address(shared) + 1023) & ~1023u;
+  const u64 unit = (u64)(item.x * a.tiles + min(tile, a.tiles - 1)) * U;
+  const uint4* pw = a.blocks + unit * 32 + lane;
+  const u32* ps = a.scales + unit * 8 + r;
+  const u32 words = base + STAGES * B_BYTES + warp * 512 + lane * 16;
+  const u32 scales = base + STAGES * (B_BYTES + W_BYTES) + warp * 128 + lane * 4;
+  const uint4* px[2];
+  u32 x_to[2];
+  bool there[2];
+#pragma unroll
+  for (int j = 0; j < 2; j++) {
+    u32 i = threadIdx.x + j * WARPS * 32, column = i / 8, piece = i % 8;
+    there[j] = column < item.z;
+    u32 slot = a.slots[item.y + (there[j] ? column : 0)];
+    px[j] = a.x + (u64)(UP ? slot / a.top_k : slot) * (U * 8) + piece;
+    x_to[j] = base + column * 128 + (piece ^ column & 7) * 16;
+  }
+  auto issue = [&](u32 stage) {
+    copy16(words + stage * W_BYTES, pw), copy4(scales + stage * S_BYTES, ps);
+    pw += 32, ps += 8;
+#pragma unroll
+    for (int j = 0; j < 2; j++) copy16(x_to[j] + stage * B_BYTES, px[j], there[j]), px[j] += 8;
+  };
+#pragma unroll 1
+  for (u32 s = 0; s < STAGES - 2; s++) {
+    if (s < U) issue(s);
+    copies_end();
+  }
+  float acc[16][4] = {};
+  hold(acc);
+  u32 A[2][2][4], stage = 0, next = STAGES - 2;
+#pragma unroll 1
+  for (u32 u = 0; u < U; u++) {
+    copies_wait<STAGES - 3>();
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();  // all have the unit, and are done with the one before the last
+    if (u + STAGES - 2 < U) issue(next);
+    copies_end();
+    u32 w[4], s;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(words + stage * W_BYTES));
+    asm volatile("ld.shared.u32 %0,[%1];" : "=r"(s) : "r"(scales + stage * S_BYTES));
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      mma_wait<1>();  // the products that read these registers
+      expand(A[half], w[half * 2], w[half * 2 + 1], s >> (8 * half) & 255, s >> (16 + 8 * half) & 255);
+      mma_fence();
+      warpgroup_mma(acc, A[half][0], operand(base + stage * B_BYTES + half * 64));
+      warpgroup_mma(acc, A[half][1], operand(base + stage * B_BYTES + half * 64 + 32));
+      mma_commit();
+    }
+    if (++stage == STAGES) stage = 0;
+    if (++next == STAGES) next = 0;
+  }
+  hold(acc);
+  mma_wait<0>();
+  hold(acc);
+  if (tile >= a.tiles) return;
+  const u16* bias = a.bias + (u64)item.x * a.rows;
+  const u32 row = UP ? tile * 8 + r : tile * 16 + r;
+  float b0, b1;
+  if (UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
+  else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
+  const u32 k = row & 31, place = (row & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
+#pragma unroll
+  for (int t = 0; t < 16; t++) {
+#pragma unroll
+    for (int c = 0; c < 2; c++) {
+      u32 column = t * 8 + 2 * q + c;
+      if (column >= item.z) continue;
+      u32 slot = a.slots[item.y + column];
+      float first = rounded(acc[t][c] * REST_SCALE + b0), second = rounded(acc[t][c + 2] * REST_SCALE + b1);
+      if (UP) {
+        float gate = fminf(first, a.limit), up = fminf(fmaxf(second, -a.limit), a.limit);
+        float out = rounded(gate / (1.f + expf(-a.alpha * gate)) * (up + 1.f)) * X_SCALE;
+        a.y[(u64)slot * a.out_stride + place] = (u16)pack(out, 0.f);
+      } else {
+        u16* y = a.y + (u64)slot * a.rows + row;
+        if (row < a.rows) y[0] = (u16)pack(first, 0.f);
+        if (row + 8 < a.rows) y[8] = (u16)pack(second, 0.f);
+      }
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(512, 1) wide_up(const __grid_constant__ Wide a) { wide<true>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) wide_down(const __grid_constant__ Wide a) { wide<false>(a); }
+
+#endif

@@ -1,0 +1,132 @@
+"""The expert layer of relaid weights on CUDA, for any number of tokens.
+
+Two ways. Up to some tokens for each expert its packed weights are expanded on their way to the tensor
+cores (kernels/decode/routed.py), so what counts is that they are read once. Beyond that the products
+are what takes time: a layer's matrices are expanded to bfloat16 first and multiplied by the vendor's
+grouped product.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ossia.kernels.decode.experts import X_SCALE, RoutedStep
+from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up, sort_slots
+from ossia.kernels.decode.wide import WIDTH, runs_on, wide_down, wide_up
+from ossia.kernels.moe import triton_rows
+from ossia.kernels.moe.reference import ExpertWeights
+from ossia.kernels.mxfp4 import RelaidMxfp4
+from ossia.kernels.mxfp4.cuda_expand import expand_all
+from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
+from ossia.kernels.routing import route
+
+PACKED_SLOTS = 24  # slots an expert on average up to which `run_packed` is the fastest way
+_FEW_TOKENS = 256  # for which dispatch.cu, one block, chooses faster than torch's operations
+
+
+def route_and_run(
+    x: torch.Tensor, logits: torch.Tensor, top_k: int, experts: ExpertWeights
+) -> torch.Tensor:
+    """As `run_experts` with what kernels.routing.route gives.
+
+    Args:
+        x: bfloat16 (tokens, hidden).
+        logits: (tokens, experts).
+        top_k: Experts a token.
+        experts: Both matrices relaid.
+    """
+    if len(x) > _FEW_TOKENS or len(x) * top_k > PACKED_SLOTS * logits.shape[1]:
+        weights, expert_ids = route(logits, top_k)
+        return run_experts(x, expert_ids, weights, experts)
+    slots = Slots.empty(len(x), logits.shape[1], top_k, x.device)
+    dispatch(slots, RoutedStep(logits=logits.float(), positions=None, top_k=top_k), overlap=False)
+    return _packed(x, slots, top_k, experts)
+
+
+def run_experts(
+    x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
+) -> torch.Tensor:
+    """As `reference.run_experts`; no gradients.
+
+    Args:
+        x: bfloat16 (tokens, hidden).
+        expert_ids: int64 (tokens, top_k).
+        weights: (tokens, top_k).
+        experts: Both matrices relaid.
+    """
+    if expert_ids.numel() <= PACKED_SLOTS * experts.gate_up_bias.shape[0]:
+        return run_packed(x, expert_ids, weights, experts)
+    way = run_wide if runs_on(x.device) else run_expanded
+    return way(x, expert_ids, weights, experts)
+
+
+def run_packed(
+    x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
+) -> torch.Tensor:
+    """Weights are expanded where they are used."""
+    (tokens, top_k), num_experts = expert_ids.shape, experts.gate_up_bias.shape[0]
+    slots = Slots.empty(tokens, num_experts, top_k, x.device)
+    slots.ids.copy_(expert_ids.flatten())
+    slots.weights.copy_(weights.flatten())
+    sort_slots(slots, num_experts, top_k)
+    return _packed(x, slots, top_k, experts)
+
+
+def _packed(x: torch.Tensor, slots: Slots, top_k: int, experts: ExpertWeights) -> torch.Tensor:
+    gate_up, down = _relaid(experts)
+    (tokens, hidden), ffn = x.shape, experts.gate_up_bias.shape[1] // 2
+    operands = F.pad(x * X_SCALE, (0, _missing(hidden)))
+    inner = x.new_empty(tokens * top_k, ffn + _missing(ffn))
+    inner[:, ffn:] = 0
+    routed_up(operands, slots, gate_up, experts.gate_up_bias, experts.alpha, experts.limit, inner)
+    said = torch.empty(top_k, tokens, hidden, device=x.device)
+    routed_down(inner, slots, down, experts.down_bias, said)
+    return said.sum(0).to(x.dtype)
+
+
+def run_wide(
+    x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
+) -> torch.Tensor:
+    """Weights are expanded where they are used, once for up to 128 slots; Hopper only."""
+    gate_up, down = _relaid(experts)
+    (tokens, top_k), num_experts = expert_ids.shape, experts.gate_up_bias.shape[0]
+    hidden, ffn = x.shape[1], experts.gate_up_bias.shape[1] // 2
+    slots = Slots.empty(tokens, num_experts, top_k, x.device, WIDTH)
+    slots.ids.copy_(expert_ids.flatten())
+    sort_slots(slots, num_experts, top_k)
+    operands = triton_rows.operands(x, hidden + _missing(hidden), X_SCALE)
+    inner = x.new_empty(tokens * top_k, ffn + _missing(ffn))
+    inner[:, ffn:] = 0
+    wide_up(operands, slots, gate_up, experts.gate_up_bias, experts.alpha, experts.limit, inner)
+    said = x.new_empty(tokens * top_k, hidden)
+    wide_down(inner, slots, down, experts.down_bias, said)
+    return triton_rows.weighted_sum(said, weights)
+
+
+def run_expanded(
+    x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
+) -> torch.Tensor:
+    """Whole matrices are expanded first."""
+    gate_up, down = _relaid(experts)
+    top_k, num_experts = expert_ids.shape[1], experts.gate_up_bias.shape[0]
+    ids, order = torch.sort(expert_ids.flatten())  # (slots,) both
+    numbers = torch.arange(num_experts, device=x.device)
+    ends = torch.searchsorted(ids, numbers, right=True, out_int32=True)  # (experts,)
+    rows = x[order // top_k]
+    rows = F.grouped_mm(rows, expand_all(gate_up).transpose(1, 2), offs=ends)
+    rows = triton_rows.activate(rows, ids, experts.gate_up_bias, experts.alpha, experts.limit)
+    said = F.grouped_mm(rows, expand_all(down).transpose(1, 2), offs=ends)
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order), device=x.device)
+    return triton_rows.combine(said, places, expert_ids, weights, experts.down_bias)
+
+
+def _relaid(experts: ExpertWeights) -> tuple[RelaidMxfp4, RelaidMxfp4]:
+    assert isinstance(experts.gate_up, RelaidMxfp4)
+    assert isinstance(experts.down, RelaidMxfp4)
+    return experts.gate_up, experts.down
+
+
+def _missing(columns: int) -> int:
+    return -columns % UNIT_COLUMNS

@@ -1,0 +1,115 @@
+"""The experts for many tokens on CUDA, packed and expanded, against the plain twin."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ossia.kernels import cuda
+from ossia.kernels.decode.experts import X_SCALE, RoutedStep
+from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
+from ossia.kernels.moe import ExpertWeights, reference
+from ossia.kernels.mxfp4 import Mxfp4Tensor, relay
+from ossia.kernels.routing import route
+
+pytestmark = pytest.mark.gpu
+
+DEVICE = torch.device("cuda", 0)
+BF16 = {"dtype": torch.bfloat16, "device": DEVICE}
+SHAPES = [(32, 4, 2880, 2880), (4, 2, 64, 64), (5, 1, 32, 96), (40, 8, 160, 32), (128, 4, 256, 320)]
+SIZES = [1, 2, 7, 16, 17, 31, 33, 64, 100, 128, 257, 512, 1024, 3000]
+
+
+@pytest.fixture(autouse=True)
+def _cuda_sources_run():
+    if reason := cuda.why_not(DEVICE):
+        pytest.fail(f"CUDA sources cannot run here: {reason}")
+
+
+def _packed(*shape: int) -> Mxfp4Tensor:
+    blocks = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8, device=DEVICE)
+    return Mxfp4Tensor(blocks, torch.randint(112, 124, shape, dtype=torch.uint8, device=DEVICE))
+
+
+def _layer(experts: int, hidden: int, ffn: int) -> tuple[ExpertWeights, ExpertWeights]:
+    """As the kernels take it, and for the twin in float64."""
+    gate_up, down = _packed(experts, 2 * ffn, hidden // 32), _packed(experts, hidden, ffn // 32)
+    biases = torch.randn(experts, 2 * ffn, **BF16), torch.randn(experts, hidden, **BF16)
+
+    def made(up: object, down: object, dtype: torch.dtype) -> ExpertWeights:
+        return ExpertWeights(
+            gate_up=up, gate_up_bias=biases[0].to(dtype), down=down, down_bias=biases[1].to(dtype),
+            alpha=1.702, limit=7.0,
+        )  # fmt: skip
+
+    relaid = relay(gate_up, paired=True), relay(down, paired=False)
+    return made(*relaid, torch.bfloat16), made(gate_up, down, torch.float64)
+
+
+def _distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((actual.double() - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("tokens", SIZES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("way", ["run_packed", "run_wide", "run_expanded"])
+def test_both_ways(tokens, shape, way):
+    from ossia.kernels.moe import cuda_many
+
+    experts, top_k, hidden, ffn = shape
+    layer, twin = _layer(experts, hidden, ffn)
+    x = torch.randn(tokens, hidden, **BF16)
+    weights, ids = route(torch.randn(tokens, experts, **BF16), top_k)
+    expected = reference.run_experts(x.double(), ids, weights.double(), twin)
+    actual = getattr(cuda_many, way)(x, ids, weights, layer)
+    assert _distance(actual, expected) < 6e-3
+    assert torch.equal(actual, getattr(cuda_many, way)(x, ids, weights, layer)), "two runs differ"
+
+
+@pytest.mark.parametrize("way", ["run_packed", "run_wide", "run_expanded"])
+def test_all_tokens_to_the_same_experts(way):
+    from ossia.kernels.moe import cuda_many
+
+    layer, twin = _layer(8, 256, 128)
+    x = torch.randn(300, 256, **BF16)
+    ids = torch.tensor([[5, 2]], device=DEVICE).repeat(300, 1)
+    weights = torch.rand(300, 2, **BF16)
+    expected = reference.run_experts(x.double(), ids, weights.double(), twin)
+    assert _distance(getattr(cuda_many, way)(x, ids, weights, layer), expected) < 6e-3
+
+
+@pytest.mark.parametrize("tokens", [1, 17, 48, 128])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_step_of_many_sequences(tokens, shape):
+    experts, top_k, hidden, ffn = shape
+    layer, twin = _layer(experts, hidden, ffn)
+    x = torch.randn(tokens, hidden, **BF16)
+    logits = torch.randn(tokens, experts, **BF16).float()
+    positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE)
+    absent = list(range(1, tokens, 5))
+    positions[absent] = -1
+    weights, ids = route(logits.bfloat16(), top_k)
+    expected = reference.run_experts(x.double(), ids, weights.double(), twin)
+    expected[absent] = 0
+
+    def run() -> torch.Tensor:
+        slots = Slots.empty(tokens, experts, top_k, DEVICE)
+        for part in (slots.ids, slots.order, slots.items, slots.num_items):
+            part.fill_(2**30)
+        slots.weights.fill_(torch.nan)
+        operands = torch.zeros(tokens, -(-hidden // 64) * 64, **BF16)
+        operands[:, :hidden] = x * X_SCALE
+        inner = torch.zeros(tokens * top_k, -(-ffn // 64) * 64, **BF16)
+        inner[:, :ffn] = torch.nan
+        said = torch.full((top_k, tokens, hidden), torch.nan, device=DEVICE)
+        dispatch(slots, RoutedStep(logits=logits, positions=positions, top_k=top_k))
+        routed_up(operands, slots, layer.gate_up, layer.gate_up_bias, 1.702, 7.0, inner)
+        routed_down(inner, slots, layer.down, layer.down_bias, said)
+        out = said.sum(0)
+        assert out[absent].isnan().all(), "tokens that are not there were written"
+        out[absent] = 0
+        return out
+
+    first = run()
+    assert _distance(first, expected) < 6e-3
+    assert torch.equal(first, run()), "two runs differ"
