@@ -9,6 +9,7 @@ from pydantic import Field
 from ossia.errors import RequestError
 from ossia.server.api_error import ApiError
 from ossia.server.body import RequestModel
+from ossia.server.cache_salt import CacheSalt
 from ossia.types import SamplingParams
 
 _SEED_MASK = 2**63 - 1
@@ -36,7 +37,7 @@ class SamplingFields(RequestModel):
     ignore_eos: bool | None = None
     stop_token_ids: list[int] | None = None
     priority: Annotated[int, Field(ge=-_INT32, lt=_INT32)] | None = None
-    cache_salt: Annotated[str, Field(max_length=256)] | None = None
+    cache_salt: CacheSalt | None = None
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

@@ -146,3 +146,11 @@ def test_schemas_become_grammars():
     assert '"integer"' in intake.question.grammars["final"].source
     assert intake.question.stop == ["x"]
     assert intake.question.sampling.temperature == 0.5
+
+
+def test_a_salt_parts_cached_prompts():
+    assert _take_in(cache_salt="mine").question.cache_salt == "mine"
+    assert _take_in().question.cache_salt == ""
+    with pytest.raises(ApiError) as refused:
+        _take_in(cache_salt="x" * 257)
+    assert refused.value.param == "cache_salt"

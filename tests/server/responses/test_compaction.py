@@ -160,6 +160,12 @@ def test_refusals_name_the_field(served, body, param):
     assert served.service.questions == []
 
 
+def test_the_salt_holds_for_the_summary_too(served):
+    served.client.responses.compact(model="m", input="Hi", extra_body={"cache_salt": "mine"})
+    served.client.responses.compact(model="m", input="Hi")
+    assert [one.cache_salt for one in served.service.questions] == ["mine", ""]
+
+
 def test_an_unknown_model_is_refused(served):
     with pytest.raises(openai.NotFoundError):
         served.client.responses.compact(model="nothing", input="Hi")

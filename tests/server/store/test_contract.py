@@ -105,6 +105,26 @@ def test_a_response_and_what_belongs_to_it_are_written_together_or_not_at_all(pl
 
 
 @EVERY_KIND
+def test_a_conversation_gains_once_from_a_response_that_is_written_again(place):
+    begun = StoredResponse(
+        response={"id": "resp_1", "status": "in_progress", "output": []}, conversation_id="conv_1"
+    )
+    ended = replace(
+        begun, response={**begun.response, "status": "completed"}, gained=[_message("msg_1")]
+    )
+
+    async def scenario():
+        store = place.open()
+        await store.put_conversation({"id": "conv_1", "created_at": 1, "metadata": {}})
+        for record in (begun, ended, ended):
+            await store.put_response(record)
+        assert [item["id"] for item in await store.get_items("conv_1")] == ["msg_1"]
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+@EVERY_KIND
 def test_events_come_back_from_any_place(place):
     events = [{"sequence_number": number, "type": "x"} for number in range(25)]
 

@@ -99,6 +99,7 @@ def take_in(body: CreateMessage, settings: ServerSettings, memory: ReasoningMemo
             reasoning=body.thinking is None or body.thinking.type != "disabled",
             grammars=grammars,
             deadline=time.monotonic() + settings.request_timeout,
+            cache_salt=body.cache_salt or "",
         )
     except OssiaError as error:
         raise ApiError.of(error) from error

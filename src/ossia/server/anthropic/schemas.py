@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ossia.server.anthropic.blocks import Block
 from ossia.server.body import RequestModel
+from ossia.server.cache_salt import CacheSalt
 from ossia.server.chat.schemas import MAX_MESSAGES
 from ossia.server.openapi.described import DescribedAs
 
@@ -92,3 +93,5 @@ class CreateMessage(CountTokens):
     # refused by name
     container: Any = None
     inference_geo: Any = None
+    # beyond Anthropic's API
+    cache_salt: CacheSalt | None = None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
+from ossia.log import logger
 from ossia.server.responses.event_log import JsonObject
 from ossia.server.responses.fold import ResponseFold
 from ossia.server.responses.live import Live
+
+_log = logger(__name__)
 
 AtEnd = Callable[["Broadcast"], Awaitable[None]]
 
@@ -65,9 +68,13 @@ class Broadcast:
                 if not self.fold.over:
                     self._tell()
         finally:
-            await self._at_end(self)
-            self._over = True
-            self._tell()
+            try:
+                await self._at_end(self)
+            except Exception:
+                _log.exception("the end of a response failed")
+            finally:
+                self._over = True
+                self._tell()
 
     def _tell(self) -> None:
         self._num_told = len(self.events)

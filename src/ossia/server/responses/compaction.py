@@ -75,7 +75,7 @@ async def compact(request: CompactRequest, around: Surroundings) -> Compacted:
     )
     limit = min(_MAX_SUMMARY, max(1, around.service.max_context // 4))
     read = await asyncio.to_thread(_fitted, messages, around, limit)
-    summary, usage = await _summary(read, around, limit)
+    summary, usage = await _summary(read, around, limit, request.cache_salt or "")
     items = [*history, *(stored_item(item, f"input[{i}]") for i, item in enumerate(given))]
     compaction = {
         "id": ids.new_id(ids.COMPACTION),
@@ -107,13 +107,14 @@ def _fitted(messages: list[Message], around: Surroundings, limit: int) -> list[M
 
 
 async def _summary(
-    messages: Sequence[Message], around: Surroundings, limit: int
+    messages: Sequence[Message], around: Surroundings, limit: int, cache_salt: str
 ) -> tuple[str, Usage]:
     question = Question(
         messages,
         sampling=SamplingParams(max_tokens=limit, temperature=0.0),
         final_only=True,
         deadline=time.monotonic() + around.settings.request_timeout,
+        cache_salt=cache_salt,
     )
     pieces: list[str] = []
     usage = Usage()

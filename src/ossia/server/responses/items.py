@@ -82,6 +82,7 @@ class ForeignItem(RequestModel):
     """What a tool of the hosted API left in a history.
 
     It is left out, and that is noted: the answer that was made with it stands in the history too.
+    Searches are read all the same where this server made them and knows what they have found.
     """
 
     type: Literal[

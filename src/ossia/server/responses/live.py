@@ -68,8 +68,12 @@ class Live:
         await asyncio.wait((self._task,))
 
     async def close(self) -> None:
-        """End it now, if it has not ended: the model stops, and the response is cancelled."""
-        self._task.cancel()
+        """End it now, if it has not ended: the model stops, and the response is cancelled.
+
+        What has ended is stored first, so that nobody goes on from a history without it.
+        """
+        if not self.fold.over:
+            self._task.cancel()
         await asyncio.wait((self._task,))
         # A task that never began has closed nothing.
         await self._events.aclose()

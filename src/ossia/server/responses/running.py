@@ -83,7 +83,10 @@ async def start(
         await keep(fold)
     except BaseException:
         await live.close()
-        release()
+        try:
+            await keep(fold)  # or the store would have it unfinished for good
+        finally:
+            release()
         raise
     return around.active.add(live, keep, release), intake
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ossia.server.body import RequestModel
+from ossia.server.cache_salt import CacheSalt
 from ossia.server.metadata import Metadata
 from ossia.server.openapi.described import DescribedAs
 from ossia.server.responses.items import InputItem
@@ -160,6 +161,7 @@ class CountRequest(PromptRequest):
 class CompactRequest(PromptRequest):
     """The body of POST /v1/responses/compact: what makes up a prompt, and hints that mean nothing."""
 
+    cache_salt: CacheSalt | None = None  # beyond the hosted API
     prompt_cache_key: str | None = None
     prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
@@ -210,7 +212,7 @@ class ResponseRequest(PromptRequest):
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
     logit_bias: dict[str, float] | None = None
     priority: int | None = None
-    cache_salt: Annotated[str, Field(max_length=256)] | None = None
+    cache_salt: CacheSalt | None = None
 
     @property
     def output_limit(self) -> int | None:

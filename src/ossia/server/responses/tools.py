@@ -308,8 +308,8 @@ def _refused(kind: object, path: str) -> ApiError:
             code="unsupported_tool",
         )
     return ApiError(
-        f"Invalid value for '{where}': {str(kind)[:64]!r} is none of 'function', 'custom' and "
-        "'namespace'.",
+        f"Invalid value for '{where}': {str(kind)[:64]!r} is none of 'function', 'custom', "
+        "'namespace' and 'web_search'.",
         param=where,
         code="invalid_value",
     )

@@ -19,7 +19,8 @@ class StoredResponse:
         previous_response_id: The response that it goes on from.
         conversation_id: The conversation that it belongs to.
         events: Of its stream, in order, to be written with it; they are read by `get_events`.
-        gained: Items that its conversation gains as it is written; they are read by `get_items`.
+        gained: Items that its conversation gains as it is first written as completed; they are
+            read by `get_items`.
     """
 
     response: JsonObject

@@ -13,8 +13,10 @@ from ossia.server.store.interface import JsonObject, StoredResponse
 
 
 def put(database: Database, record: StoredResponse, expires: float) -> None:
-    """Write a response, or write it anew."""
+    """Write a response, or write it anew; its conversation gains from it once."""
     response = record.response
+    # Asked before, since a store may write again what it does not know to have been written.
+    is_new = not _is_completed(database, record.response_id)
     body = orjson.dumps(response)
     size = len(body) + sum(len(orjson.dumps(item)) for item in record.input_items)
     database.execute(
@@ -40,7 +42,7 @@ def put(database: Database, record: StoredResponse, expires: float) -> None:
     )
     if record.events:
         _put_events(database, record.response_id, record.events)
-    if record.gained:
+    if record.gained and is_new:
         assert record.conversation_id is not None, "they are for a conversation"
         conversations_table.add_items(database, record.conversation_id, record.gained, expires)
 
@@ -78,6 +80,11 @@ def get_events(database: Database, response_id: str, after: int) -> list[JsonObj
     )
     events = [event for (body,) in rows for event in orjson.loads(zlib.decompress(body))]
     return [event for event in events if event["sequence_number"] > after]
+
+
+def _is_completed(database: Database, response_id: str) -> bool:
+    row = database.execute("SELECT status FROM responses WHERE id = ?", (response_id,)).fetchone()
+    return row is not None and row[0] == "completed"
 
 
 def _put_events(database: Database, response_id: str, events: Sequence[JsonObject]) -> None:
