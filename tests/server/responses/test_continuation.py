@@ -228,3 +228,70 @@ def test_a_stored_response_is_there_when_its_end_is_told():
         assert stored_at_end is not None
 
     scenario(HELLO)(test)
+
+
+def test_closing_waits_for_what_has_ended_to_be_stored():
+    async def test():
+        told = []
+        surroundings = around(HELLO)
+        intake = await take_in(ResponseRequest(input="One"), surroundings)
+        storing = asyncio.Event()
+
+        async def slowly(fold):
+            storing.set()
+            await asyncio.sleep(0.05)
+            told.append(f"stored {fold.response['status']}")
+
+        events = await surroundings.service.answer(intake.question)
+        fold = fold_of(intake, surroundings)
+        live = Live(events, fold, slowly, release=lambda: told.append("released"))
+        await storing.wait()
+        await live.close()
+        assert told[:2] == ["stored completed", "released"]
+
+    asyncio.run(test())
+
+
+def test_an_end_that_cannot_be_stored_is_told_all_the_same():
+    async def test(ask, store, service):
+        del ask
+        surroundings = around(HELLO, store=store)
+        making, _ = await start(ResponseRequest(input="One", stream=True), surroundings)
+
+        async def broken(record):
+            raise TypeError("a defect")
+
+        store.put_response = broken
+        async with asyncio.timeout(20):
+            told = [event["type"] async for batch in making.batches() for event in batch]
+        assert told[-1] == "response.completed"
+        await making.close()
+        assert len(surroundings.active) == 0
+
+    scenario(HELLO)(test)
+
+
+def test_a_response_whose_beginning_is_given_up_does_not_stay_unfinished():
+    async def test(ask, store, service):
+        del ask, service
+        surroundings = around(HELLO, store=store)
+        put, records = store.put_response, []
+
+        async def slow_at_first(record):
+            await put(record)
+            records.append(record)
+            if len(records) == 1:
+                await asyncio.sleep(60)
+
+        store.put_response = slow_at_first
+        body = ResponseRequest(input="One", stream=True)
+        beginning = asyncio.create_task(start(body, surroundings))
+        while not records:
+            await asyncio.sleep(0.001)
+        beginning.cancel()
+        await asyncio.wait({beginning})
+        assert beginning.cancelled()
+        record = await store.get_response(records[0].response_id)
+        assert record.response["status"] not in ("queued", "in_progress")
+
+    scenario(HELLO)(test)
