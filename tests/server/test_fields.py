@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from ossia.server.app import create_app
-from ossia.server.responses.sealing import Sealer
+from ossia.server.responses.sealing import COMPACTION, Sealer
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
 from ossia.server.store import SqliteStore, StoredResponse
@@ -23,7 +23,9 @@ from support.request_examples import (
     BEFORE,
     CONVERSATION,
     ITEM,
+    OTHER_SUMMARY,
     SEALED,
+    SEALED_SUMMARY,
     SHARED_KEY,
     Example,
     example,
@@ -33,8 +35,11 @@ from support.scripted_service import ScriptedService
 
 _PAGE = Path(__file__).parents[2] / "docs" / "server_fields.md"
 _ROW = re.compile(r"^\| `([^`]+)` \| ([a-z ]+) \| (.*) \|$", re.MULTILINE)
-# What differs from one answer to the next: ids, times, padding.
-_PASSING = re.compile(r'"(?:created\w*|completed_at)":\d+|[a-z]+[_-][0-9a-f]{24,}')
+# What differs from one answer to the next: ids, times, what is sealed.
+_PASSING = re.compile(
+    r'"(?:created\w*|completed_at)":\d+|[a-z]+[_-][0-9a-f]{24,}'
+    r'|(?<="type":"compaction",)"encrypted_content":"[^"]*"'
+)
 
 
 def _tables() -> dict[str, dict[str, tuple[str, str]]]:
@@ -91,7 +96,8 @@ async def _fill(store: SqliteStore) -> None:
     said["content"] = [{"type": "output_text", "text": "Before."}]
     thought = {"type": "reasoning", "id": "rs_before"}
     thought["content"] = [{"type": "reasoning_text", "text": "Before."}]
-    asked = {"type": "message", "role": "user", "content": "Before?", "id": "msg_asked"}
+    asked = {"type": "message", "role": "user", "id": "msg_asked"}
+    asked["content"] = [{"type": "input_text", "text": "Before?"}]
     response = {"id": BEFORE, "status": "completed", "created_at": 0, "output": [thought, said]}
     await store.put_response(StoredResponse(response=response, input_items=[asked]))
     await store.put_conversation({"id": CONVERSATION, "created_at": 0, "metadata": {}})
@@ -100,8 +106,10 @@ async def _fill(store: SqliteStore) -> None:
 
 def _ask(server, path: str, body: dict) -> SimpleNamespace:
     """What the model was asked, and all that a client sees of the answer."""
-    sealed = Sealer(SHARED_KEY, server.service.model).seal("Sealed.")
-    raw = json.dumps(body).replace(SEALED, sealed)
+    sealer = Sealer(SHARED_KEY, server.service.model)
+    raw = json.dumps(body).replace(SEALED, sealer.seal("Sealed."))
+    for summary in (OTHER_SUMMARY, SEALED_SUMMARY):
+        raw = raw.replace(f'"{summary}"', f'"{sealer.seal(summary, COMPACTION)}"')
     service = server.service
     service.questions.clear()
     service.requests.clear()
@@ -140,6 +148,7 @@ _BY_REFUSAL = {
     ("POST /v1/responses/input_tokens", "reasoning"),
     ("POST /v1/responses/input_tokens", "tool_choice"),
     ("POST /v1/responses/input_tokens", "truncation"),
+    ("POST /v1/responses/compact", "model"),
     ("POST /v1/chat/completions", "model"),
     ("POST /v1/completions", "model"),
     ("POST /v1/messages", "model"),

@@ -9,7 +9,9 @@ from typing import Any
 Body = dict[str, Any]
 
 SHARED_KEY = bytes(range(32))
-SEALED = "the sealed reasoning"  # stands for what the server itself has sealed
+SEALED = "the sealed reasoning"  # these stand for what the server itself has sealed
+SEALED_SUMMARY = "the sealed summary"
+OTHER_SUMMARY = "another sealed summary"
 BEFORE = "resp_before"
 CONVERSATION = "conv_before"
 ITEM = "msg_before"
@@ -39,6 +41,8 @@ def example(section: str, name: str) -> Example:
         case ["POST /v1/responses/input_tokens"]:
             base = {"model": "m", "input": "Hi"}
             return _top("/responses/input_tokens", base, name, _RESPONSE | _COUNT, _AROUND)
+        case ["POST /v1/responses/compact"]:
+            return _top("/responses/compact", {"model": "m", "input": "Hi"}, name, _RESPONSE, {})
         case ["POST /v1/chat/completions"]:
             return _top("/chat/completions", _CHAT_BASE, name, _CHAT, _AROUND_CHAT)
         case ["POST /v1/completions"]:
@@ -196,6 +200,7 @@ _ITEMS: dict[str, Body] = {
     "custom_tool_call": {"type": "custom_tool_call", "call_id": "c", "name": "g", "input": "x"},
     "custom_tool_call_output": _OUTPUT | {"type": "custom_tool_call_output"},
     "item_reference": {"type": "item_reference", "id": ITEM},
+    "compaction": {"type": "compaction", "encrypted_content": SEALED_SUMMARY},
 }
 _ITEM_VALUES: Body = {
     "content": [{"type": "output_text", "text": "Another."}],
@@ -277,7 +282,7 @@ def _said(parts: list[Body]) -> Body:
 def _items(kind: str, field: str) -> tuple[Body, Body]:
     """Inputs without and with an item, or one of its fields."""
     item = _ITEMS.get(kind, {"type": kind, "id": "x"})
-    if field == "summary" or field == "encrypted_content":
+    if kind == "reasoning" and field in ("summary", "encrypted_content"):
         item = {"type": "reasoning"}
     before, after = [_HI], [_HI]
     if kind in ("function_call", "custom_tool_call"):
@@ -288,6 +293,8 @@ def _items(kind: str, field: str) -> tuple[Body, Body]:
     value = BEFORE if kind == "reasoning" and field == "id" else _ITEM_VALUES.get(field)
     if kind == "reasoning" and field == "id":
         item, value = {"type": "reasoning"}, "rs_before"
+    if kind == "compaction" and field == "encrypted_content":
+        value = OTHER_SUMMARY
     if kind == "item_reference" and field:
         value = "nothing"
     given = [*before, item | ({field: value} if field else {}), *after]

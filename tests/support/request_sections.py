@@ -9,7 +9,11 @@ from openai.types import completion_create_params as completion
 from openai.types.chat import completion_create_params as chat
 from openai.types.chat.chat_completion_content_part_param import ChatCompletionContentPartParam
 from openai.types.conversations import conversation_create_params, item_create_params
-from openai.types.responses import input_token_count_params, response_create_params
+from openai.types.responses import (
+    input_token_count_params,
+    response_compact_params,
+    response_create_params,
+)
 from openai.types.responses.response_format_text_config_param import ResponseFormatTextConfigParam
 from openai.types.responses.response_input_content_param import ResponseInputContentParam
 from openai.types.responses.response_input_item_param import ResponseInputItemParam
@@ -41,6 +45,7 @@ SECTIONS: dict[str, Callable[[], set[str]]] = {
         "custom_tool_call",
         "custom_tool_call_output",
         "item_reference",
+        "compaction",
     ),
     "Responses: parts of a content": lambda: _with_fields(
         kinds(ResponseInputContentParam), "input_text"
@@ -53,6 +58,7 @@ SECTIONS: dict[str, Callable[[], set[str]]] = {
     "POST /v1/responses/input_tokens": lambda: {
         *fields(input_token_count_params.InputTokenCountParams)
     },
+    "POST /v1/responses/compact": lambda: {*fields(response_compact_params.ResponseCompactParams)},
     "POST /v1/conversations": lambda: {
         *fields(conversation_create_params.ConversationCreateParams)
     },

@@ -275,19 +275,19 @@ def test_a_response_whose_beginning_is_given_up_does_not_stay_unfinished():
     async def test(ask, store, service):
         del ask, service
         surroundings = around(HELLO, store=store)
-        put, records = store.put_response, []
+        put, records, written = store.put_response, [], asyncio.Event()
 
         async def slow_at_first(record):
             await put(record)
             records.append(record)
-            if len(records) == 1:
+            if not written.is_set():
+                written.set()
                 await asyncio.sleep(60)
 
         store.put_response = slow_at_first
         body = ResponseRequest(input="One", stream=True)
         beginning = asyncio.create_task(start(body, surroundings))
-        while not records:
-            await asyncio.sleep(0.001)
+        await written.wait()
         beginning.cancel()
         await asyncio.wait({beginning})
         assert beginning.cancelled()
