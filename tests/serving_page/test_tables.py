@@ -15,7 +15,7 @@ from ossia.server.options import ModelOptions
 from ossia.server.service import ServiceState
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
-from ossia.server.store import SqliteStore
+from ossia.server.store import SqliteStore, StoredResponse
 from serving_page.table import page
 from support.api_client import MODEL, serving_script
 from support.http_server import serving
@@ -82,6 +82,17 @@ def _locked():
     return answer
 
 
+def _made_elsewhere():
+    store = SqliteStore()
+    begun = {"id": "resp_1", "status": "in_progress", "output": []}
+    asyncio.run(store.put_response(StoredResponse(response=begun)))
+    state = ServerState(settings=ServerSettings(), service=ScriptedService(), store=store)
+    with serving(create_app(state)) as address:
+        answer = exchange(address, request("DELETE", "/v1/responses/resp_1"))
+    asyncio.run(store.close())
+    return answer
+
+
 _REFUSALS = {
     (400, "context_length_exceeded"): lambda: _answer(
         post("/v1/responses", {**ASKED, "input": "word " * 200}), ScriptedService(max_context=100)
@@ -103,6 +114,7 @@ _REFUSALS = {
     (404, "model_not_found"): lambda: _answer(post("/v1/responses", {**ASKED, "model": "x"})),
     (404, "not_offered"): lambda: _answer(request("GET", "/v1/embeddings")),
     (408, None): _too_slow,
+    (409, "response_made_elsewhere"): _made_elsewhere,
     (413, "request_too_large"): lambda: _answer(
         post("/v1/responses", {**ASKED, "input": "x" * 2000}), max_body_bytes=1000
     ),

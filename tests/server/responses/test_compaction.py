@@ -14,6 +14,7 @@ from ossia.server.responses.sealing import Sealer
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
 from ossia.server.store import SqliteStore
+from ossia.types import FinishReason
 from support.http_server import serving
 from support.scripted_engine import TOKENIZER
 from support.scripted_service import HELLO, ScriptedService
@@ -123,6 +124,17 @@ def test_what_does_not_fit_is_left_out_and_that_is_said(served):
 def test_a_model_that_writes_nothing_is_a_failure(served):
     with pytest.raises(openai.InternalServerError, match="no summary"):
         served.client.responses.compact(model="m", input="Hi")
+
+
+@pytest.mark.parametrize(
+    "served",
+    [{"scripts": (SUMMARY.removesuffix("<|return|>"),), "ends": FinishReason.DEADLINE}],
+    indirect=True,
+)
+def test_half_a_summary_is_a_failure(served):
+    with pytest.raises(openai.InternalServerError, match="not complete") as failed:
+        served.client.responses.compact(model="m", input="Hi")
+    assert failed.value.status_code == 504
 
 
 def test_what_is_no_summary_of_this_server_is_refused(served):

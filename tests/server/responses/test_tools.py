@@ -179,6 +179,11 @@ def test_only_allowed_tools_are_on_offer(mode):
             "tool_choice.tools[0].name",
         ),
         (
+            {"type": "allowed_tools", "mode": "auto", "tools": [{"type": ["web_search"]}]},
+            "tool_choice.tools[0].name",
+        ),
+        ({"type": ["web_search"]}, "tool_choice.type"),
+        (
             {
                 "type": "allowed_tools",
                 "mode": "auto",

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from ossia.api.events import Done, TextDelta, Usage
+from ossia.api.events import Done, Ending, TextDelta, Usage
 from ossia.api.question import Question
 from ossia.errors import HarmonyError
 from ossia.harmony import Message, ReasoningEffort, Role
-from ossia.server.api_error import ApiError
+from ossia.server.api_error import SERVER_ERROR, ApiError
 from ossia.server.responses import ids
 from ossia.server.responses.continuation import history_of
+from ossia.server.responses.fold import TIMED_OUT
 from ossia.server.responses.intake import given_items, read_items
 from ossia.server.responses.objects import JsonObject, stored_item, usage_object
 from ossia.server.responses.opening import with_opening
@@ -60,7 +61,8 @@ async def compact(request: CompactRequest, around: Surroundings) -> Compacted:
         around: What it is read with.
 
     Raises:
-        ApiError: it cannot be read, does not fit the model, or the model wrote nothing.
+        ApiError: it cannot be read, does not fit the model, or the model wrote nothing or not to
+            the end in time.
     """
     history = await history_of(request, around.store)
     given = await given_items(request, around, history)
@@ -117,13 +119,21 @@ async def _summary(
         cache_salt=cache_salt,
     )
     pieces: list[str] = []
-    usage = Usage()
+    usage, ending = Usage(), Ending.ABORT
     async with aclosing(await around.service.answer(question)) as events:
         async for event in events:
             if isinstance(event, TextDelta) and not event.preamble:
                 pieces.append(event.text)
             elif isinstance(event, Done):
-                usage = event.usage
+                usage, ending = event.usage, event.finish_reason
+    if ending in (Ending.DEADLINE, Ending.ABORT):
+        # What is there of a summary would lose the rest of the history for good.
+        raise ApiError(
+            "the summary was not complete when the request's time was up; compact less at once",
+            status=TIMED_OUT,
+            kind=SERVER_ERROR,
+            code=SERVER_ERROR,
+        )
     text = "".join(pieces).strip()
     if not text:
         raise ApiError.internal("the model wrote no summary; ask again")

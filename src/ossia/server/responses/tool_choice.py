@@ -44,7 +44,7 @@ def read_tool_choice(given: str | dict[str, Any] | None, table: ToolTable) -> To
         return ToolChoice(table, recipient, {"type": kind, "name": _name(given, _PATH)})
     if kind == "allowed_tools":
         return _allowed(given, table)
-    if isinstance(kind, str) and kind in WEB_SEARCH_KINDS:
+    if _is_web_search(given):
         if table.web_search is None:
             raise _refusal(
                 "no web search is on offer; it must be in 'tools', and the server be started with "
@@ -52,12 +52,13 @@ def read_tool_choice(given: str | dict[str, Any] | None, table: ToolTable) -> To
                 f"{_PATH}.type",
             )
         # Responses know only the older names in this place.
-        echo = kind if kind.startswith("web_search_preview") else "web_search_preview"
+        echo = kind if str(kind).startswith("web_search_preview") else "web_search_preview"
         return ToolChoice(table, SEARCH, {"type": echo})
     if isinstance(kind, str) and kind in REFUSED_TOOLS:
         raise _refusal(f"this server runs no {kind!r} tool", f"{_PATH}.type")
     raise _refusal(
-        f"{str(kind)[:64]!r} is none of 'function', 'custom' and 'allowed_tools'", f"{_PATH}.type"
+        f"{str(kind)[:64]!r} is none of 'function', 'custom', 'allowed_tools' and 'web_search'",
+        f"{_PATH}.type",
     )
 
 
@@ -82,7 +83,7 @@ def _allowed(given: dict[str, Any], table: ToolTable) -> ToolChoice:
     recipients: set[str] = set()
     for position, one in enumerate(listed):
         path = f"{_PATH}.tools[{position}]"
-        if one.get("type") not in WEB_SEARCH_KINDS:
+        if not _is_web_search(one):
             recipients |= _meant(one, table, path)
         elif table.web_search is not None:
             recipients.add(SEARCH)
@@ -90,6 +91,11 @@ def _allowed(given: dict[str, Any], table: ToolTable) -> ToolChoice:
         raise _refusal("a call is required, but no tool is allowed", f"{_PATH}.tools")
     echo = {"type": "allowed_tools", "mode": mode, "tools": listed}
     return ToolChoice(table.only(recipients), mode, echo)
+
+
+def _is_web_search(one: dict[str, Any]) -> bool:
+    kind = one.get("type")
+    return isinstance(kind, str) and kind in WEB_SEARCH_KINDS
 
 
 def _meant(one: dict[str, Any], table: ToolTable, path: str) -> set[str]:

@@ -71,6 +71,14 @@ class NamespaceTool(RequestModel):
     tools: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
+WebSearchKind = Literal[
+    "web_search",
+    "web_search_2025_08_26",
+    "web_search_preview",
+    "web_search_preview_2025_03_11",
+]
+
+
 class UserLocation(RequestModel):
     """Where the user is."""
 
@@ -93,12 +101,7 @@ class Filters(RequestModel):
 class WebSearchTool(RequestModel):
     """A search of the web; left out where the server has none, since clients send it in any case."""
 
-    type: Literal[
-        "web_search",
-        "web_search_2025_08_26",
-        "web_search_preview",
-        "web_search_preview_2025_03_11",
-    ]
+    type: WebSearchKind
     search_context_size: Literal["low", "medium", "high"] | None = None
     user_location: UserLocation | None = None
     filters: Filters | None = None
@@ -124,6 +127,12 @@ class NamedTool(RequestModel):
     namespace: str | None = None
 
 
+class WebSearchChoice(RequestModel):
+    """The web must be searched first."""
+
+    type: WebSearchKind
+
+
 class AllowedTools(RequestModel):
     """The only tools that may be called."""
 
@@ -133,4 +142,4 @@ class AllowedTools(RequestModel):
 
 
 ChoiceWord = Literal["none", "auto", "required"]
-ResponseToolChoice = ChoiceWord | NamedTool | AllowedTools
+ResponseToolChoice = ChoiceWord | NamedTool | WebSearchChoice | AllowedTools

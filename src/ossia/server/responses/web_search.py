@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 from ossia.api.tools import Tool, ToolOutput
 from ossia.harmony import ToolDescription, ToolNamespaceConfig
 from ossia.server.body import validated
-from ossia.server.responses.tool_schemas import WebSearchTool
+from ossia.server.responses.tool_schemas import WebSearchKind, WebSearchTool
 from ossia.structured import Grammar
 from ossia.tokenizer import Tokenizer
 from ossia.tools.browser.browser import Browser, BrowserOptions
@@ -18,7 +18,7 @@ from ossia.tools.browser.web import Web
 
 JsonObject = dict[str, Any]
 
-WEB_SEARCH_KINDS: Final = frozenset(get_args(WebSearchTool.model_fields["type"].annotation))
+WEB_SEARCH_KINDS: Final = frozenset(get_args(WebSearchKind))
 """Types of the tool; they differ in their options only."""
 
 BROWSER: Final = "browser"
