@@ -19,7 +19,9 @@ from ossia.server.state import ServerState
 from ossia.server.store import SqliteStore
 from support.http_server import serving
 from support.raw_http import exchange, post, request
+from support.responses import answer, around
 from support.scripted_service import ScriptedService
+from support.scripted_web import ScriptedWeb
 
 KEY = "secret-key-1"
 
@@ -138,16 +140,30 @@ def test_examples_are_answered_as_described(told, address):
         content = operations.get("post", {}).get("requestBody", {}).get("content", {})
         for example in content.get("application/json", {}).get("examples", {}).values():
             body = example["value"]
-            answer = exchange(address, post(path, body))
-            assert answer.status == 200, (path, body, answer.body)
-            kind = answer.headers["content-type"].partition(";")[0]
+            given = exchange(address, post(path, body))
+            assert given.status == 200, (path, body, given.body)
+            kind = given.headers["content-type"].partition(";")[0]
             described = operations["post"]["responses"]["200"]["content"]
             assert kind in described
             if kind == "application/json":
                 schema = {**described[kind]["schema"], "components": told["components"]}
-                Draft202012Validator(schema).validate(json.loads(answer.body))
+                Draft202012Validator(schema).validate(json.loads(given.body))
             tried += 1
     assert tried >= 20
+
+
+@pytest.mark.parametrize("limit", [None, 12])
+def test_responses_that_search_are_as_described(told, limit):
+    search = '<|channel|>analysis to=browser.search code<|message|>{"query":"otters"}<|call|>'
+    said = "<|channel|>final<|message|>They are back【0†L1】.<|return|>"
+    body = {"tools": [{"type": "web_search"}], "max_output_tokens": limit}
+    body["tool_choice"] = {"type": "web_search"}
+    _, response = answer(body, around(search, said, web=ScriptedWeb()))
+    assert response["status"] == ("completed" if limit is None else "incomplete")
+    assert response["output"][0]["type"] == "web_search_call"
+    schemas = told["components"]["schemas"]
+    for name, value in (("Response", response), ("ResponseRequest", {**body, "input": "Hi"})):
+        Draft202012Validator({**schemas[name], "components": told["components"]}).validate(value)
 
 
 @pytest.mark.parametrize(

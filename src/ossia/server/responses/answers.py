@@ -84,7 +84,7 @@ class OutputSearchCall(AnswerModel):
 
     id: str
     type: Literal["web_search_call"]
-    status: Literal["in_progress", "searching", "completed", "failed"]
+    status: Literal["in_progress", "searching", "completed", "failed", "incomplete"]
     action: dict[str, Any]
 
 

@@ -16,19 +16,17 @@ from typing import Final
 
 from ossia.api.events import Done, Ending, TextDelta, Usage
 from ossia.api.question import Question
-from ossia.errors import HarmonyError
 from ossia.harmony import Message, ReasoningEffort, Role
 from ossia.server.api_error import SERVER_ERROR, ApiError
 from ossia.server.responses import ids
 from ossia.server.responses.continuation import history_of
 from ossia.server.responses.fold import TIMED_OUT
-from ossia.server.responses.intake import given_items, read_items
+from ossia.server.responses.intake import given_items, read_items, shortened
 from ossia.server.responses.objects import JsonObject, stored_item, usage_object
 from ossia.server.responses.opening import with_opening
 from ossia.server.responses.schemas import CompactRequest
 from ossia.server.responses.sealing import COMPACTION
 from ossia.server.responses.surroundings import Surroundings
-from ossia.server.responses.truncation import fitted
 from ossia.types import SamplingParams
 
 _MAX_SUMMARY: Final = 4096  # tokens
@@ -76,7 +74,7 @@ async def compact(request: CompactRequest, around: Surroundings) -> Compacted:
         today=datetime.now().astimezone().date(),
     )
     limit = min(_MAX_SUMMARY, max(1, around.service.max_context // 4))
-    read = await asyncio.to_thread(_fitted, messages, around, limit)
+    read = await asyncio.to_thread(shortened, messages, around, limit)
     summary, usage = await _summary(read, around, limit, request.cache_salt or "")
     items = [*history, *(stored_item(item, f"input[{i}]") for i, item in enumerate(given))]
     compaction = {
@@ -94,18 +92,6 @@ async def compact(request: CompactRequest, around: Surroundings) -> Compacted:
     left_out = len(messages) - len(read)
     notes = (f"the oldest {left_out} messages",) if left_out else ()
     return Compacted(response, (*transcript.notes, *notes))
-
-
-def _fitted(messages: list[Message], around: Surroundings, limit: int) -> list[Message]:
-    try:
-        return fitted(
-            messages,
-            around.renderer,
-            max_context=around.service.max_context,
-            max_output=limit,
-        )
-    except HarmonyError as error:
-        raise ApiError.of(error) from None
 
 
 async def _summary(

@@ -166,7 +166,7 @@ async def read_prompt(
         browser=choice.table.web_search is not None,
     )
     if request.truncation == "auto":
-        messages = await asyncio.to_thread(_fitted, messages, around, max_output)
+        messages = await asyncio.to_thread(shortened, messages, around, max_output)
     return Prompt(
         messages=messages,
         input_items=[stored_item(item, f"input[{i}]") for i, item in enumerate(given)],
@@ -260,7 +260,14 @@ def _input_items(request: PromptRequest, has_history: bool) -> Sequence[object]:
     return given or []
 
 
-def _fitted(messages: list[Message], around: Surroundings, max_output: int | None) -> list[Message]:
+def shortened(
+    messages: Sequence[Message], around: Surroundings, max_output: int | None
+) -> list[Message]:
+    """The messages without the oldest ones, so that an answer fits; as `fitted`.
+
+    Raises:
+        ApiError: a message cannot be written in the format.
+    """
     try:
         return fitted(
             messages,
