@@ -61,6 +61,11 @@ def test_every_kind_of_value_from_the_environment():
     assert settings.state_folder == Path("/x")
 
 
+def test_an_empty_variable_counts_as_not_given():
+    environ = {"OSSIA_SERVE_STATE_FOLDER": "", "OSSIA_SERVE_PORT": ""}
+    assert _options(environ=environ) == _options()
+
+
 def test_keys_from_a_file_join_the_others(tmp_path):
     file = tmp_path / "keys"
     file.write_text("# ours\nfirst\n\n second \n")

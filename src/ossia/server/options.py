@@ -69,7 +69,8 @@ def serve_options(
 
     Args:
         flags: By the names of the options; None is not given.
-        environ: `OSSIA_SERVE_` and an option's name in capitals; lists are parted by commas.
+        environ: `OSSIA_SERVE_` and an option's name in capitals; lists are parted by commas. An
+            empty one counts as not given.
         config_file: TOML whose keys are the options' names.
 
     Raises:
@@ -81,7 +82,7 @@ def serve_options(
         for name, value in _read_toml(config_file).items():
             given[name] = _from_toml(name, value, kinds, str(config_file))
     for variable, text in environ.items():
-        if variable.startswith(ENVIRONMENT_PREFIX):
+        if variable.startswith(ENVIRONMENT_PREFIX) and text:
             name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
             given[name] = _from_text(name, text, kinds, variable)
     given |= {name: value for name, value in flags.items() if value is not None}

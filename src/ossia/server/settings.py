@@ -40,7 +40,7 @@ class ServerSettings:
         drain_timeout: Seconds that running requests get when the server is to end.
         state_folder: Where responses are kept and the sealing key lies; None keeps all in memory.
         state_url: `postgresql://...` of a database where responses are kept instead, for several
-            servers at once; the sealing key lies there too, unless there is a folder for it.
+            servers at once; the sealing key lies there too.
         store_ttl: Seconds that a stored response lives.
         store_bytes: Size of the store at most; the oldest go first.
         log_prompts: Whether the access log may hold what was asked.

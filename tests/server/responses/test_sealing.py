@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import stat
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,10 @@ from hypothesis import strategies as st
 
 from ossia.server.responses import sealing
 from ossia.server.responses.sealing import Sealer, SealError
+from ossia.server.responses.surroundings import Surroundings
+from ossia.server.settings import ServerSettings
+from ossia.server.state import ServerState
+from support.scripted_service import ScriptedService
 
 KEY = bytes(range(32))
 
@@ -89,3 +95,15 @@ def test_a_damaged_key_is_told_of(tmp_path):
     (tmp_path / "sealing.key").write_bytes(b"short")
     with pytest.raises(OSError, match=r"sealing\.key holds no key"):
         Sealer.of_folder(tmp_path, "m")
+
+
+def test_the_key_of_a_store_of_several_servers_outdoes_that_of_a_folder(tmp_path):
+    store = SimpleNamespace(shared_key=b"k" * 32)
+
+    def sealer(folder: Path | None) -> Sealer:
+        state = ServerState(
+            settings=ServerSettings(state_folder=folder), service=ScriptedService(), store=store
+        )
+        return Surroundings.of(state).sealer
+
+    assert sealer(tmp_path).open(sealer(None).seal("thought")) == "thought"

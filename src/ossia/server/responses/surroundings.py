@@ -36,7 +36,7 @@ class Surroundings:
         """
         folder, model = state.settings.state_folder, state.service.model
         shared = None if state.store is None else state.store.shared_key
-        if folder is None and shared is not None:
+        if shared is not None:  # or the other servers of the store could open nothing of ours
             return cls(state, Sealer(shared, model))
         return cls(state, Sealer.of_folder(folder, model))
 
