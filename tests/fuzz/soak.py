@@ -26,7 +26,9 @@ from pathlib import Path
 from random import Random
 from urllib.request import urlopen
 
-from support import census
+from ossia.engine.config import EngineConfig
+from ossia.server.engine.spec import WorkerSpec
+from support import census, watched_worker
 from support.mixed_requests import MixedRequests
 from support.scripted_serve import command
 from support.serve_process import ServerProcess, started
@@ -34,7 +36,7 @@ from support.serve_process import ServerProcess, started
 _REST = 5.0  # seconds without requests before a count
 _STORE_TTL = 60.0  # seconds
 _STORE_BYTES = 4 * 2**20
-_CACHE_BYTES = 16 * 2**20  # small, so that all of it has been used when it is warm
+_CACHE_BYTES = 4 * 2**20  # small, so that all of it has been used when it is warm
 _MOST_OPEN = 200  # requests that may wait for their answers
 
 
@@ -45,6 +47,7 @@ class Holding:
     server_memory: int
     engine_memory: int
     objects: int
+    engine_objects: int
     tasks: int
     threads: int
     engine_threads: int
@@ -80,7 +83,9 @@ class Soak:
         """What is held when it is warm, and after each phase."""
         phases = self._given.phases
         held: list[Holding] = []
-        print("phase  requests  MB server engine  objects  tasks  threads  files  pages  MB store")
+        print(
+            "phase  requests  MB server engine  objects          tasks  threads  files  pages  MB store"
+        )
         for phase in range(phases):
             await self._ask_for(self._given.minutes * 60 / phases - _REST)
             await asyncio.gather(*self._open)
@@ -88,8 +93,8 @@ class Soak:
             one = await asyncio.to_thread(self._count)
             held.append(one)
             print(
-                f"{phase:5} {sum(self._mixed.done.values()):9} {one.server_memory / 1e6:10.1f}"
-                f" {one.engine_memory / 1e6:6.1f} {one.objects:8} {one.tasks:6}"
+                f"{phase:5} {self._mixed.done['requests']:9} {one.server_memory / 1e6:10.1f}"
+                f" {one.engine_memory / 1e6:6.1f} {one.objects:8}+{one.engine_objects} {one.tasks:6}"
                 f" {one.threads:4}+{one.engine_threads} {one.descriptors:4}+{one.engine_descriptors}"
                 f" {one.pages:6.1f} {one.store / 1e6:9.1f}",
                 flush=True,
@@ -121,14 +126,16 @@ class Soak:
 
     def _count(self) -> Holding:
         held = census.ask(self._folder / "census", trim=True)
+        of_engine = census.ask(self._folder / "engine", trim=True)
         pid = self._server.process.pid
         (engine,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         gauges = _gauges(self._server.address)
         files = (self._folder / "state").glob("store.sqlite3*")
         return Holding(
             server_memory=held["resident"],
-            engine_memory=census.resident_bytes(engine),
+            engine_memory=of_engine["resident"],
             objects=held["objects"],
+            engine_objects=of_engine["objects"],
             tasks=held["tasks"],
             threads=held["threads"],
             engine_threads=len(os.listdir(f"/proc/{engine}/task")),
@@ -153,6 +160,7 @@ def complaints(warm: Holding, last: Holding) -> list[str]:
         "server_memory": warm.server_memory * 1.05 + 2e6,
         "engine_memory": warm.engine_memory * 1.05 + 2e6,
         "objects": warm.objects * 1.02 + 500,
+        "engine_objects": warm.engine_objects * 1.02 + 500,
         "tasks": warm.tasks + 2,
         "threads": warm.threads + 1,
         "engine_threads": warm.engine_threads + 1,
@@ -189,9 +197,10 @@ def main() -> int:
             "OSSIA_SERVE_STORE_TTL": str(_STORE_TTL),
             "OSSIA_SERVE_STORE_BYTES": str(_STORE_BYTES),
         }
-        state = str(folder / "state")
-        arguments = ("--state-folder", state, "--kv-cache-bytes", str(_CACHE_BYTES))
-        start = command(None, *arguments, model=given.model)
+        spec = WorkerSpec(model=given.model, engine=EngineConfig(kv_cache_bytes=_CACHE_BYTES))
+        engine = watched_worker.command(folder / "engine", spec)
+        arguments = ("--state-folder", str(folder / "state"), "--served-name", given.model)
+        start = command(engine, *arguments)
         with started(start, folder / "log", environ) as server:
             held = asyncio.run(Soak(server, folder, given).run())
             server.end()

@@ -46,13 +46,15 @@ class MixedRequests:
         leaving: Part of the streams that are left in the middle, at a random moment.
 
     Attributes:
-        done: How many there were of each kind, and of each status.
+        done: How many there were of each kind and of each status, how many were left in the
+            middle, and how many requests that were in all.
     """
 
     def __init__(
         self, address: str, model: str, draw: Random, *, max_tokens: int, leaving: float
     ) -> None:
         self.done: Counter[str] = Counter()
+        hooks = {"request": [self._count]}
         self._address = address
         self._model = model
         self._draw = draw
@@ -60,7 +62,10 @@ class MixedRequests:
         self._leaving = leaving
         self._responses: deque[str] = deque(maxlen=_MOST_KEPT)
         self._client = httpx2.AsyncClient(
-            base_url=address, timeout=300, limits=httpx2.Limits(max_connections=None)
+            base_url=address,
+            timeout=300,
+            limits=httpx2.Limits(max_connections=None),
+            event_hooks=hooks,
         )
         self._kinds: dict[Callable[[], Awaitable[None]], int] = {
             self._chat: 6,
@@ -89,6 +94,10 @@ class MixedRequests:
         except httpx2.TimeoutException as error:
             sent = error.request
             raise AssertionError(f"no answer to {sent.method} {sent.url} {sent.content}") from error
+
+    async def _count(self, request: httpx2.Request) -> None:
+        del request
+        self.done["requests"] += 1
 
     async def _chat(self) -> None:
         draw = self._draw
@@ -170,6 +179,7 @@ class MixedRequests:
             for _ in range(self._draw.randint(1, 3)):
                 asked = {"type": "response.create", "input": self._words()}
                 limit = {"max_output_tokens": self._limit(), "store": self._draw.random() < 0.5}
+                self.done["requests"] += 1
                 await socket.send(json.dumps(asked | limit))
                 left = self._left_after()
                 while True:

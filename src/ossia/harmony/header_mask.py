@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Protocol
 
 from ossia.harmony.header_rules import HeaderForm, HeaderRules, header_forms
 from ossia.harmony.messages import Role
 from ossia.harmony.render import TextEncoder
 from ossia.tokenizer import special
+
+_MOST_SETS: Final = 512  # of 25,000 bytes that are kept at most
 
 
 class ContentMask(Protocol):
@@ -54,8 +57,7 @@ class _Place:
     def allowed(self) -> bytes:
         """The tokens that may come next, made when first asked for."""
         if self.bits is None:
-            ordinary = _ORDINARY if self.ends else b""
-            self.bits = with_tokens(ordinary, (*self.branches, *self.ends))
+            self.bits = _place_bits((*self.branches, *self.ends), in_content=bool(self.ends))
         return self.bits
 
 
@@ -160,6 +162,16 @@ class HeaderMask:
         else:
             assert self._make_content is not None, "a subject is governed, but nobody governs"
             self._content = self._make_content(subject)
+
+
+@lru_cache(maxsize=_MOST_SETS)
+def _place_bits(token_ids: tuple[int, ...], *, in_content: bool) -> bytes:
+    """The set of a place, which turns of most kinds have in common.
+
+    Places refer to each other in circles, which are seldom collected: none may keep 25,000 bytes
+    of its own.
+    """
+    return with_tokens(_ORDINARY if in_content else b"", token_ids)
 
 
 def with_tokens(start: bytes, token_ids: Iterable[int]) -> bytes:
