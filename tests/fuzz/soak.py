@@ -17,7 +17,6 @@ import argparse
 import asyncio
 import os
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -78,6 +77,7 @@ class Soak:
         )
         self._open: set[asyncio.Task[None]] = set()
         self._late = 0
+        self._failure: BaseException | None = None
 
     async def run(self) -> list[Holding]:
         """What is held when it is warm, and after each phase."""
@@ -88,7 +88,8 @@ class Soak:
         )
         for phase in range(phases):
             await self._ask_for(self._given.minutes * 60 / phases - _REST)
-            await asyncio.gather(*self._open)
+            await asyncio.gather(*self._open, return_exceptions=True)
+            self._check()
             await asyncio.sleep(_REST)
             one = await asyncio.to_thread(self._count)
             held.append(one)
@@ -109,6 +110,7 @@ class Soak:
         end = due = time.monotonic()
         end += seconds
         while due < end:
+            self._check()
             due += self._draw.expovariate(self._given.rate)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if len(self._open) >= _MOST_OPEN:
@@ -118,11 +120,14 @@ class Soak:
             self._open.add(task)
             task.add_done_callback(self._ended)
 
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            print(f"a request failed: {error!r}", file=sys.stderr)
-            os._exit(1)
+            self._failure = self._failure or error
 
     def _count(self) -> Holding:
         held = census.ask(self._folder / "census", trim=True)

@@ -216,6 +216,19 @@ def test_a_stop_token_out_of_order_ends_a_message_too(grammar: HeaderGrammar) ->
     assert _ids(allowed) == [special.START]
 
 
+def test_turns_of_one_kind_share_the_sets_of_their_places(tokenizer: Tokenizer) -> None:
+    """A request that has ended may wait long for the collector, and must not hold much."""
+    walks = []
+    for _ in range(2):
+        mask = HeaderMask(HeaderGrammar(tokenizer, HeaderRules(functions=FUNCTIONS)))
+        sets = [mask.allowed()]
+        for token in (special.CHANNEL, *tokenizer.encode("final"), special.MESSAGE):
+            mask.accept(token)
+            sets.append(mask.allowed())
+        walks.append(sets)
+    assert all(one is other for one, other in zip(*walks, strict=True))
+
+
 @pytest.mark.parametrize(
     ("rules", "complaint"),
     [
