@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
+from ossia.cache.sequence_pages import SequencePages
 from ossia.engine.plan import Drawn, PlanEntry, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, unusable
 from ossia.engine.sequence import Sequence
@@ -17,17 +17,32 @@ from ossia.model.heads import CausalLM
 
 
 @dataclass(frozen=True, slots=True)
+class _Row:
+    """What a row of a step computes.
+
+    Args:
+        sequence: Whose token it is.
+        pages: Its pages then. A sequence that was preempted and started again has others.
+        position: Of the token.
+    """
+
+    sequence: Sequence
+    pages: SequencePages
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Flight:
     """A step on its way.
 
     Args:
-        rows: The sequence of each row and the position that it computes; None for none.
+        rows: What each row computes; None for nothing.
         size: Rows of the graph.
         drawn: Where the most likely ids and their logits' bits arrive, int32 (2, size), on the host.
         arrived: Recorded behind that copy.
     """
 
-    rows: list[tuple[Sequence, int] | None]
+    rows: list[_Row | None]
     size: int
     drawn: torch.Tensor
     arrived: torch.cuda.Event
@@ -40,7 +55,8 @@ class FastDecode:
     result is read: ids stay on the device, and what happens on the host meanwhile costs nothing. A
     sequence that ends, or is taken out, leaves its row to nobody, and what the step ahead computed for
     it is dropped; what it wrote went to pages that were the sequence's when it was enqueued, before
-    anything that their next owner enqueues.
+    anything that their next owner enqueues. Once the rows that are left fit a smaller graph, one step
+    begins anew from the host.
 
     Args:
         model: Whose steps these are.
@@ -59,7 +75,8 @@ class FastDecode:
         self._page_size = layout.page_size
         self._ahead: _Flight | None = None
         self._results = [
-            torch.empty(2 * MAX_ROWS, dtype=torch.int32, pin_memory=True) for _ in "ab"
+            torch.empty(2 * MAX_ROWS, dtype=torch.int32, pin_memory=pool.k_pages[0].is_cuda)
+            for _ in "ab"
         ]
 
     @staticmethod
@@ -84,9 +101,7 @@ class FastDecode:
             return StepResult(sampler.sample(logits, draws), [[] for _ in sequences])
         if places is None or flight is None:
             output = self._cold(sequences)
-            rows: list[tuple[Sequence, int] | None] = [
-                (sequence, sequence.num_computed) for sequence in sequences
-            ]
+            rows = [_next_row(sequence) for sequence in sequences]
             flight = self._followed(rows, self._step.size_for(len(rows)), output.drawn)
             places = list(range(len(rows)))
         self._ahead = self._enqueue_next(flight, places)
@@ -103,7 +118,7 @@ class FastDecode:
         return self._step.run(
             [sequence.token_ids[sequence.num_computed] for sequence in sequences],
             [sequence.num_computed for sequence in sequences],
-            [_tables(sequence) for sequence in sequences],
+            [_pages(sequence).tables for sequence in sequences],
         )
 
     def _places_ahead(self, sequences: list[Sequence]) -> list[int] | None:
@@ -111,36 +126,37 @@ class FastDecode:
         if self._ahead is None:
             return None
         rows = {row: place for place, row in enumerate(self._ahead.rows) if row is not None}
-        places = [rows.get((sequence, sequence.num_computed)) for sequence in sequences]
+        places = [rows.get(_next_row(sequence)) for sequence in sequences]
         found = [place for place in places if place is not None]
         return found if len(found) == len(places) else None
 
     def _enqueue_next(self, flight: _Flight, places: list[int]) -> _Flight | None:
         """The step after a flight, for those rows that may go on and have a place to write to."""
         kept = set(places)
-        rows: list[tuple[Sequence, int] | None] = [
-            self._next_of(*row) if row is not None and place in kept else None
+        rows = [
+            self._row_after(row) if row is not None and place in kept else None
             for place, row in enumerate(flight.rows)
         ]
-        if not any(rows):
+        num_rows = len(rows) - rows.count(None)
+        if num_rows == 0 or self._step.size_for(num_rows) < flight.size:
             return None
         output = self._step.run(
             None,
-            [-1 if row is None else row[1] for row in rows],
-            [None if row is None else _tables(row[0]) for row in rows],
+            [-1 if row is None else row.position for row in rows],
+            [None if row is None else row.pages.tables for row in rows],
             flight.size,
         )
         return self._followed(rows, flight.size, output.drawn)
 
-    def _next_of(self, sequence: Sequence, position: int) -> tuple[Sequence, int] | None:
-        if sequence.num_outputs + 1 >= sequence.max_new_tokens:
+    def _row_after(self, row: _Row) -> _Row | None:
+        """A row's next token, if it may come and has a place."""
+        if row.sequence.num_outputs + 1 >= row.sequence.max_new_tokens:
             return None
-        room = min(map(len, _tables(sequence))) * self._page_size
-        return (sequence, position + 1) if position + 1 < room else None
+        position = row.position + 1
+        room = min(map(len, row.pages.tables)) * self._page_size
+        return replace(row, position=position) if position < room else None
 
-    def _followed(
-        self, rows: list[tuple[Sequence, int] | None], size: int, drawn: torch.Tensor
-    ) -> _Flight:
+    def _followed(self, rows: list[_Row | None], size: int, drawn: torch.Tensor) -> _Flight:
         """The flight of what was enqueued last, its result sent to the host."""
         self._results.reverse()
         result = self._results[0][: drawn.numel()].view_as(drawn)
@@ -150,9 +166,13 @@ class FastDecode:
         return _Flight(rows, size, result, arrived)
 
 
-def _tables(sequence: Sequence) -> tuple[array[int], ...]:
+def _pages(sequence: Sequence) -> SequencePages:
     assert sequence.pages is not None, "planned sequences have pages"
-    return sequence.pages.tables
+    return sequence.pages
+
+
+def _next_row(sequence: Sequence) -> _Row:
+    return _Row(sequence, _pages(sequence), sequence.num_computed)
 
 
 def _decodes(entry: PlanEntry) -> bool:

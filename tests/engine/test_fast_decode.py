@@ -1,0 +1,113 @@
+"""Steps ahead on the CPU: which of them are believed, over a step that only notes how it is run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ossia.cache.sequence_pages import SequencePages
+from ossia.engine import fast_decode
+from ossia.engine.fast_decode import FastDecode
+from ossia.engine.plan import PlanEntry, StepPlan
+from ossia.engine.sampler import Sampler
+from ossia.engine.sequence import Sequence
+from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
+from ossia.types import Request, SamplingParams
+
+PAGE = 4
+
+
+class _Step:
+    """Draws the position of each row; `runs` says whether ids were given, and for which positions."""
+
+    size_for = staticmethod(DecodeStep.size_for)
+
+    def __init__(self, *_: object) -> None:
+        self.runs: list[tuple[bool, list[int], int]] = []
+
+    def run(self, ids, positions, tables, size=None) -> StepOutput:
+        size = size or self.size_for(len(positions))
+        self.runs.append((ids is not None, positions, size))
+        drawn = torch.zeros(2, size, dtype=torch.int32)
+        drawn[0, : len(positions)] = torch.tensor(positions)
+        return StepOutput(torch.zeros(len(positions), MAX_ROWS), drawn)
+
+
+class _Event:
+    def record(self) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> FastDecode:
+    monkeypatch.setattr(fast_decode, "DecodeStep", _Step)
+    monkeypatch.setattr(torch.cuda, "Event", _Event)
+    pages = (torch.zeros(1),)
+    return FastDecode(
+        None,  # type: ignore[arg-type]
+        SimpleNamespace(groups=("full_attention",), page_size=PAGE),  # type: ignore[arg-type]
+        SimpleNamespace(k_pages=pages, v_pages=pages),  # type: ignore[arg-type]
+        64,
+        100,
+    )
+
+
+def _pages() -> SequencePages:
+    pages = SequencePages.empty(1)
+    pages.tables[0].extend(range(8))
+    return pages
+
+
+def _sequence(name: int, max_new_tokens: int = 20) -> Sequence:
+    sampling = SamplingParams(temperature=0.0)
+    return Sequence(
+        request=Request(request_id=str(name), prompt_ids=(1, 2, 3), sampling=sampling),
+        arrival=name, max_new_tokens=max_new_tokens, seed=0, token_ids=[1, 2, 3], num_computed=2,
+        pages=_pages(),
+    )  # fmt: skip
+
+
+def _steps(fast: FastDecode, sequences: list[Sequence], count: int = 1) -> list[tuple]:
+    """What was enqueued meanwhile."""
+    before = len(fast._step.runs)
+    for _ in range(count):
+        plan = StepPlan([PlanEntry(sequence, 1, (sequence,)) for sequence in sequences])
+        assert fast.takes(plan)
+        result = fast.execute(plan, Sampler(torch.device("cpu")))
+        for sequence, drawn in zip(sequences, result.drawn, strict=True):
+            assert drawn.token_id == sequence.num_computed  # its own row's
+            sequence.num_computed += 1
+            sequence.token_ids.append(drawn.token_id)
+    return fast._step.runs[before:]
+
+
+def test_a_step_is_enqueued_before_the_one_in_front_of_it_is_read(fast):
+    sequences = [_sequence(0), _sequence(1)]
+    assert _steps(fast, sequences, 2) == [
+        (True, [2, 2], 2), (False, [3, 3], 2), (False, [4, 4], 2)
+    ]  # fmt: skip
+
+
+def test_pages_of_a_second_start_hold_nothing_of_the_step_ahead(fast):
+    sequence = _sequence(0)
+    _steps(fast, [sequence])
+    sequence.pages = _pages()  # preempted, and started again at the same place
+    assert _steps(fast, [sequence])[0] == (True, [3], 1)
+
+
+def test_who_leaves_has_a_row_without_a_token_until_a_smaller_graph_will_do(fast):
+    sequences = [_sequence(idx) for idx in range(7)]
+    _steps(fast, sequences)
+    assert _steps(fast, sequences[1:]) == [(False, [-1, 4, 4, 4, 4, 4, 4], 8)]
+    assert _steps(fast, sequences[3:]) == []  # reads what was ahead, and goes no further so wide
+    assert _steps(fast, sequences[3:]) == [(True, [5] * 4, 4), (False, [6] * 4, 4)]
+
+
+def test_nothing_goes_ahead_of_the_last_token_or_without_a_place(fast):
+    assert _steps(fast, [_sequence(0, max_new_tokens=1)]) == [(True, [2], 1)]
+    full = _sequence(1)
+    full.pages.tables[0][:] = full.pages.tables[0][:1]
+    assert _steps(fast, [full], 2) == [(True, [2], 1), (False, [3], 1)]
