@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ossia.kernels.attention.reference as reference
-from ossia.kernels.attention import attend, attend_paged, attend_ragged
+from ossia.kernels.attention import attend, attend_paged, attend_ragged, choice
+from ossia.kernels.attention.blocks import query_blocks
 from ossia.kernels.kv_write import write_kv
 from support.tolerances import assert_near
 
@@ -124,3 +125,15 @@ def test_a_large_sink_takes_all_attention():
     out = attend_ragged(q, k, v, positions, [3], torch.tensor([1e4, -1e4]), None)
     assert out[:, 0].abs().max() == 0
     assert_near(out[0, 1], v[0, 0])
+
+
+@pytest.mark.parametrize("head_dim", [8, 96, 128])
+def test_heads_that_no_kernel_is_made_for_go_to_the_reference(head_dim):
+    """Were they taken, Triton would refuse tensors on the CPU."""
+    half = {"dtype": torch.bfloat16}
+    q, pages = torch.randn(3, 2, head_dim, **half), torch.randn(2, 2, 4, 1, head_dim, **half)
+    rest = (torch.tensor([[1]], dtype=torch.int32), [3], [3], torch.zeros(2, **half), None)
+    blocks = query_blocks([3], [3], 64)
+    with torch.inference_mode():
+        expected = reference.attend_paged(q, *pages, *rest)
+        assert torch.equal(choice.attend_paged(q, *pages, *rest, blocks), expected)

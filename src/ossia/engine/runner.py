@@ -86,6 +86,10 @@ class ModelRunner:
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
         """As Runner says."""
+        with torch.cuda.device_of(self._pool.k_pages[0]):  # kernels start on the current device
+            return self._execute(plan)
+
+    def _execute(self, plan: StepPlan) -> StepResult:
         self._pool.copy([pair for entry in plan.entries for pair in _copies(entry.sequence)])
         if self._fast is not None:
             if self._fast.takes(plan):

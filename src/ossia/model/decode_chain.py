@@ -26,7 +26,8 @@ from ossia.kernels.decode.argmax import SLICES
 from ossia.kernels.decode.attention import PagedStep
 from ossia.kernels.decode.experts import RoutedStep
 from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
-from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS, RelaidMxfp4
+from ossia.kernels.mxfp4 import RelaidMxfp4
+from ossia.kernels.mxfp4.relaid import whole_units
 from ossia.model.heads import CausalLM
 from ossia.model.layers import RMSNorm
 from ossia.model.transformer import Decoder, DecoderLayer
@@ -99,8 +100,8 @@ class DecodeChain:
         if tokens > FEW_TOKENS:
             self._said = floats(top_k, tokens, hidden)
             self._slots = Slots.empty(tokens, config.num_experts, top_k, device)
-        self._expert_in = halves(tokens, _filled(hidden))
-        self._inner = halves(tokens * top_k, _filled(config.intermediate_size))
+        self._expert_in = halves(tokens, whole_units(hidden))
+        self._inner = halves(tokens * top_k, whole_units(config.intermediate_size))
         self._routed = RoutedStep(
             logits=floats(tokens, config.num_experts), positions=inputs.positions, top_k=top_k
         )
@@ -229,7 +230,3 @@ def _first_norm(decoder: Decoder) -> RMSNorm:
     layer = decoder.layers[0]
     assert isinstance(layer, DecoderLayer)
     return layer.input_layernorm
-
-
-def _filled(columns: int) -> int:
-    return -(-columns // UNIT_COLUMNS) * UNIT_COLUMNS

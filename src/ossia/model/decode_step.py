@@ -27,7 +27,7 @@ _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 MAX_ROWS = _SIZES[-1]
 """Sequences of a step at most."""
 _MAX_SCALE = 190  # experts.cuh says why
-_MAX_HIDDEN, _MAX_HEADS = 3520, 4160  # 16 tokens' operands fit a multiprocessor's shared memory
+_MAX_HIDDEN, _MAX_HEADS = 3520, 4160  # whose operands fit shared memory, with room
 _IDS, _POSITIONS, _WIDTH, _TABLE = 0, 128, 256, 272  # places in the buffer of inputs
 
 

@@ -10,7 +10,7 @@ from ossia.kernels.attention import reference
 from ossia.kernels.attention.blocks import query_blocks
 from ossia.kernels.backend import choose
 
-_LEAST_HEAD_DIM = 16  # tensor cores take no less
+_LEAST_HEAD_DIM, _MOST_HEAD_DIM = 16, 64  # what tensor cores take; what small shared memories hold
 
 
 def queries_of_a_block(heads: int, kv_heads: int, device: torch.device) -> int | None:
@@ -47,14 +47,15 @@ def attend_paged(
         blocks is not None
         and q.dtype is k_pages.dtype
         and q.dtype in (torch.bfloat16, torch.float16)
-        and head_dim >= _LEAST_HEAD_DIM
+        and _LEAST_HEAD_DIM <= head_dim <= _MOST_HEAD_DIM
         and head_dim & (head_dim - 1) == 0
         and q.stride()[1:] == (head_dim, 1)
         and not torch.is_grad_enabled()
     ):
         from ossia.kernels.attention import triton_paged
 
-        return triton_paged.attend_paged(q, k_pages, v_pages, page_table, blocks, sinks, window)
+        with torch.cuda.device_of(q):  # Triton launches on the current device
+            return triton_paged.attend_paged(q, k_pages, v_pages, page_table, blocks, sinks, window)
     return reference.attend_paged(
         q, k_pages, v_pages, page_table, query_lens, context_lens, sinks, window
     )

@@ -73,9 +73,13 @@ class Slots:
             return torch.empty(shape, dtype=torch.int32, device=device)
 
         return cls(
-            ids=integers(count), weights=torch.empty(count, device=device), order=integers(count),
-            items=integers(most, 4), num_items=integers(1), width=width,
-        )  # fmt: skip
+            ids=integers(count),
+            weights=torch.empty(count, dtype=torch.float32, device=device),
+            order=integers(count),
+            items=integers(most, 4),
+            num_items=integers(1),
+            width=width,
+        )
 
 
 def dispatch(slots: Slots, routed: RoutedStep, *, overlap: bool = True) -> None:
@@ -121,7 +125,7 @@ def routed_up(
     limit: float,
     out: torch.Tensor,
 ) -> None:
-    """As `project_up`, right behind `dispatch`."""
+    """As `project_up`, for slots that `dispatch` or `sort_slots` has sorted."""
     assert weights.paired
     arguments = _arguments(x, slots, weights, bias, out, len(x))
     arguments.out_stride, arguments.alpha, arguments.limit = out.shape[1], alpha, limit
@@ -135,7 +139,7 @@ def routed_down(
     bias: torch.Tensor,
     out: torch.Tensor,
 ) -> None:
-    """As `project_down`, right behind `routed_up`.
+    """As `project_down`. Must be enqueued right behind `routed_up`: it reads slots before it waits.
 
     Args:
         inner: What `routed_up` gave.

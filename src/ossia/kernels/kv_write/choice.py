@@ -21,6 +21,7 @@ def rotate_and_write(
     """As `reference.rotate_and_write` defines it; q may be overwritten."""
     if (
         q.is_cuda
+        and q.dtype in (torch.bfloat16, torch.float16)  # the kernel turns in float32
         and q.dtype is pages[0].dtype
         and all(part.stride()[1:] == (part.shape[2], 1) for part in (q, k, v))
         and len(q) > 0
@@ -29,7 +30,8 @@ def rotate_and_write(
     ):
         from ossia.kernels.kv_write import triton_rope
 
-        triton_rope.rotate_and_write(q, k, v, rope, pages, slots)
+        with torch.cuda.device_of(q):  # Triton launches on the current device
+            triton_rope.rotate_and_write(q, k, v, rope, pages, slots)
         return q
     return reference.rotate_and_write(q, k, v, rope, pages, slots)
 

@@ -32,7 +32,8 @@ def route_and_run(
     if not torch.compiler.is_compiling() and _is_relaid(x, experts):
         from ossia.kernels.moe import cuda_many
 
-        return cuda_many.route_and_run(x, logits, top_k, experts)
+        with torch.cuda.device_of(x):  # kernels start on the current device
+            return cuda_many.route_and_run(x, logits, top_k, experts)
     weights, expert_ids = route(logits, top_k)  # (tokens, top_k) both
     return run_experts(x, expert_ids, weights, experts)
 
@@ -49,11 +50,13 @@ def run_experts(
     if _is_relaid(x, experts):
         from ossia.kernels.moe import cuda_many
 
-        return cuda_many.run_experts(x, expert_ids, weights, experts)
+        with torch.cuda.device_of(x):
+            return cuda_many.run_experts(x, expert_ids, weights, experts)
     if _decodes(x, experts):
         from ossia.kernels.moe import triton_decode
 
-        return triton_decode.run_experts(x, expert_ids, weights, experts)
+        with torch.cuda.device_of(x):
+            return triton_decode.run_experts(x, expert_ids, weights, experts)
     return reference.run_experts(x, expert_ids, weights, experts)
 
 

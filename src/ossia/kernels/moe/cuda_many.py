@@ -1,9 +1,9 @@
 """The expert layer of relaid weights on CUDA, for any number of tokens.
 
-Two ways. Up to some tokens for each expert its packed weights are expanded on their way to the tensor
+Three ways. Up to some tokens for each expert its packed weights are expanded on their way to the tensor
 cores (kernels/decode/routed.py), so what counts is that they are read once. Beyond that the products
-are what takes time: a layer's matrices are expanded to bfloat16 first and multiplied by the vendor's
-grouped product.
+are what takes time: Hopper does them for up to 128 slots at once (kernels/decode/wide.py); elsewhere a
+layer's matrices are expanded to bfloat16 first and multiplied by the vendor's grouped product.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ossia.kernels.moe import triton_rows
 from ossia.kernels.moe.reference import ExpertWeights
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.cuda_expand import expand_all
-from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
+from ossia.kernels.mxfp4.relaid import whole_units
 from ossia.kernels.routing import route
 
 PACKED_SLOTS = 24  # slots an expert on average up to which `run_packed` is the fastest way
@@ -76,11 +76,11 @@ def run_packed(
 def _packed(x: torch.Tensor, slots: Slots, top_k: int, experts: ExpertWeights) -> torch.Tensor:
     gate_up, down = _relaid(experts)
     (tokens, hidden), ffn = x.shape, experts.gate_up_bias.shape[1] // 2
-    operands = F.pad(x * X_SCALE, (0, _missing(hidden)))
-    inner = x.new_empty(tokens * top_k, ffn + _missing(ffn))
+    operands = F.pad(x * X_SCALE, (0, whole_units(hidden) - hidden))
+    inner = x.new_empty(tokens * top_k, whole_units(ffn))
     inner[:, ffn:] = 0
     routed_up(operands, slots, gate_up, experts.gate_up_bias, experts.alpha, experts.limit, inner)
-    said = torch.empty(top_k, tokens, hidden, device=x.device)
+    said = torch.empty(top_k, tokens, hidden, dtype=torch.float32, device=x.device)
     routed_down(inner, slots, down, experts.down_bias, said)
     return said.sum(0).to(x.dtype)
 
@@ -95,8 +95,8 @@ def run_wide(
     slots = Slots.empty(tokens, num_experts, top_k, x.device, WIDTH)
     slots.ids.copy_(expert_ids.flatten())
     sort_slots(slots, num_experts, top_k)
-    operands = triton_rows.operands(x, hidden + _missing(hidden), X_SCALE)
-    inner = x.new_empty(tokens * top_k, ffn + _missing(ffn))
+    operands = triton_rows.operands(x, whole_units(hidden), X_SCALE)
+    inner = x.new_empty(tokens * top_k, whole_units(ffn))
     inner[:, ffn:] = 0
     wide_up(operands, slots, gate_up, experts.gate_up_bias, experts.alpha, experts.limit, inner)
     said = x.new_empty(tokens * top_k, hidden)
@@ -126,7 +126,3 @@ def _relaid(experts: ExpertWeights) -> tuple[RelaidMxfp4, RelaidMxfp4]:
     assert isinstance(experts.gate_up, RelaidMxfp4)
     assert isinstance(experts.down, RelaidMxfp4)
     return experts.gate_up, experts.down
-
-
-def _missing(columns: int) -> int:
-    return -columns % UNIT_COLUMNS

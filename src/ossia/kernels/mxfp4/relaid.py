@@ -50,6 +50,11 @@ class RelaidMxfp4(NamedTuple):
         return Mxfp4Tensor(blocks[0], scales[0])
 
 
+def whole_units(columns: int) -> int:
+    """Columns filled up to whole units."""
+    return -(-columns // UNIT_COLUMNS) * UNIT_COLUMNS
+
+
 def relay(packed: Mxfp4Tensor, *, paired: bool) -> RelaidMxfp4:
     """Bring checkpoint-order experts into the order of the tensor cores.
 

@@ -27,7 +27,8 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     ):
         from ossia.kernels.norm import triton_norm
 
-        return triton_norm.rms_norm(x, weight, eps)
+        with torch.cuda.device_of(x):  # Triton launches on the current device
+            return triton_norm.rms_norm(x, weight, eps)
     return reference.rms_norm(x, weight, eps)
 
 

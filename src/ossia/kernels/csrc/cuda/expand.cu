@@ -1,4 +1,4 @@
-// One expert's relaid matrix as bfloat16 rows in order: for products with many tokens.
+// Relaid matrices, one behind the other, as bfloat16 rows in order: for the vendor's products.
 #include "common.cuh"
 
 struct Expand {

@@ -1,4 +1,4 @@
-// What both expert kernels share: who is chosen, and FP4 as operands.
+// What the expert kernels share: who is chosen, and FP4 as operands.
 #pragma once
 #include "segments.cuh"
 
