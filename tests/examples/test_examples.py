@@ -20,8 +20,9 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-def test_a_classifier_learns_languages_from_names():
-    accuracy, constant = _load("name_language").main()
+@pytest.mark.parametrize("arguments", [{"epochs": 1}, pytest.param({}, marks=pytest.mark.slow)])
+def test_a_classifier_learns_languages_from_names(arguments):
+    accuracy, constant = _load("name_language").main(**arguments)
     assert accuracy >= constant + 0.3
 
 

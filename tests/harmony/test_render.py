@@ -25,7 +25,7 @@ from support.harmony_strategies import any_schemas, conversations, plain_lines, 
 WAYS = st.sampled_from(HOW)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(conversations(any_schemas()), WAYS, st.booleans())
 def test_with_every_difference_switched_back_it_is_the_library(
     oracle: Oracle, tokenizer: Tokenizer, messages: list[Message], how: str, drop: bool
@@ -36,7 +36,7 @@ def test_with_every_difference_switched_back_it_is_the_library(
     assert ours == theirs
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(conversations(sensible_schemas(), plain_lines), WAYS)
 def test_outside_the_intended_differences_it_is_the_library(
     oracle: Oracle, tokenizer: Tokenizer, messages: list[Message], how: str

@@ -42,7 +42,7 @@ async def _ask_all(address: str, seed: int, num_requests: int) -> MixedRequests:
     return mixed
 
 
-@pytest.mark.parametrize("num_requests", [50, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_requests", [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_disconnects_at_random_leave_no_page_behind(tmp_path, num_requests):
     seed = random.randrange(2**32)
     print(f"seed {seed}")
