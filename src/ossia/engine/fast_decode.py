@@ -101,7 +101,7 @@ class FastDecode:
             return StepResult(sampler.sample(logits, draws), [[] for _ in sequences])
         if places is None or flight is None:
             output = self._cold(sequences)
-            rows = [_next_row(sequence) for sequence in sequences]
+            rows: list[_Row | None] = [_next_row(sequence) for sequence in sequences]
             flight = self._followed(rows, self._step.size_for(len(rows)), output.drawn)
             places = list(range(len(rows)))
         self._ahead = self._enqueue_next(flight, places)
