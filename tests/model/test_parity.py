@@ -26,7 +26,7 @@ from support.paging import HandPagedCache
 TOLERANCE = 2e-4  # max abs difference of float32 logits, from the design's definition of correct
 
 many = settings(
-    max_examples=60,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

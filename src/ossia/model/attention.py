@@ -49,9 +49,9 @@ class Attention(nn.Module):
     def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values: (tokens, heads or kv_heads, head_dim), rows maybe apart."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
-        weight, bias = self._all_projections or (None, None)
-        is_joined = weight is not None and weight.data_ptr() == self.q_proj.weight.data_ptr()
-        if is_joined and weight is not None and not torch.is_grad_enabled():
+        joined = self._all_projections
+        if joined is not None and _are_views(parts, *joined) and not torch.is_grad_enabled():
+            weight, bias = joined
             sizes = [part.out_features for part in parts]
             q, k, v = F.linear(x, weight, bias).split(sizes, dim=-1)
         else:
@@ -138,3 +138,13 @@ def _joined(params: Sequence[torch.Tensor]) -> torch.Tensor:
     for param, part in zip(params, parts, strict=True):
         param.data = part
     return joined
+
+
+def _are_views(parts: Sequence[nn.Linear], weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Whether nobody has given one of the projections another tensor since they were joined."""
+    params = [(part.weight, weight) for part in parts]
+    params += [(part.bias, bias) for part in parts if bias is not None]
+    return all(
+        param.untyped_storage().data_ptr() == joined.untyped_storage().data_ptr()
+        for param, joined in params
+    )

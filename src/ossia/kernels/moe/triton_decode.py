@@ -208,8 +208,8 @@ def _gate_up_kernel(
         acc = (acc + shift[:, None]).to(inner.dtype.element_ty).to(tl.float32)
         pairs = acc.reshape(ROWS // 2, 2, _COLUMNS).permute(0, 2, 1)
         gate, up = tl.split(pairs)
-        gate = tl.minimum(gate, limit)
-        up = tl.minimum(tl.maximum(up, -limit), limit)
+        gate = tl.where(gate > limit, limit, gate)  # keeps NaN, which a minimum hides
+        up = tl.where(up > limit, limit, tl.where(up < -limit, -limit, up))
         out = gate / (1.0 + tl.exp(-alpha * gate)) * (up + 1.0)
         found = _slots_of(expert_ids, expert, tokens, TOP_K)
         place = tl.program_id(0) * (ROWS // 2) + tl.arange(0, ROWS // 2)

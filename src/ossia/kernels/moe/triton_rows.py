@@ -135,8 +135,8 @@ def _activate_kernel(
     said = tl.load(rows_ptr + row * (2 * FFN) + pairs, mask=inside, other=0.0)
     both = (said.to(tl.float32) + bias.to(tl.float32)).to(kind).to(tl.float32)
     gate, up = tl.split(tl.reshape(both, (COLUMNS, 2)))
-    gate = tl.minimum(gate, limit)
-    up = tl.minimum(tl.maximum(up, -limit), limit)
+    gate = tl.where(gate > limit, limit, gate)  # keeps NaN, which a minimum hides
+    up = tl.where(up > limit, limit, tl.where(up < -limit, -limit, up))
     out = gate / (1.0 + tl.exp(-alpha * gate)) * (up + 1.0)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     tl.store(out_ptr + row * FFN + columns, out.to(kind), mask=columns < FFN)

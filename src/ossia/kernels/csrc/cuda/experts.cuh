@@ -9,6 +9,9 @@ constexpr int MAX_TOKENS = 8, MAX_TOP_K = 8, MAX_EXPERTS = 256, MAX_CHOSEN = 128
 // multiplied at the end. Weights below 2^-62 fade, scales above 190 are refused (kernels/mxfp4/relaid.py).
 constexpr float X_SCALE = 18446744073709551616.f, REST_SCALE = 0.25f;
 
+// The lesser, or NaN if x is (which fminf hides).
+__device__ __forceinline__ float below(float x, float limit) { return x > limit ? limit : x; }
+
 struct Experts {
   const uint4* blocks;   // relaid: (experts, tiles, units, 32 lanes)
   const u32* scales;     // relaid: (experts, tiles, units, 8 pairs of rows)

@@ -69,7 +69,7 @@ __device__ __forceinline__ void gate_up_product(const Experts& a) {
     const u16* bias = a.bias + (u64)e * a.rows + (tile * 8 + row) * 2;
     float gate = rounded(sum(token * 16 + row) * REST_SCALE + wide(bias[0]));
     float up = rounded(sum(token * 16 + row + 8) * REST_SCALE + wide(bias[1]));
-    gate = fminf(gate, a.limit), up = fminf(fmaxf(up, -a.limit), a.limit);
+    gate = below(gate, a.limit), up = -below(-below(up, a.limit), a.limit);
     float out = rounded(gate / (1.f + expf(-a.alpha * gate)) * (up + 1.f)) * X_SCALE;
     ((u16*)a.y)[(u64)(token * a.top_k + slot) * a.out_stride + tile * 8 + row] = (u16)pack(out, 0.f);
   };

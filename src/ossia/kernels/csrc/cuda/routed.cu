@@ -96,7 +96,7 @@ __device__ __forceinline__ void product(const Routed& a, int4 item, uint4* ring)
         u32 row = tile * 8 + r;
         float gate = rounded(acc[t][c] * REST_SCALE + wide(bias[2 * row]));
         float up = rounded(acc[t][c + 2] * REST_SCALE + wide(bias[2 * row + 1]));
-        gate = fminf(gate, a.limit), up = fminf(fmaxf(up, -a.limit), a.limit);
+        gate = below(gate, a.limit), up = -below(-below(up, a.limit), a.limit);
         float out = rounded(gate / (1.f + expf(-a.alpha * gate)) * (up + 1.f)) * X_SCALE;
         ((u16*)a.y)[(u64)slot * a.out_stride + row] = (u16)pack(out, 0.f);
       } else {

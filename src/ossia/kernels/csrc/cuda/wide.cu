@@ -170,7 +170,7 @@ __device__ __forceinline__ void wide(const Wide& a) {
       u32 slot = a.slots[item.y + column];
       float first = rounded(acc[t][c] * REST_SCALE + b0), second = rounded(acc[t][c + 2] * REST_SCALE + b1);
       if (UP) {
-        float gate = fminf(first, a.limit), up = fminf(fmaxf(second, -a.limit), a.limit);
+        float gate = below(first, a.limit), up = -below(-below(second, a.limit), a.limit);
         float out = rounded(gate / (1.f + expf(-a.alpha * gate)) * (up + 1.f)) * X_SCALE;
         a.y[(u64)slot * a.out_stride + place] = (u16)pack(out, 0.f);
       } else {
