@@ -4,8 +4,8 @@
     cd tests && python -m fuzz.soak --minutes 1 --rate 4 --model demo
 
 The real `ossia serve` with a real engine gets requests of every kind (`support/mixed_requests.py`), each
-at its own time whether or not the others have been answered: 7 a second, each of nearly two requests, are
-more in ten minutes than one request a second in two hours. Part of the clients leave in the middle. The store keeps things for so short,
+at its own time whether or not the others have been answered: 9 a second, some of which are several
+requests, are 7,200 requests in ten minutes, as many as one a second in two hours. Part of the clients leave in the middle. The store keeps things for so short,
 and so few of them, that it has to forget all the time. Between phases nothing is asked for a while, and
 what the server and its engine hold is counted; what they hold at the end is compared with what they
 held when they were warm.
@@ -56,6 +56,7 @@ class Holding:
     waiting: float
     pages: float
     store: int
+    kinds: Mapping[str, int]  # of the server's objects, the most frequent ones
 
 
 class Soak:
@@ -150,6 +151,7 @@ class Soak:
             waiting=gauges["num_requests_waiting"],
             pages=gauges["kv_cache_usage_perc"],
             store=sum(file.stat().st_size for file in files),
+            kinds=held["kinds"],
         )
 
 
@@ -190,7 +192,7 @@ def main() -> int:
     )
     parser.add_argument("--model", default="random:tiny")
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--rate", type=float, default=7.0, help="begun a second [7]")
+    parser.add_argument("--rate", type=float, default=9.0, help="begun a second [9]")
     parser.add_argument("--tokens", type=int, default=16, help="of an answer at most [16]")
     parser.add_argument("--phases", type=int, default=5, help="the second is the warm one [5]")
     parser.add_argument("--seed", type=int, default=0)
@@ -211,6 +213,8 @@ def main() -> int:
             server.end()
     found = complaints(held[1], held[-1])
     print("\n".join(found) or "nothing has grown")
+    grown = {name: count - held[1].kinds.get(name, 0) for name, count in held[-1].kinds.items()}
+    print("objects that are more:", {name: more for name, more in grown.items() if more > 50})
     return bool(found)
 
 

@@ -30,6 +30,7 @@ _SCHEMA = {
     "required": ["is_good"],
     "additionalProperties": False,
 }
+_NUM_TEXTS = 64
 _MOST_KEPT = 50  # ids that are remembered for later requests
 
 
@@ -297,7 +298,8 @@ class MixedRequests:
         return [{"role": "user", "content": self._words()}]
 
     def _words(self) -> str:
-        draw = self._draw
+        """One of so few texts that caches of prompts are soon full of them."""
+        draw = Random(self._draw.randrange(_NUM_TEXTS))
         return " ".join(draw.choice(("one", "two", "three")) for _ in range(draw.randint(1, 60)))
 
     def _limit(self) -> int:
