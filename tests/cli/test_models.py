@@ -106,11 +106,12 @@ def test_doctor(ossia):
     result = ossia("doctor")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "kernels on cpu" in result.stdout
-    assert "attention  reference (torch operations)  no faster one" in result.stdout
+    assert "rope       reference (torch operations)  no faster one" in result.stdout
     value = json.loads(ossia("doctor", "--json").stdout)
     assert value["versions"]["torch"]
     assert value["memories"][0]["total_bytes"] > 0
-    moe = {"chosen": "reference", "passed_over": {"triton": "needs a CUDA device"}}
+    reason = "needs a CUDA device"
+    moe = {"chosen": "reference", "passed_over": {"cuda": reason, "triton": reason}}
     assert value["kernels"]["cpu"]["moe"] == moe
 
 
