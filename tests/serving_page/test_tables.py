@@ -121,6 +121,10 @@ _REFUSALS = {
     (415, "unsupported_media_type"): lambda: _answer(
         post("/v1/responses", ASKED, **{"Content-Type": "text/plain"})
     ),
+    (422, "no_summary"): lambda: _answer(
+        post("/v1/responses/compact", ASKED),
+        ScriptedService("<|channel|>final<|message|><|return|>"),
+    ),
     (429, "rate_limit_exceeded"): lambda: _answer(
         post("/v1/responses", ASKED), ScriptedService(refuse=ApiError.overloaded("too much waits"))
     ),

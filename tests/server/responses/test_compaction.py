@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_left_out_and_that_is_said(served):
     "served", [{"scripts": ("<|channel|>final<|message|><|return|>",)}], indirect=True
 )
 def test_a_model_that_writes_nothing_is_a_failure(served):
-    with pytest.raises(openai.InternalServerError, match="no summary"):
+    with pytest.raises(openai.UnprocessableEntityError, match="no summary"):
         served.client.responses.compact(model="m", input="Hi")
 
 

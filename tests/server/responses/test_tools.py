@@ -64,6 +64,12 @@ def test_schemas_hold_arguments_strictly_or_as_far_as_they_can_be_enforced():
     assert question.grammars["functions.h"] == Grammar(GrammarKind.JSON_OBJECT)
 
 
+def test_a_search_that_is_left_out_must_make_sense_all_the_same():
+    with pytest.raises(ApiError) as refused:
+        read({"input": "Hi", "tools": [F, {**SEARCH, "search_context_size": "huge"}]})
+    assert refused.value.param == "tools[1].search_context_size"
+
+
 @pytest.mark.parametrize(("syntax", "kind"), [("lark", GrammarKind.LARK), ("regex", "regex")])
 def test_custom_tools_may_have_grammars(syntax, kind):
     given = {"type": "grammar", "syntax": syntax, "definition": "[ab]+"}

@@ -122,7 +122,12 @@ async def _summary(
         )
     text = "".join(pieces).strip()
     if not text:
-        raise ApiError.internal("the model wrote no summary; ask again")
+        raise ApiError(
+            "the model wrote no summary of this conversation; ask again, or go on with all of it",
+            status=422,
+            param="input",
+            code="no_summary",
+        )
     return text, usage
 
 

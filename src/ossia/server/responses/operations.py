@@ -72,6 +72,7 @@ COMPACT: Final = Operation(
     answer=Compaction,
     examples={"plain": {"input": "Hi"}},
     headers={NOTES_HEADER: "Which items of the request were left out."},
+    refuses=(422,),
     asks_model=True,
 )
 RETRIEVE: Final = Operation(

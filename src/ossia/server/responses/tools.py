@@ -18,6 +18,7 @@ from ossia.server.responses.tool_schemas import (
     FunctionTool,
     GrammarFormat,
     NamespaceTool,
+    WebSearchTool,
 )
 from ossia.server.responses.web_search import (
     BROWSER_CALLS,
@@ -192,6 +193,7 @@ class _Reading:
 
     def _web_search(self, raw: JsonObject, path: str) -> None:
         if self.web is None:
+            validated(raw, WebSearchTool, path)
             self.ignored.append(f"{path} ({raw['type']}: start the server with --web-search)")
             return
         if self.web_search is not None:
