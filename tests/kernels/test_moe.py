@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import library
 
 from ossia.kernels.moe import ExpertWeights, clamped_swiglu, opaque, run_experts
 from ossia.kernels.mxfp4 import Mxfp4Tensor, pack, relay, unpack
@@ -182,7 +183,7 @@ def test_the_opaque_operation_keeps_torchs_contract(packed, tokens):
         part.requires_grad_(part.is_floating_point())
     expert_ids = torch.randint(0, 3, (tokens, 2))
     arguments = (*floats, expert_ids, gate_scales, down_scales, 1.702, 7.0)
-    torch.library.opcheck(torch.ops.ossia.moe_layer.default, arguments)
+    library.opcheck(torch.ops.ossia.moe_layer.default, arguments)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -132,12 +132,12 @@ def test_a_process_has_one(tokenizer: Tokenizer) -> None:
 def test_what_the_first_grammar_has_to_wait_for_is_not_its_own_time(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = module.library_tokenizer
+    made = module.ll_tokenizer
 
     def slowly(tokenizer: Tokenizer) -> object:
         time.sleep(2.0)
         return made(tokenizer)
 
     made(tokenizer)
-    monkeypatch.setattr(module, "library_tokenizer", slowly)
+    monkeypatch.setattr(module, "ll_tokenizer", slowly)
     assert GrammarCache(tokenizer, seconds=1.5).compiled(Grammar.regex("a+")).first

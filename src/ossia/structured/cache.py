@@ -13,7 +13,7 @@ from ossia.structured.compiling import CompiledGrammar, compile_grammar
 from ossia.structured.explain import refusal
 from ossia.structured.grammar import Grammar
 from ossia.structured.limits import CACHE_BYTES, COMPILE_SECONDS
-from ossia.structured.vocabulary import library_tokenizer
+from ossia.structured.vocabulary import ll_tokenizer
 from ossia.tokenizer import Tokenizer
 
 _NUM_THREADS = 2
@@ -76,7 +76,7 @@ class GrammarCache:
     def _wait_for_vocabulary(self) -> None:
         with self._lock:
             if self._vocabulary is None:
-                self._vocabulary = self._threads.submit(library_tokenizer, self._tokenizer)
+                self._vocabulary = self._threads.submit(ll_tokenizer, self._tokenizer)
         self._vocabulary.result()
 
     def _compile(self, grammar: Grammar) -> CompiledGrammar:

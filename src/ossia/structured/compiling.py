@@ -19,7 +19,7 @@ from ossia.structured.limits import (
     PARSER_LIMITS,
 )
 from ossia.structured.schema import SchemaError, prepare_schema
-from ossia.structured.vocabulary import library_tokenizer
+from ossia.structured.vocabulary import ll_tokenizer
 from ossia.tokenizer import Tokenizer, special
 
 _WHOLE, _REST = divmod(special.FIRST_SPECIAL, 8)
@@ -68,7 +68,7 @@ def compile_grammar(tokenizer: Tokenizer, grammar: Grammar) -> CompiledGrammar:
     field = grammar.field or "grammar"
     source = _library_source(grammar, field)
     limits = LLParserLimits(**PARSER_LIMITS)
-    matcher = LLMatcher(library_tokenizer(tokenizer), source, log_level=0, limits=limits)
+    matcher = LLMatcher(ll_tokenizer(tokenizer), source, log_level=0, limits=limits)
     if matcher.is_error():
         raise RequestError(explain(grammar, matcher.get_error()), field=field)
     try:

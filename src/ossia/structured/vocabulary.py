@@ -37,7 +37,7 @@ class _Vocabulary:
 
 
 @lru_cache(maxsize=2)
-def library_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
+def ll_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
     """Half a second of work, and 250 MB at times."""
     wrapper = TokenizerWrapper(_Vocabulary(tokenizer))
     return LLTokenizer(wrapper, n_vocab=special.VOCAB_SIZE, slices=_SLICES)

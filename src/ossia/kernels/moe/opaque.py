@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import library
 
 from ossia.kernels.moe.reference import ExpertMatrix, ExpertWeights
 from ossia.kernels.moe.reference import run_experts as run_reference
@@ -39,7 +40,7 @@ def run_experts(
     )
 
 
-@torch.library.custom_op("ossia::moe_layer", mutates_args=())
+@library.custom_op("ossia::moe_layer", mutates_args=())
 def _forward(
     x: torch.Tensor,
     weights: torch.Tensor,
@@ -67,7 +68,7 @@ def _(x: torch.Tensor, *others: object) -> torch.Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.custom_op("ossia::moe_layer_backward", mutates_args=())
+@library.custom_op("ossia::moe_layer_backward", mutates_args=())
 def _backward(
     grad: torch.Tensor,
     wanted: list[bool],
@@ -120,7 +121,7 @@ def _differentiate(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, .
     return (*floats, None, None, None, None, None)
 
 
-torch.library.register_autograd("ossia::moe_layer", _differentiate, setup_context=_keep)
+library.register_autograd("ossia::moe_layer", _differentiate, setup_context=_keep)
 
 
 def _parts(matrix: ExpertMatrix) -> tuple[torch.Tensor, torch.Tensor | None]:
