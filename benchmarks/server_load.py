@@ -106,6 +106,7 @@ class Bench:
         environ = {census.VARIABLE: str(socket)}
         engine = self._script.command()
         with started(command(engine, *arguments), self._folder / "log", environ) as server:
+            time.sleep(_SETTLE)
             yield server
             server.end()
 

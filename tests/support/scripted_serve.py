@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from ossia.cli.main import main
+from ossia.cli.serve import restart_with_allocator
 from ossia.server.engine.spec import WorkerSpec
 from support import census
 
@@ -24,6 +25,7 @@ def command(engine: Sequence[str] | None, *arguments: str, model: str = "demo") 
 
 
 if __name__ == "__main__":
+    restart_with_allocator()
     engine = json.loads(sys.argv.pop(1))
     if engine is not None:
         WorkerSpec.command = lambda _self: tuple(engine)  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,15 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+def restart_with_allocator() -> None:
+    """Begin this process anew where Python's own allocator would keep what a rush has taken."""
+    from ossia.server.allocator import with_malloc
+
+    environ = with_malloc(os.environ)
+    if environ is not None and sys.orig_argv:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
 
 
 def _option(help_text: str, *names: str, metavar: str | None = None) -> typer.models.OptionInfo:

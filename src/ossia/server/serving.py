@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from ossia.server.app import create_app
 from ossia.server.http_protocol import bounded_protocol
+from ossia.server.memory import give_back_when_idle
 from ossia.server.service import ModelService
 from ossia.server.settings import ServerSettings
 from ossia.server.state import ServerState
@@ -77,7 +78,10 @@ def serve(
     def started() -> None:
         on_start(server.stop)
 
-    app = create_app(state, _lifespan(state, service, started))
+    def num_answering() -> int:
+        return len(server.server_state.tasks)
+
+    app = create_app(state, _lifespan(state, service, started, num_answering))
     config = uvicorn.Config(
         app,
         http=bounded_protocol(
@@ -154,16 +158,21 @@ class DrainingServer(uvicorn.Server):
 
 
 def _lifespan(
-    state: ServerState, service: StartedService, on_start: Callable[[], None]
+    state: ServerState,
+    service: StartedService,
+    on_start: Callable[[], None],
+    num_answering: Callable[[], int],
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
         del app
         service.start()
         on_start()
+        giving_back = asyncio.create_task(give_back_when_idle(service.status, num_answering))
         try:
             yield
         finally:
+            giving_back.cancel()
             await service.close()
             if state.web is not None:
                 await state.web.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ossia.server.api_error import ApiError
 
 _MEMORY = 30.0  # seconds over which the engine's pace is taken
+_TOGETHER = 1.0  # seconds that count as one moment of it
 _RETRY_RANGE = (1.0, 60.0)
 _RETRY_UNKNOWN = 5.0  # seconds, while nothing has been started lately
 
@@ -38,7 +39,8 @@ class AdmissionControl:
         self._max_queue = max_queue
         self._max_queued_tokens = max_queued_tokens
         self._clock = clock
-        self._started: deque[tuple[float, int]] = deque()  # when, prompt tokens
+        # Since when, requests, prompt tokens: what began in about the same second is one entry.
+        self._started: deque[tuple[float, int, int]] = deque()
         self._waiting_tokens = 0
         self.max_running = 0
         self.waiting = 0
@@ -77,7 +79,12 @@ class AdmissionControl:
         self.waiting -= 1
         self._waiting_tokens -= num_tokens
         self.running += 1
-        self._started.append((self._clock(), num_tokens))
+        since, requests = self._clock(), 1
+        if self._started and since - self._started[-1][0] < _TOGETHER:
+            since, others, other_tokens = self._started.pop()
+            requests += others
+            num_tokens += other_tokens
+        self._started.append((since, requests, num_tokens))
         self._forget()
 
     def end(self, num_tokens: int, *, started: bool) -> None:
@@ -97,8 +104,8 @@ class AdmissionControl:
         if not self._started:
             return _RETRY_UNKNOWN
         seconds = max(self._clock() - self._started[0][0], 1.0)
-        requests = len(self._started) / seconds
-        tokens = sum(num_tokens for _, num_tokens in self._started) / seconds
+        requests = sum(requests for _, requests, _ in self._started) / seconds
+        tokens = sum(num_tokens for _, _, num_tokens in self._started) / seconds
         needed = max(self.waiting / 2 / requests, self._waiting_tokens / 2 / max(tokens, 1.0))
         low, high = _RETRY_RANGE
         return min(max(needed, low), high)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 
+from ossia.server.allocator import without_malloc
 from ossia.server.engine.wire import FrameSplitter, Kind
 
 _PIECE = 1 << 20
@@ -36,7 +38,11 @@ class WorkerProcess:
         """
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, limit=2 * _PIECE
+            *command,
+            stdin=pipe,
+            stdout=pipe,
+            limit=2 * _PIECE,
+            env=without_malloc(os.environ),
         )
         return cls(process)
 
