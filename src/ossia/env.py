@@ -14,6 +14,7 @@
 | `OPENAI_API_KEY` | for the servers that `ossia chat` talks to     | none                          |
 
 `OMP_NUM_THREADS` and `MKL_NUM_THREADS`, which torch reads, keep the command line from choosing.
+`ossia serve` sets `PYTHONMALLOC`, which Python reads, unless it is set (server/allocator.py).
 The hub's client reads its own (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, ...).
 """
 
