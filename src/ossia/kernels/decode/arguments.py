@@ -29,7 +29,8 @@ Attention = _structure(
 Norm = _structure(
     "Norm", before=_P, ids=_P, parts=_P, bias=_P, weight=_P, after=_P, normed=_P, router=_P,
     router_bias=_P, logits=_P, positions=_P, frequencies=_P, rope=_P,
-    tokens=_U, hidden=_U, num_parts=_U, stride=_U, experts=_U, eps=_F, scale=_F, concentration=_F,
+    tokens=_U, hidden=_U, num_parts=_U, stride=_U, experts=_U, dry=_U,
+    eps=_F, scale=_F, concentration=_F,
 )  # fmt: skip
 Argmax = _structure(
     "Argmax", logits=_P, best=_P, arrivals=_P, ids=_P, positions=_P, out=_P,

@@ -91,4 +91,4 @@ def attend_one(
     # A window within the least share of a block needs no second one.
     shares = 1 if window is not None and window <= 256 else step.scratch.shape[2]
     kernel = program("attention.cu", qkv.device)["attention"]
-    launch(kernel, (shares, kv_heads, tokens), _THREADS, 0, arguments)
+    launch(kernel, (kv_heads, shares, tokens), _THREADS, 0, arguments)

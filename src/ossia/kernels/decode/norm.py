@@ -7,6 +7,7 @@ import torch
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Norm, address
+from ossia.kernels.decode.launching import FEW_TOKENS
 
 _COLUMNS = 8  # of a thread
 _ROUTED = 8  # experts of a block
@@ -53,7 +54,7 @@ def add_and_norm(
         before=address(before), ids=address(ids), parts=address(parts), bias=address(bias),
         weight=address(weight), after=address(after), normed=address(normed), tokens=tokens,
         hidden=hidden, num_parts=0 if parts is None else len(parts), stride=normed.shape[1], eps=eps,
-        scale=scale,
+        scale=scale, dry=overlap and tokens <= FEW_TOKENS,
     )  # fmt: skip
     blocks, name = 1, "norm_plain"
     if router is not None:
@@ -66,5 +67,5 @@ def add_and_norm(
         arguments.frequencies, arguments.positions = address(frequencies), address(positions)
         arguments.rope = address(table)
     threads = -(-hidden // (_COLUMNS * 32)) * 32
-    kernel = program("norm.cu", after.device)[name]
+    kernel = program("norm.cu", after.device)[f"{name}_{512 if threads <= 512 else 1024}"]
     launch(kernel, (blocks, tokens, 1), threads, 0, arguments, overlap=overlap)

@@ -10,6 +10,7 @@
 
 constexpr int DIM = 64, GROUP = 8, AWARPS = 8, ATHREADS = AWARPS * 32;
 constexpr u32 LEAST = 256;  // keys that one block takes before a second one helps
+constexpr u32 MOST_PARTS = 3;
 
 struct Attention {
   const float* qkv;       // (parts, tokens, (heads + 2 kv_heads) * 64)
@@ -32,84 +33,114 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   __shared__ float key[DIM], value[DIM];
   __shared__ float peak[AWARPS][GROUP], mass[AWARPS][GROUP];
   __shared__ float said[AWARPS][GROUP][DIM + 1];
+  __shared__ float sinks[GROUP];
   __shared__ bool is_last;
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
-  const u32 kv_head = blockIdx.y, token = blockIdx.z, group = a.heads / a.kv_heads;
-  dep_go();
+  const u32 kv_head = blockIdx.x, token = blockIdx.z, group = a.heads / a.kv_heads;
   const int position = a.positions[token];
   const u32 past = position < 0 ? 0 : position;
   const u32 first = a.window && past >= a.window ? past - a.window + 1 : 0, count = past - first;
-  const u32 each = max(LEAST, ((count + gridDim.x - 1) / gridDim.x + 127) / 128 * 128);
+  const u32 each = max(LEAST, ((count + gridDim.y - 1) / gridDim.y + 127) / 128 * 128);
   const u32 shares = max(1u, (count + each - 1) / each);
-  const bool works = position >= 0 && blockIdx.x < shares;
-  const u32 begin = first + blockIdx.x * each, end = min(past, begin + each);
-  const bool newest = blockIdx.x == shares - 1;
+  const bool works = position >= 0 && blockIdx.y < shares;
+  const u32 begin = first + blockIdx.y * each, end = min(past, begin + each);
+  const bool newest = blockIdx.y == shares - 1;
   const int* table = a.table + (u64)(token * a.groups + a.group) * *a.width;
-  auto where = [&](u32 k) {
-    return ((u64)(table[k / a.page_size] * a.page_size + k % a.page_size) * a.kv_heads + kv_head) * DIM;
+  auto row = [&](u32 page, u32 k) {
+    return ((u64)(page * a.page_size + k % a.page_size) * a.kv_heads + kv_head) * DIM;
   };
   uint4 kv[2][2], vv[4];
-  auto fetch = [&](u32 k0) {
+  auto fetch = [&](u32 k0) {  // page numbers first, so that neither they nor the rows wait for each other
+    u32 key_page[2], value_page[4];
+    auto key_at = [&](int t) { return k0 + t * 8 + r; };
+    auto value_at = [&](int t) { return k0 + t / 2 * 8 + 2 * q + t % 2; };
+#pragma unroll
+    for (int t = 0; t < 2; t++) key_page[t] = key_at(t) < end ? table[key_at(t) / a.page_size] : 0;
+#pragma unroll
+    for (int t = 0; t < 4; t++) value_page[t] = value_at(t) < end ? table[value_at(t) / a.page_size] : 0;
 #pragma unroll
     for (int t = 0; t < 2; t++) {
-      u32 k = k0 + t * 8 + r;
       kv[t][0] = kv[t][1] = zero4();
-      if (k < end) {
-        const uint4* p = (const uint4*)(a.keys + where(k)) + q;
+      if (key_at(t) < end) {
+        const uint4* p = (const uint4*)(a.keys + row(key_page[t], key_at(t))) + q;
         kv[t][0] = p[0], kv[t][1] = p[4];
       }
     }
 #pragma unroll
-    for (int t = 0; t < 4; t++) {
-      u32 k = k0 + t / 2 * 8 + 2 * q + t % 2;
-      vv[t] = k < end ? *((const uint4*)(a.values + where(k)) + r) : zero4();
-    }
+    for (int t = 0; t < 4; t++)
+      vv[t] = value_at(t) < end ? *((const uint4*)(a.values + row(value_page[t], value_at(t))) + r) : zero4();
   };
   if (works) fetch(begin + warp * 16);  // keys of earlier steps need not wait
+  // A thread has two neighbouring dimensions of a head and the two that are 32 further, with which rope
+  // pairs them. All that earlier kernels than the one in front have left need not wait either.
+  const u32 head = threadIdx.x / 16, pair = threadIdx.x % 16 * 2;
+  const bool is_query = head < group, is_new = head == GROUP || head == GROUP + 1;
+  const u32 kind = is_new ? head - GROUP + 1 : 0, own = is_new ? kv_head : kv_head * group + head;
+  const bool takes = works && (is_query || (is_new && newest));
+  u32 bias[2] = {}, page = 0;
+  float2 cosine = {1, 1}, sine = {0, 0};
+  if (takes) {
+    if (a.bias[kind]) {
+      const u32* from = (const u32*)(a.bias[kind] + own * DIM + pair);
+      bias[0] = from[0], bias[1] = from[16];
+    }
+    if (kind < 2) {
+      const float2* from = (const float2*)(a.rope + token * 64 + pair);
+      cosine = from[0], sine = from[16];
+    }
+    if (is_new) page = table[past / a.page_size];
+  }
+  const float sink = works && threadIdx.x < group ? wide(a.sinks[kv_head * group + threadIdx.x]) : 0.f;
+  dep_go();  // not before: the next kernel fetches weights at once, and all loads here would queue behind them
   dep_wait();  // before any way out: kernels behind rely on all before this one being done
   if (!works) return;
 
-  const u32 row_size = (a.heads + 2 * a.kv_heads) * DIM;
-  for (u32 i = threadIdx.x; i < (GROUP + 2) * 32; i += ATHREADS) {  // pairs of dimensions i, i + 32
-    u32 head = i / 32, pair = i % 32;
-    bool is_query = head < GROUP;
-    if (is_query && head >= group) {
-      queries[head][pair] = queries[head][pair + 32] = 0;
-      continue;
+  if (takes) {
+    const u32 row_size = (a.heads + 2 * a.kv_heads) * DIM;
+    const u32 column = pair + (kind == 0 ? own : a.heads + (kind - 1) * a.kv_heads + own) * DIM;
+    float2 part[MOST_PARTS][2];  // on their way together
+#pragma unroll
+    for (u32 p = 0; p < MOST_PARTS; p++) {
+      if (p >= a.parts) continue;
+      const float2* from = (const float2*)(a.qkv + (u64)(p * a.tokens + token) * row_size + column);
+      part[p][0] = from[0], part[p][1] = from[16];
     }
-    if (!is_query && !newest) continue;
-    u32 kind = is_query ? 0 : head - GROUP + 1, own = is_query ? kv_head * group + head : kv_head;
-    u32 row = kind == 0 ? own * DIM : (a.heads + (kind - 1) * a.kv_heads + own) * DIM;
-    float x = 0, y = 0;
-    for (u32 p = 0; p < a.parts; p++) {
-      const float* from = a.qkv + (u64)(p * a.tokens + token) * row_size + row + pair;
-      x += from[0], y += from[32];
+    float x[2] = {}, y[2] = {};
+#pragma unroll
+    for (u32 p = 0; p < MOST_PARTS; p++) {
+      if (p >= a.parts) continue;
+      x[0] += part[p][0].x, x[1] += part[p][0].y, y[0] += part[p][1].x, y[1] += part[p][1].y;
     }
-    const u16* bias = a.bias[kind];
-    if (bias) x += wide(bias[own * DIM + pair]), y += wide(bias[own * DIM + pair + 32]);
-    x = rounded(x), y = rounded(y);
-    if (kind < 2) {
-      float c = a.rope[token * 64 + pair], s = a.rope[token * 64 + 32 + pair];
-      float turned = rounded(x * c - y * s);
-      y = rounded(y * c + x * s), x = turned;
+    const float c[2] = {cosine.x, cosine.y}, s[2] = {sine.x, sine.y};
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      x[i] = rounded(x[i] + (i ? high(bias[0]) : low(bias[0]))), y[i] = rounded(y[i] + (i ? high(bias[1]) : low(bias[1])));
+      if (kind < 2) {
+        float turned = rounded(x[i] * c[i] - y[i] * s[i]);
+        y[i] = rounded(y[i] * c[i] + x[i] * s[i]), x[i] = turned;
+      }
     }
     if (is_query) {
-      queries[head][pair] = (u16)pack(x * 0.125f, 0.f), queries[head][pair + 32] = (u16)pack(y * 0.125f, 0.f);
+      *(u32*)&queries[head][pair] = pack(x[0] * 0.125f, x[1] * 0.125f);
+      *(u32*)&queries[head][pair + 32] = pack(y[0] * 0.125f, y[1] * 0.125f);
     } else {
-      u32 page = table[past / a.page_size];
-      u64 at = ((u64)(page * a.page_size + past % a.page_size) * a.kv_heads + kv_head) * DIM + pair;
+      u64 at = row(page, past) + pair;
       u16* pages = kind == 1 ? a.keys : a.values;
       float* here = kind == 1 ? key : value;
-      pages[at] = (u16)pack(x, 0.f), pages[at + 32] = (u16)pack(y, 0.f);
-      here[pair] = x, here[pair + 32] = y;
+      *(u32*)(pages + at) = pack(x[0], x[1]), *(u32*)(pages + at + 32) = pack(y[0], y[1]);
+      here[pair] = x[0], here[pair + 1] = x[1], here[pair + 32] = y[0], here[pair + 33] = y[1];
     }
+  } else if (head < GROUP) {
+    *(u32*)&queries[head][pair] = *(u32*)&queries[head][pair + 32] = 0;
   }
+  if (threadIdx.x < group) sinks[threadIdx.x] = sink;
   __syncthreads();
 
   uint4 qa[2] = {*(uint4*)&queries[r][q * 8], *(uint4*)&queries[r][32 + q * 8]};
   float m = MINUS_INFINITY, l = 0, acc[8][2] = {};
   if (newest && warp == 0) {  // the new token's own key never leaves the block
     float score = 0;
+#pragma unroll
     for (int d = 0; d < 16; d++) score += wide(queries[r][q * 16 + d]) * key[q * 16 + d];
     score += __shfl_xor_sync(EVERY_LANE, score, 1);
     score += __shfl_xor_sync(EVERY_LANE, score, 2);
@@ -156,17 +187,19 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   for (int i = 0; i < 8; i++) said[warp][r][16 * q + i] = acc[i][0], said[warp][r][16 * q + 8 + i] = acc[i][1];
   __syncthreads();
 
-  const u32 pair = token * a.kv_heads + kv_head;
-  float* mine = a.scratch + (u64)(pair * gridDim.x + blockIdx.x) * GROUP * (DIM + 2);
+  const u32 place = token * a.kv_heads + kv_head;
+  float* mine = a.scratch + (u64)(place * gridDim.y + blockIdx.y) * GROUP * (DIM + 2);
   auto finish = [&](u32 g, u32 d, float top, float sum, float out) {
-    float sink = wide(a.sinks[kv_head * group + g]), high = fmaxf(top, sink), fade = expf(top - high);
-    out = out * fade / (sum * fade + expf(sink - high));
+    float sink = sinks[g], peak = fmaxf(top, sink), fade = expf(top - peak);
+    out = out * fade / (sum * fade + expf(sink - peak));
     a.out[(u64)(token * a.heads + kv_head * group + g) * DIM + d] = (u16)pack(out, 0.f);
   };
   for (u32 i = threadIdx.x; i < group * DIM; i += ATHREADS) {
     u32 g = i / DIM, d = i % DIM;
     float top = peak[0][g], sum = 0, out = 0;
+#pragma unroll
     for (int w = 1; w < AWARPS; w++) top = fmaxf(top, peak[w][g]);
+#pragma unroll
     for (int w = 0; w < AWARPS; w++) {
       float fade = expf(peak[w][g] - top);
       sum += mass[w][g] * fade, out += said[w][g][d] * fade;
@@ -182,13 +215,13 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
-    is_last = atomicAdd(a.arrivals + pair, 1) == shares - 1;
-    if (is_last) a.arrivals[pair] = 0;
+    is_last = atomicAdd(a.arrivals + place, 1) == shares - 1;
+    if (is_last) a.arrivals[place] = 0;
   }
   __syncthreads();
   if (!is_last) return;
   __threadfence();
-  const volatile float* all = a.scratch + (u64)pair * gridDim.x * GROUP * (DIM + 2);
+  const volatile float* all = a.scratch + (u64)place * gridDim.y * GROUP * (DIM + 2);
   for (u32 i = threadIdx.x; i < group * DIM; i += ATHREADS) {
     u32 g = i / DIM, d = i % DIM, stride = GROUP * (DIM + 2), at = g * (DIM + 2);
     float top = MINUS_INFINITY, sum = 0, out = 0;

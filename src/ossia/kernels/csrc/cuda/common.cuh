@@ -27,12 +27,37 @@ __device__ __forceinline__ void dep_wait() {
 #endif
 }
 
+// A kernel's instructions come from memory, too, and there they queue behind the weights. So while a
+// kernel waits for the one in front, it can go once through what it will do then ("dry"): it reads what
+// happens to be there, and writes nothing. What it reads twice must come past the first-level cache,
+// which would give the old again.
+__device__ __forceinline__ float4 fresh(const float4* p) {
+  float4 v;
+  asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3},[%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
+  return v;
+}
+__device__ __forceinline__ uint4 fresh(const uint4* p) {
+  uint4 v;
+  asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
+  return v;
+}
+
 // Weights run ahead of their use through shared memory: a lane copies 16 bytes (or 4) to a place that
 // only it reads, so no barrier is needed, and waits for the oldest of its groups only. (Registers
 // cannot do that: the hardware counts loads in flight, and a wait for one waits for all behind it.)
 __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 __device__ __forceinline__ void copy16(u32 to, const void* from, bool there = true) {  // else zeros
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
+// Weights are read once a step: they are the first to leave the second-level cache, so that small things
+// and instructions stay there.
+__device__ __forceinline__ u64 read_once() {
+  u64 policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ void copy16_once(u32 to, const void* from, u64 once, bool there = true) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(to), "l"(from), "r"(there ? 16 : 0), "l"(once) : "memory");
 }
 __device__ __forceinline__ void copy4(u32 to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
@@ -43,10 +68,10 @@ __device__ __forceinline__ void copies_wait() {  // all groups but the newest N 
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-__device__ __forceinline__ uint4 stream(const uint4* p) {  // read once: past the first-level cache
+__device__ __forceinline__ uint4 stream(const uint4* p, u64 once) {  // past the first-level cache
   uint4 r;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
-               : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(p));
+  asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0,%1,%2,%3},[%4],%5;"
+               : "=r"(r.x), "=r"(r.y), "=r"(r.z), "=r"(r.w) : "l"(p), "l"(once));
   return r;
 }
 

@@ -24,6 +24,7 @@ __device__ __forceinline__ void dense_product(const Dense& a) {
   __shared__ Slots<NT, WARPS> slots;
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
   uint4* xs = ring + WARPS * AHEAD * 128;  // operands of the block's units: [unit][half][token][4]
+  const u64 once = read_once();
   const u32 U = (a.steps + 1) / 2, tiles = (a.rows + 15) / 16, total = tiles * U;
   u32 c0, c1;
   if (a.parts == 1) {
@@ -50,7 +51,7 @@ __device__ __forceinline__ void dense_product(const Dense& a) {
       bool there = load_unit * 8 + piece < a.steps * 4;  // an odd last half counts as zeros
       u32 at = to + load_place * 2048;
 #pragma unroll
-      for (int i = 0; i < 4; i++) copy16(at + i * 512, there ? pw[i] : a.w[0], there), pw[i] += 8;
+      for (int i = 0; i < 4; i++) copy16_once(at + i * 512, there ? pw[i] : a.w[0], once, there), pw[i] += 8;
       issued++;
       if (++load_place == AHEAD) load_place = 0;
       if (++load_unit == U) {

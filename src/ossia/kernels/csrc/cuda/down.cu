@@ -14,14 +14,12 @@ __device__ __forceinline__ void down_product(const Experts& a) {
   __shared__ Slots<NT, WARPS> slots;
   __shared__ Routing routing;
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
+  const u64 once = read_once();
   const u32 U = a.units, T = a.tiles;
   // The router is two kernels back, and the one between let this one start after its own wait.
   routing.clear();
   __syncthreads();
-  for (u32 token = warp; token < a.tokens; token += WARPS) routing.choose(a, token);
-  __syncthreads();
-  routing.tabulate();
-  __syncthreads();
+  routing.find(a, a.positions[0] >= 0);
 
   const u32 D = routing.chosen, per = D * U, total = per * T;
   const u32 c0 = share(total, blockIdx.x, gridDim.x), c1 = share(total, blockIdx.x + 1, gridDim.x);
@@ -39,7 +37,7 @@ __device__ __forceinline__ void down_product(const Experts& a) {
     pw = a.blocks + unit * 32 + lane, ps = a.scales + unit * 8 + r;
   };
   auto issue = [&](u32 place, bool last) {
-    copy16(to + place * (SIZE * 16), pw), copy4(scales_to + place * 128, ps);
+    copy16_once(to + place * (SIZE * 16), pw, once), copy4(scales_to + place * 128, ps);
     pw += 32, ps += 8;
     if (--left == 0) {
       left = U;
@@ -91,9 +89,9 @@ __device__ __forceinline__ void down_product(const Experts& a) {
     u32 part = blockIdx.x - holder(total, t * per, gridDim.x);
     float value = sum(item);
     if (part == 0) {
-      for (u32 s = 0; s < a.top_k; s++) {
-        int e = routing.ids[token][s];
-        if (e >= 0) value += routing.weight[token][s] * wide(a.bias[(u64)e * a.rows + row]);
+      for (u32 c = 0; c < D; c++) {
+        int slot = routing.slot_of[c][token];
+        if (slot >= 0) value += routing.weight[token][slot] * wide(a.bias[(u64)routing.list[c] * a.rows + row]);
       }
     }
     float* y = (float*)a.y + (u64)token * a.rows + row;

@@ -12,7 +12,7 @@ extern "C" __global__ void __launch_bounds__(256) expand(const __grid_constant__
   const u32 unit = (blockIdx.x * 256 + threadIdx.x) / 32, lane = threadIdx.x & 31, r = lane >> 2, q = lane & 3;
   if (unit >= a.tiles * a.units) return;
   const u32 tile = unit / a.units, column = (unit - tile * a.units) * 64 + q * 8;
-  const uint4 words = stream(a.blocks + (u64)unit * 32 + lane);
+  const uint4 words = stream(a.blocks + (u64)unit * 32 + lane, read_once());
   const u32 scales = a.scales[unit * 8 + r], w[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
   for (int half = 0; half < 2; half++) {

@@ -25,36 +25,50 @@ struct Experts {
 };
 
 // A warp for a token: its top_k experts, the lower number first among equals, and their weights; lane i
-// gets the i-th.
-__device__ __forceinline__ void top_experts(const float* logits, u32 experts, u32 top_k, int& id, float& weight) {
+// gets the i-th. A lane has every 32nd expert, WORDS of them.
+template <int WORDS>
+__device__ __forceinline__ void top_of(const float* logits, u32 experts, u32 top_k, int& id, float& weight) {
   const u32 lane = threadIdx.x & 31;
-  u32 keys[MAX_EXPERTS / 32];
+  u32 keys[WORDS];
 #pragma unroll
-  for (int j = 0; j < MAX_EXPERTS / 32; j++) {
-    keys[j] = 0;
-    if (32 * j >= experts) continue;
+  for (int j = 0; j < WORDS; j++) {
     u32 e = lane + 32 * j;
     keys[j] = e < experts ? max(ordered(logits[e]), 1u) : 0;
   }
-  float best = 0, sum = 0;
-  weight = 0, id = -1;
+  u32 mine = 0, best = 0;
+  id = -1;
   for (u32 s = 0; s < top_k; s++) {
-    u32 key = 0, at = MAX_EXPERTS;
+    u32 key = keys[0], at = lane;
 #pragma unroll
-    for (int j = 0; j < MAX_EXPERTS / 32; j++)
-      if (32 * j < experts && keys[j] > key) key = keys[j], at = lane + 32 * j;
-    u32 top = __reduce_max_sync(EVERY_LANE, key);
-    u32 winner = __reduce_min_sync(EVERY_LANE, key == top ? at : MAX_EXPERTS);
+    for (int j = 1; j < WORDS; j++)
+      if (keys[j] > key) key = keys[j], at = lane + 32 * j;
+    const u32 top = __reduce_max_sync(EVERY_LANE, key);
+    u32 winner;
+    if (WORDS == 1) {
+      winner = __ffs(__ballot_sync(EVERY_LANE, key == top)) - 1;
+    } else {
+      winner = __reduce_min_sync(EVERY_LANE, key == top ? at : MAX_EXPERTS);
+    }
 #pragma unroll
-    for (int j = 0; j < MAX_EXPERTS / 32; j++)
-      if (32 * j < experts && winner == lane + 32 * j) keys[j] = 0;
-    float logit = unordered(top);
-    if (s == 0) best = logit;
-    float e = expf(logit - best);
-    sum += e;
-    if (lane == s) weight = e, id = winner;
+    for (int j = 0; j < WORDS; j++)
+      if (winner == lane + 32 * j) keys[j] = 0;
+    if (s == 0) best = top;
+    if (lane == s) mine = top, id = winner;
   }
-  weight = rounded(weight / sum);
+  const float e = lane < top_k ? expf(unordered(mine) - unordered(best)) : 0.f;
+  float sum = 0;
+  for (u32 s = 0; s < top_k; s++) sum += __shfl_sync(EVERY_LANE, e, s);
+  weight = rounded(e / sum);
+}
+
+__device__ __forceinline__ void top_experts(const float* logits, u32 experts, u32 top_k, int& id, float& weight) {
+  if (experts <= 32) {
+    top_of<1>(logits, experts, top_k, id, weight);
+  } else if (experts <= 128) {
+    top_of<4>(logits, experts, top_k, id, weight);
+  } else {
+    top_of<MAX_EXPERTS / 32>(logits, experts, top_k, id, weight);
+  }
 }
 
 struct Routing {
@@ -84,6 +98,31 @@ struct Routing {
       weight[token][lane] = mine;
       atomicOr(&mask[my_id >> 5], 1u << (my_id & 31));
     }
+  }
+
+  // The only token there is: every warp finds the same and writes it, and need not wait for others.
+  __device__ __forceinline__ void choose_alone(const Experts& a, bool there) {
+    const u32 lane = threadIdx.x & 31;
+    int id;
+    float mine;
+    top_experts(a.logits, a.experts, a.top_k, id, mine);  // does not wait to learn whether it is there
+    u32 before = 0;
+    for (u32 s = 0; s < a.top_k; s++) before += __shfl_sync(EVERY_LANE, id, s) < id;
+    if (there && lane < a.top_k) {
+      weight[0][lane] = mine;
+      list[before] = id, slot_of[before][0] = lane;
+    }
+    chosen = there ? a.top_k : 0;
+    __syncwarp();
+  }
+
+  // Who is chosen, in the whole block.
+  __device__ __forceinline__ void find(const Experts& a, bool first_is_there) {
+    if (a.tokens == 1) return choose_alone(a, first_is_there);
+    for (u32 token = threadIdx.x >> 5; token < a.tokens; token += blockDim.x / 32) choose(a, token);
+    __syncthreads();
+    tabulate();
+    __syncthreads();
   }
 
   __device__ __forceinline__ u32 rank(u32 e) const {

@@ -5,16 +5,21 @@
 // A tile holds 8 gates above their 8 ups. Blocks take whole tiles of the chosen experts.
 #include "experts.cuh"
 
+constexpr u32 BIASES = 48;
+
 template <int NT, int WARPS, int AHEAD>
 __device__ __forceinline__ void gate_up_product(const Experts& a) {
   extern __shared__ uint4 ring[];  // [warp][unit][lane], then scales, then operands [unit][half][token][4]
   __shared__ Slots<NT, WARPS> slots;
   __shared__ Routing routing;
+  __shared__ uint4 biases[BIASES][2];  // of the block's first tiles
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
   u32* scale_ring = (u32*)(ring + WARPS * AHEAD * 32);
   uint4* xs = (uint4*)(scale_ring + WARPS * AHEAD * 32);
   const u32 U = a.units, T = a.tiles, chunks = U * 8;  // chunks of 16 bytes in a token's row
+  const u64 once = read_once();
   routing.clear();
+  const bool first_is_there = a.positions[0] >= 0;  // known for long
   __syncthreads();
   dep_wait();
   dep_go();  // not before: the next kernel relies on the router's results being there
@@ -23,16 +28,18 @@ __device__ __forceinline__ void gate_up_product(const Experts& a) {
     u32 token = i / chunks, c = i - token * chunks;
     copy16(shared_address(xs + (c / 4 * a.tokens + token) * 4 + c % 4), a.x + i);
   }
-  copies_end();
-  for (u32 token = warp; token < a.tokens; token += WARPS) routing.choose(a, token);
-  __syncthreads();
-  routing.tabulate();
-  __syncthreads();
+  routing.find(a, first_is_there);
 
   const u32 per = T * U, tiles = routing.chosen * T;
   const u32 c0 = share(tiles, blockIdx.x, gridDim.x) * U, c1 = share(tiles, blockIdx.x + 1, gridDim.x) * U;
   const u32 u0 = c0 + share(c1 - c0, warp, WARPS), u1 = c0 + share(c1 - c0, warp + 1, WARPS), n = u1 - u0;
   slots.share_out(c0, c1);
+  const u32 tile0 = c0 / U;
+  for (u32 i = threadIdx.x; i < min((c1 - c0) / U, BIASES) * 2; i += WARPS * 32) {
+    u32 tile = tile0 + i / 2, c = tile / T;
+    copy16(shared_address(&biases[i / 2][i % 2]), a.bias + (u64)routing.list[c] * a.rows + (tile - c * T) * 16 + i % 2 * 8);
+  }
+  copies_end();
   const uint4* words = ring + warp * AHEAD * 32 + lane;
   const u32* scales = scale_ring + warp * AHEAD * 32 + lane;
   const u32 words_to = shared_address(words), scales_to = shared_address(scales);
@@ -45,7 +52,7 @@ __device__ __forceinline__ void gate_up_product(const Experts& a) {
   };
   auto issue = [&]() {
     if (issued < n) {
-      copy16(words_to + load_place * 512, pw), copy4(scales_to + load_place * 128, ps);
+      copy16_once(words_to + load_place * 512, pw, once), copy4(scales_to + load_place * 128, ps);
       pw += 32, ps += 8, issued++;
       if (++load_place == AHEAD) load_place = 0;
       if (--left == 0) {
@@ -58,15 +65,17 @@ __device__ __forceinline__ void gate_up_product(const Experts& a) {
   if (n) seek();
 #pragma unroll 1
   for (int k = 0; k < AHEAD; k++) issue();
-  copies_wait<AHEAD>();  // the operands
+  copies_wait<AHEAD>();  // operands and biases
   __syncthreads();
 
   auto emit = [&](u32 tile, u32 item, auto sum) {
     u32 c = tile / T, row = item % 8, token = item / 8, e = routing.list[c];
     int slot = routing.slot_of[c][token];
     if (slot < 0) return;
+    const u32 here = tile - tile0;
     tile -= c * T;
-    const u16* bias = a.bias + (u64)e * a.rows + (tile * 8 + row) * 2;
+    const u16* bias = here < BIASES ? (const u16*)biases[here] : a.bias + (u64)e * a.rows + tile * 16;
+    bias += row * 2;
     float gate = rounded(sum(token * 16 + row) * REST_SCALE + wide(bias[0]));
     float up = rounded(sum(token * 16 + row + 8) * REST_SCALE + wide(bias[1]));
     gate = below(gate, a.limit), up = -below(-below(up, a.limit), a.limit);

@@ -27,6 +27,7 @@ __device__ __forceinline__ void gemv(const Dense& a) {
   const u32 chunks = a.steps * 4, pieces = a.parts > 1 ? a.parts : (chunks + PIECE - 1) / PIECE;
   u32 unit = warp * gridDim.x + blockIdx.x, row = unit, piece = 0;
   if (a.parts > 1) row = unit / pieces, piece = unit - row * pieces;
+  const u64 once = read_once();
   u32 begin, count;  // chunks of the piece whose weights are on their way
   uint4 held[LOADS];
   auto load = [&]() {
@@ -36,7 +37,7 @@ __device__ __forceinline__ void gemv(const Dense& a) {
     const uint4* from = a.w[m] + (u64)(row - before) * chunks + begin + lane;
 #pragma unroll
     for (int i = 0; i < LOADS; i++)
-      if (lane + 32 * i < count) held[i] = stream(from + 32 * i);
+      if (lane + 32 * i < count) held[i] = stream(from + 32 * i, once);
   };
   if (row < a.rows) load();  // weights need not wait
   dep_go();

@@ -4,6 +4,7 @@
 #include "common.cuh"
 
 constexpr int ROUTED = 8;  // experts a block
+constexpr u32 TOGETHER = 3;  // parts
 
 struct Norm {
   const u16* before;     // bfloat16 (tokens, hidden): the residual stream, or rows of the embedding
@@ -19,7 +20,7 @@ struct Norm {
   const int* positions;  // (tokens,)
   const float* frequencies;  // (32,) radians a position; null: no table of rope is made
   float* rope;           // (tokens, 2, 32)
-  u32 tokens, hidden, num_parts, stride, experts;
+  u32 tokens, hidden, num_parts, stride, experts, dry;  // dry: 1, which the compiler must not know
   float eps, scale, concentration;
 };
 
@@ -50,66 +51,84 @@ __device__ __forceinline__ void norm(const Norm& a) {
     }
   }
   dep_go();
-  dep_wait();
-  float x[8] = {}, sum = 0;
-  if (inside) {
-    uint4 old = *(const uint4*)(a.before + (u64)(a.ids ? a.ids[token] : token) * a.hidden + at);
-    for (u32 p = 0; p < a.num_parts; p++) {
-      const float4* from = (const float4*)(a.parts + (u64)(p * a.tokens + token) * a.hidden + at);
-      float4 u = from[0], v = from[1];
-      x[0] += u.x, x[1] += u.y, x[2] += u.z, x[3] += u.w, x[4] += v.x, x[5] += v.y, x[6] += v.z, x[7] += v.w;
-    }
-    const u32 o[4] = {old.x, old.y, old.z, old.w}, b[4] = {bias.x, bias.y, bias.z, bias.w};
-#pragma unroll
-    for (int i = 0; i < 4; i++) {  // rounded where torch rounds: the projection, then the sum
-      x[2 * i] = rounded(low(o[i]) + rounded(x[2 * i] + low(b[i])));
-      x[2 * i + 1] = rounded(high(o[i]) + rounded(x[2 * i + 1] + high(b[i])));
-      sum += x[2 * i] * x[2 * i] + x[2 * i + 1] * x[2 * i + 1];
-    }
-  }
-  float inverse = rsqrtf(block_sum(sum, squares) / a.hidden + a.eps);
-  uint4 kept, out;
-  u32 *k = (u32*)&kept, *y = (u32*)&out;
-  const u32 w[4] = {weight.x, weight.y, weight.z, weight.w};
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    k[i] = pack(x[2 * i], x[2 * i + 1]);
-    x[2 * i] = rounded(x[2 * i] * inverse * low(w[i])), x[2 * i + 1] = rounded(x[2 * i + 1] * inverse * high(w[i]));
-    y[i] = pack(x[2 * i] * a.scale, x[2 * i + 1] * a.scale);
-  }
-  if (blockIdx.x == 0) {
+  u32 dry = a.dry;
+#pragma unroll 1
+  do {
+    if (!dry) dep_wait();
+    float x[8] = {}, sum = 0;
     if (inside) {
-      *(uint4*)(a.after + (u64)token * a.hidden + at) = kept;
-      *(uint4*)(a.normed + (u64)token * a.stride + at) = out;
-    }
-    if (a.frequencies && threadIdx.x < 32) {
-      float angle = (float)a.positions[token] * a.frequencies[threadIdx.x];
-      a.rope[token * 64 + threadIdx.x] = cosf(angle) * a.concentration;
-      a.rope[token * 64 + 32 + threadIdx.x] = sinf(angle) * a.concentration;
-    }
-  }
-  if (ROUTE) {
-    float dot[ROUTED];
+      const uint4 old = fresh((const uint4*)(a.before + (u64)(a.ids ? a.ids[token] : token) * a.hidden + at));
+      for (u32 first = 0; first < a.num_parts; first += TOGETHER) {
+        float4 part[TOGETHER][2];  // on their way together
 #pragma unroll
-    for (int e = 0; e < ROUTED; e++) {
-      dot[e] = 0;
-      if (inside) {
-        const u32 v[4] = {rows[e].x, rows[e].y, rows[e].z, rows[e].w};
+        for (u32 i = 0; i < TOGETHER; i++) {
+          if (first + i >= a.num_parts) continue;
+          const float4* from = (const float4*)(a.parts + (u64)((first + i) * a.tokens + token) * a.hidden + at);
+          part[i][0] = fresh(from), part[i][1] = fresh(from + 1);
+        }
 #pragma unroll
-        for (int i = 0; i < 4; i++) dot[e] += x[2 * i] * low(v[i]) + x[2 * i + 1] * high(v[i]);
+        for (u32 i = 0; i < TOGETHER; i++) {
+          if (first + i >= a.num_parts) continue;
+          const float4 u = part[i][0], v = part[i][1];
+          x[0] += u.x, x[1] += u.y, x[2] += u.z, x[3] += u.w, x[4] += v.x, x[5] += v.y, x[6] += v.z, x[7] += v.w;
+        }
       }
-      for (int o = 16; o; o >>= 1) dot[e] += __shfl_xor_sync(EVERY_LANE, dot[e], o);
-      if ((threadIdx.x & 31) == 0) dots[threadIdx.x >> 5][e] = dot[e];
+      const u32 o[4] = {old.x, old.y, old.z, old.w}, b[4] = {bias.x, bias.y, bias.z, bias.w};
+#pragma unroll
+      for (int i = 0; i < 4; i++) {  // rounded where torch rounds: the projection, then the sum
+        x[2 * i] = rounded(low(o[i]) + rounded(x[2 * i] + low(b[i])));
+        x[2 * i + 1] = rounded(high(o[i]) + rounded(x[2 * i + 1] + high(b[i])));
+        sum += x[2 * i] * x[2 * i] + x[2 * i + 1] * x[2 * i + 1];
+      }
+    }
+    float inverse = rsqrtf(block_sum(sum, squares) / a.hidden + a.eps);
+    uint4 kept, out;
+    u32 *k = (u32*)&kept, *y = (u32*)&out;
+    const u32 w[4] = {weight.x, weight.y, weight.z, weight.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      k[i] = pack(x[2 * i], x[2 * i + 1]);
+      x[2 * i] = rounded(x[2 * i] * inverse * low(w[i])), x[2 * i + 1] = rounded(x[2 * i + 1] * inverse * high(w[i]));
+      y[i] = pack(x[2 * i] * a.scale, x[2 * i + 1] * a.scale);
+    }
+    if (blockIdx.x == 0 && !dry) {
+      if (inside) {
+        *(uint4*)(a.after + (u64)token * a.hidden + at) = kept;
+        *(uint4*)(a.normed + (u64)token * a.stride + at) = out;
+      }
+      if (a.frequencies && threadIdx.x < 32) {
+        float angle = (float)a.positions[token] * a.frequencies[threadIdx.x];
+        a.rope[token * 64 + threadIdx.x] = cosf(angle) * a.concentration;
+        a.rope[token * 64 + 32 + threadIdx.x] = sinf(angle) * a.concentration;
+      }
+    }
+    if (ROUTE) {
+      float dot[ROUTED];
+#pragma unroll
+      for (int e = 0; e < ROUTED; e++) {
+        dot[e] = 0;
+        if (inside) {
+          const u32 v[4] = {rows[e].x, rows[e].y, rows[e].z, rows[e].w};
+#pragma unroll
+          for (int i = 0; i < 4; i++) dot[e] += x[2 * i] * low(v[i]) + x[2 * i + 1] * high(v[i]);
+        }
+        for (int o = 16; o; o >>= 1) dot[e] += __shfl_xor_sync(EVERY_LANE, dot[e], o);
+        if ((threadIdx.x & 31) == 0) dots[threadIdx.x >> 5][e] = dot[e];
+      }
+      __syncthreads();
+      u32 e = blockIdx.x * ROUTED + threadIdx.x;
+      if (threadIdx.x < ROUTED && e < a.experts && !dry) {
+        float logit = a.router_bias ? wide(a.router_bias[e]) : 0.f;
+        for (u32 v = 0; v < blockDim.x / 32; v++) logit += dots[v][threadIdx.x];
+        a.logits[token * a.experts + e] = rounded(logit);
+      }
     }
     __syncthreads();
-    u32 e = blockIdx.x * ROUTED + threadIdx.x;
-    if (threadIdx.x < ROUTED && e < a.experts) {
-      float logit = a.router_bias ? wide(a.router_bias[e]) : 0.f;
-      for (u32 v = 0; v < blockDim.x / 32; v++) logit += dots[v][threadIdx.x];
-      a.logits[token * a.experts + e] = rounded(logit);
-    }
-  }
+  } while (dry--);
 }
 
-extern "C" __global__ void __launch_bounds__(1024) norm_plain(const __grid_constant__ Norm a) { norm<false>(a); }
-extern "C" __global__ void __launch_bounds__(1024) norm_route(const __grid_constant__ Norm a) { norm<true>(a); }
+// By how many threads a block may have: with 1,024 there are too few registers for the router's rows.
+extern "C" __global__ void __launch_bounds__(512) norm_plain_512(const __grid_constant__ Norm a) { norm<false>(a); }
+extern "C" __global__ void __launch_bounds__(1024) norm_plain_1024(const __grid_constant__ Norm a) { norm<false>(a); }
+extern "C" __global__ void __launch_bounds__(512) norm_route_512(const __grid_constant__ Norm a) { norm<true>(a); }
+extern "C" __global__ void __launch_bounds__(1024) norm_route_1024(const __grid_constant__ Norm a) { norm<true>(a); }

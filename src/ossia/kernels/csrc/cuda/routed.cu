@@ -31,12 +31,12 @@ __device__ __forceinline__ void product(const Routed& a, int4 item, uint4* ring)
   const bool works = tile < a.tiles;
   uint4* words = ring + STAGES * OPERANDS;
   u32* scales = (u32*)(words + STAGES * WARPS * 32);
-  const u64 unit = (u64)(item.x * a.tiles + (works ? tile : 0)) * U;
+  const u64 once = read_once(), unit = (u64)(item.x * a.tiles + (works ? tile : 0)) * U;
   const uint4* pw = a.blocks + unit * 32 + lane;
   const u32* ps = a.scales + unit * 8 + r;
   const u32 words_to = shared_address(words + warp * 32 + lane), scales_to = shared_address(scales + warp * 32 + lane);
   auto weights = [&](u32 stage) {
-    if (works) copy16(words_to + stage * (WARPS * 512), pw), copy4(scales_to + stage * (WARPS * 128), ps);
+    if (works) copy16_once(words_to + stage * (WARPS * 512), pw, once), copy4(scales_to + stage * (WARPS * 128), ps);
     pw += 32, ps += 8;
   };
 #pragma unroll 1
