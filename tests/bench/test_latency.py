@@ -75,9 +75,9 @@ def test_rates_from_known_times(tiny, monkeypatch):
 def test_contexts_come_first_and_every_prompt_is_new(tiny, monkeypatch):
     played = Played([[9.0], [9.0]], [[1.0, 2.0], [1.0, 2.0]], RUN, SLOW)
     monkeypatch.setattr(latency, "play", played)
-    LatencyBench(
-        tiny, LatencyPlan(batches=(2,), depths=(16,), prompt=6, tokens=9, repeats=2)
-    ).run(CEILINGS)
+    LatencyBench(tiny, LatencyPlan(batches=(2,), depths=(16,), prompt=6, tokens=9, repeats=2)).run(
+        CEILINGS
+    )
     contexts, *rest = played.asked
     assert [len(prompt) for prompt in contexts[0]] == [16, 16]
     assert contexts[1:] == (1, 0)
@@ -115,7 +115,7 @@ def test_what_cannot_be_measured_is_refused(changes: dict, field: str):
 
 def test_a_context_that_the_model_lacks_is_refused(tiny):
     plan = LatencyPlan(depths=(tiny.network.config.max_position_embeddings,))
-    with pytest.raises(RequestError, match="^depth: "):
+    with pytest.raises(RequestError, match=r"^depth: "):
         LatencyBench(tiny, plan)
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import ossia
 from ossia.bench import environment, load
@@ -30,9 +31,11 @@ def test_a_start_is_told_in_its_order():
 
 
 def test_a_start_that_fails_says_why(monkeypatch):
-    with pytest.raises(OssiaError, match=r"loads ./nowhere failed \(1\): ./nowhere: no such folder"):
+    with pytest.raises(
+        OssiaError, match=r"loads ./nowhere failed \(1\): ./nowhere: no such folder"
+    ):
         measure_load("./nowhere", device="cpu")
-    with pytest.raises(RequestError, match="^prompt: "):
+    with pytest.raises(RequestError, match=r"^prompt: "):
         measure_load("random:tiny", prompt=0)
     monkeypatch.setattr(load.sys, "executable", "/bin/false")
     with pytest.raises(OssiaError, match="it said nothing"):
@@ -54,15 +57,9 @@ def test_the_peak_is_this_process_s_and_stays():
 
 
 def test_threads_are_for_the_cpu(monkeypatch):
-    monkeypatch.setattr("ossia.bench.subject.torch_device", lambda _: ossia_cuda())
-    with pytest.raises(RequestError, match="^threads: "):
+    monkeypatch.setattr("ossia.bench.subject.torch_device", lambda _: torch.device("cuda"))
+    with pytest.raises(RequestError, match=r"^threads: "):
         load_subject("random:tiny", threads=2)
-
-
-def ossia_cuda():
-    import torch
-
-    return torch.device("cuda")
 
 
 def git(folder: Path, *words: str) -> None:
@@ -103,7 +100,7 @@ def test_hardware_and_software_are_told():
 def test_where_a_trace_cannot_go(tmp_path):
     check_trace_file(tmp_path / "trace.json")
     for file in (tmp_path, tmp_path / "nowhere" / "trace.json"):
-        with pytest.raises(RequestError, match="^profile: "):
+        with pytest.raises(RequestError, match=r"^profile: "):
             check_trace_file(file)
 
 

@@ -92,7 +92,7 @@ def test_a_step_on_the_cpu_is_timed_by_its_operations(tiny):
 
 
 def test_a_context_that_the_model_lacks_is_refused(tiny):
-    with pytest.raises(RequestError, match="^context: "):
+    with pytest.raises(RequestError, match=r"^context: "):
         time_step(tiny, 1, 131_073, CEILINGS, 1)
 
 

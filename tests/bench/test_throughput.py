@@ -53,7 +53,9 @@ def test_defaults_suit_the_device():
     assert default_plan(torch.device("cpu")).num_prompts < 64
 
 
-@pytest.mark.parametrize("name", ["num_prompts", "input_len", "output_len", "max_sequences", "chunk"])
+@pytest.mark.parametrize(
+    "name", ["num_prompts", "input_len", "output_len", "max_sequences", "chunk"]
+)
 def test_what_cannot_be_run_is_refused(name: str):
     given = {"num_prompts": 1, "input_len": 1, "output_len": 1, "max_sequences": 1, "chunk": 1}
     with pytest.raises(RequestError, match=f"^{name.replace('_', '-')}: 0 is too few"):
@@ -62,5 +64,5 @@ def test_what_cannot_be_run_is_refused(name: str):
 
 def test_a_context_that_the_model_lacks_is_refused(tiny):
     plan = ThroughputPlan(num_prompts=1, input_len=131_072, output_len=1, max_sequences=1, chunk=8)
-    with pytest.raises(RequestError, match="^input-len: "):
+    with pytest.raises(RequestError, match=r"^input-len: "):
         ThroughputBench(tiny, plan)

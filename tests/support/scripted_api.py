@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,10 +51,13 @@ class ScriptedApi:
     most_open: int = 0
     address: str = ""
     _open: int = 0
+    _enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
         self.most_open = max(self.most_open, self._open)
+        if self.most_open >= self.together:
+            self._enough.set()
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await self._answer(reader, writer)
@@ -73,8 +77,7 @@ class ScriptedApi:
             return
         self.asked.append((path, json.loads(body), headers))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        while self.most_open < self.together:
-            await asyncio.sleep(0.002)
+        await self._enough.wait()
         if answer.raw is not None:
             writer.write(answer.raw)
             return
@@ -91,12 +94,15 @@ class ScriptedApi:
 
 
 @contextmanager
-def scripted_api(*answers: Scripted, together: int = 1) -> Iterator[ScriptedApi]:
+def scripted_api(
+    *answers: Scripted, together: int = 1, tls: ssl.SSLContext | None = None
+) -> Iterator[ScriptedApi]:
     """Serve until the block ends."""
     api = ScriptedApi(list(answers), together)
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(api.handle, "127.0.0.1", 0))
-    api.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    server = loop.run_until_complete(asyncio.start_server(api.handle, "127.0.0.1", 0, ssl=tls))
+    scheme = "http" if tls is None else "https"
+    api.address = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
