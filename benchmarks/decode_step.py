@@ -49,7 +49,7 @@ def main() -> None:
         show_step(output, time_step(subject, size, PROMPT + 1, ceilings, 20), ceilings)
     if sizes := numbers(chosen.engine):
         plan = LatencyPlan(batches=sizes, prompt=PROMPT, tokens=chosen.tokens, repeats=3)
-        show_latency(output, LatencyBench(subject, plan).run(ceilings))
+        show_latency(output, list(LatencyBench(subject, plan).run(ceilings)))
     output.line(f"peak memory {torch.cuda.max_memory_allocated() / 1e9:.2f} GB")
 
 

@@ -127,6 +127,18 @@ def test_latency_lists_what_llama_bench_does(ossia):
     assert all("±" in line for line in lines[1:])
 
 
+def test_what_was_measured_before_a_failure_is_shown(ossia):
+    """The second batch does not fit the tokens of a pass: its first sequence ends too early."""
+    line = "--prompt 8 --tokens 2 --repeats 1 --batch 1,4 --chunk 4"
+    result = ossia("bench", "latency", "--model", "random:tiny", "--device", "cpu", *line.split())
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: batch: 4 sequences do not make tokens side by side")
+    assert [row.split()[:2] for row in result.stdout.splitlines()[6:]] == [
+        ["pp8", "1"],
+        ["tg2", "1"],
+    ]
+
+
 def test_throughput_prints_the_block_of_peers(ossia):
     result = ossia(*words("throughput")).stdout
     assert re.search(r"^Successful requests: +3$", result, re.MULTILINE)

@@ -9,7 +9,7 @@ them ends, so that every pass counted makes one token for each.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ossia.api.runtime import core_for
@@ -159,24 +159,25 @@ class LatencyBench:
             prefix_reuse=max(plan.depths) > 0,
         )
 
-    def run(self, ceilings: Ceilings, tell: Teller = lambda _: None) -> list[LatencyResult]:
+    def run(self, ceilings: Ceilings, tell: Teller = lambda _: None) -> Iterator[LatencyResult]:
         """Measure every case.
 
         Args:
             ceilings: Of the same device, measured in the same run.
             tell: Told what goes on.
 
+        Yields:
+            Two results of each case, as soon as they are there.
+
         Raises:
             CapacityError: sequences do not find room side by side.
             OssiaError: a forward pass failed.
         """
         core = core_for(self._subject.network, self._config)
-        results: list[LatencyResult] = []
         for batch in self._plan.batches:
             for depth in self._plan.depths:
-                tell(f"{batch} sequences at depth {depth}")
-                results += self._case(core, batch, depth, ceilings)
-        return results
+                tell(f"{batch} x depth {depth}")
+                yield from self._case(core, batch, depth, ceilings)
 
     def trace(self) -> None:
         """The first case once, with few tokens, for a profiler."""

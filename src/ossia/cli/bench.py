@@ -14,6 +14,7 @@ from ossia.errors import RequestError
 from ossia.garbage import collector_paused
 
 if TYPE_CHECKING:
+    from ossia.bench.latency import LatencyResult
     from ossia.bench.subject import Subject
 
 app = typer.Typer(
@@ -125,13 +126,16 @@ def latency(
     report = Report.on_device("ossia bench latency", settings, subject, ceilings)
     if not as_json:
         show_heading(output, report)
-    with output.waiting("measuring"):
-        results = bench.run(ceilings, output.status)
+    results: list[LatencyResult] = []
+    try:
+        results.extend(bench.run(ceilings, output.status))
+    finally:  # what was measured before a case that does not fit is worth keeping
+        output.clear_status()
+        if results and not as_json:
+            show_latency(output, results)
     _trace(output, profile, bench.trace, subject)
     if as_json:
         output.json(report.to_dict(results))
-    else:
-        show_latency(output, results)
 
 
 def throughput(
