@@ -84,6 +84,11 @@ def test_the_peaks_against_counting():
     assert found.peak_output_tokens_per_second == pytest.approx(max(seconds))
 
 
+def test_one_that_begins_when_another_ends_is_not_beside_it():
+    run = [timing(0.0, [1.0], 1), timing(1.0, [2.0], 1), timing(1.5, [2.5], 1)]
+    assert LoadMetrics.of(run, 2.5).peak_concurrent_requests == 2
+
+
 def test_a_run_shorter_than_a_second_has_the_peak_of_its_length():
     found = LoadMetrics.of([timing(0.0, [0.1, 0.2], 2)], 0.25)
     assert found.peak_output_tokens_per_second == pytest.approx(8)

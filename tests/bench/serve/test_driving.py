@@ -107,6 +107,14 @@ def test_bodies_end_by_chunks_or_with_the_connection(chunked: bool):
     assert (timing.error, timing.output_tokens) == (None, 5)
 
 
+def test_an_announcement_is_not_the_answer():
+    body = text_event("a", "stop") + DONE
+    raw = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with scripted_api(Scripted(raw=raw + body)) as api:
+        timing = ask(api)
+    assert (timing.error, len(timing.pieces)) == (None, 1)
+
+
 def test_an_answer_without_text_is_none_that_failed():
     with scripted_api(Scripted([usage_event(2, 3), DONE])) as api:
         timing = ask(api)

@@ -1,7 +1,7 @@
 """One HTTP request and its answer, each piece handed on in the moment in which it arrives.
 
-The parser is llhttp (`httptools`), which the server's side depends on anyway: at some ten thousand
-events a second a client in pure Python would be what is measured.
+The parser is llhttp (`httptools`), which the server depends on anyway: the client may share the cores
+of what it measures, and must see each event when it arrives rather than when it gets round to it.
 """
 
 from __future__ import annotations
