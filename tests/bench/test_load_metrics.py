@@ -85,8 +85,8 @@ def test_the_peaks_against_counting():
 
 
 def test_one_that_begins_when_another_ends_is_not_beside_it():
-    run = [timing(0.0, [1.0], 1), timing(1.0, [2.0], 1), timing(1.5, [2.5], 1)]
-    assert LoadMetrics.of(run, 2.5).peak_concurrent_requests == 2
+    run = [timing(0.0, [1.0], 1), timing(1.0, [2.0], 1), timing(2.0, [3.0], 1)]
+    assert LoadMetrics.of(run, 3.0).peak_concurrent_requests == 1
 
 
 def test_a_run_shorter_than_a_second_has_the_peak_of_its_length():
