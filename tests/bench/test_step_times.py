@@ -14,7 +14,8 @@ from ossia.bench.roofline import weight_bytes
 from ossia.bench.step_times import time_step, why_not_graph
 from ossia.bench.subject import load_subject
 from ossia.errors import RequestError
-from ossia.model.decode_step import relay_weights
+from ossia.kernels.decode import FEW_TOKENS
+from ossia.model.decode_step import DecodeStep, relay_weights
 from ossia.model.heads import CausalLM
 
 CEILINGS = Ceilings(read_bandwidth=1e9, matrix_rate=1e10)
@@ -106,7 +107,7 @@ def test_launches_of_a_step_on_a_gpu(batch: int):
     names = [kernel.name for kernel in found.kernels]
     assert names[0] == "embed"
     assert names[-2:] == ["unembedding", "argmax"]
-    assert ("dispatch" in names) == (batch > 16)
+    assert ("dispatch" in names) == (DecodeStep.size_for(batch) > FEW_TOKENS)
     assert all(kernel.seconds > 0 for kernel in found.kernels)
     layers = [kernel for kernel in found.kernels if kernel.calls == 2]
     assert all(kernel.in_place is not None for kernel in layers)
