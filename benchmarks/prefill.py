@@ -13,10 +13,11 @@ import time
 from functools import partial
 
 import torch
-from decode_step import graph_ms, read_bandwidth
 
 from ossia.api.loading import load_module
 from ossia.api.model_source import find_model
+from ossia.bench.ceilings import matrix_rate, read_bandwidth
+from ossia.bench.timing import graph_ms
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.kernels.attention import blocks_for
@@ -26,12 +27,6 @@ from ossia.kernels.routing import route
 from ossia.model.decode_step import relay_weights
 from ossia.model.heads import CausalLM
 from ossia.types import Request, SamplingParams
-
-
-def matrix_rate() -> float:
-    """FLOP a second of a large bfloat16 product."""
-    a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
-    return 2 * 8192**3 / (graph_ms(lambda: a @ b) * 1e-3)
 
 
 def experts(model: CausalLM, sizes: list[int], bandwidth: float) -> None:
@@ -105,7 +100,8 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=8192)
     chosen = parser.parse_args()
     torch.manual_seed(0)
-    bandwidth, rate = read_bandwidth(), matrix_rate()
+    device = torch.device("cuda")
+    bandwidth, rate = read_bandwidth(device), matrix_rate(device)
     print(f"{torch.cuda.get_device_name()}: {bandwidth / 1e12:.2f} TB/s, {rate / 1e12:.0f} TFLOP/s")
     model = load_module(CausalLM, find_model(chosen.model), device="cuda")
     sizes = [int(size) for size in chosen.tokens.split(",")]

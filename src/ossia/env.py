@@ -11,7 +11,8 @@
 |               | `OSSIA_SERVE_PORT`; see server/options.py           |                               |
 | `EXA_API_KEY` | of Exa, for `ossia serve --web-search exa`        | none                          |
 | `NO_COLOR`    | not empty: plain text on terminals, as TERM=dumb    |                               |
-| `OPENAI_API_KEY` | for the servers that `ossia chat` talks to     | none                          |
+| `OPENAI_API_KEY` | for the servers that `ossia chat` talks to   | none                          |
+|               | and `ossia bench serve` measures                    |                               |
 
 `OMP_NUM_THREADS` and `MKL_NUM_THREADS`, which torch reads, keep the command line from choosing.
 `ossia serve` sets `PYTHONMALLOC`, which Python reads, unless it is set (server/allocator.py).

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import os
 import signal
@@ -17,14 +15,11 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from ossia.errors import ServerError
 from ossia.server.listening import listen, url_of
 from ossia.server.settings import ServerSettings
+from support.certificates import self_signed
 
 TESTS = Path(__file__).parents[1]
 
@@ -101,7 +96,7 @@ def test_a_second_interrupt_does_not_wait():
 
 
 def test_https(tmp_path):
-    certificate, key = _self_signed(tmp_path)
+    certificate, key = self_signed(tmp_path)
     with _server(tls_certificate=str(certificate), tls_key=str(key)) as (_, address):
         assert address.startswith("https://127.0.0.1:")
         context = ssl.create_default_context(cafile=str(certificate))
@@ -117,31 +112,3 @@ def test_addresses_that_cannot_be_had():
             listen(ServerSettings(port=port))
     with pytest.raises(ServerError, match="cannot be listened on"):
         listen(ServerSettings(host="192.0.2.1", port=0))
-
-
-def _self_signed(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "certificate.pem", folder / "key.pem"
-    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return files

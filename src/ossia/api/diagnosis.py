@@ -44,7 +44,7 @@ def diagnose() -> Diagnosis:
         system={
             "python": platform.python_version(),
             "system": platform.platform(terse=True),
-            "processor": _processor(),
+            "processor": processor_name(),
             "cores": str(os.cpu_count()),
             "threads": str(torch.get_num_threads()),
             "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -87,7 +87,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's name; on Linux `platform` knows only its architecture."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:

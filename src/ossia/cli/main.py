@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 from ossia import __version__, env
-from ossia.cli import chat, convert, doctor, generate, inspect, parse, pull, render, run, serve
+from ossia.cli import (
+    bench,
+    chat,
+    convert,
+    doctor,
+    generate,
+    inspect,
+    parse,
+    pull,
+    render,
+    run,
+    serve,
+)
 from ossia.cli.errors import exit_code_of
 from ossia.cli.output import Output
 from ossia.log import show_log
@@ -39,6 +51,7 @@ _add("generate", generate.generate, generate.EXAMPLES)
 _add("pull", pull.pull, pull.EXAMPLES)
 _add("inspect", inspect.inspect, inspect.EXAMPLES)
 _add("convert", convert.convert, convert.EXAMPLES)
+app.add_typer(bench.app)
 _add("render", render.render, render.EXAMPLES)
 _add("parse", parse.parse, parse.EXAMPLES)
 _add("doctor", doctor.doctor, doctor.EXAMPLES)

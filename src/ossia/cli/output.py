@@ -66,11 +66,11 @@ class Output:
         self._stdout.flush()
 
     def table(self, rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> None:
-        """Rows in aligned columns; columns of numbers are aligned to the right."""
+        """Rows in aligned columns; columns of numbers (or dashes) are aligned to the right."""
         body = [[str(cell) for cell in row] for row in rows]
         lines = [list(header), *body] if header else body
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        numeric = [all(_is_number(cell) for cell in column) for column in zip(*body, strict=True)]
+        numeric = [_is_numeric(column) for column in zip(*body, strict=True)]
         for line in lines:
             cells = (
                 cell.rjust(width) if right else cell.ljust(width)
@@ -157,6 +157,12 @@ def _no_progress(what: str, done: int, total: int) -> None:
 
 def _visible(match: re.Match[str]) -> str:
     return f"\\x{ord(match.group()):02x}"
+
+
+def _is_numeric(column: Sequence[str]) -> bool:
+    """A dash stands for a number that there is none of."""
+    known = [cell for cell in column if cell != "-"]
+    return bool(known) and all(_is_number(cell) for cell in known)
 
 
 def _is_number(cell: str) -> bool:

@@ -1,0 +1,77 @@
+"""What a measurement was made with: versions, commit, day, device. So that a pasted result says it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ossia
+
+
+def software() -> dict[str, Any]:
+    """Of this process; loads no torch."""
+    return {
+        "ossia": ossia.__version__,
+        "commit": commit(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "python": platform.python_version(),
+        "torch": _version("torch"),
+    }
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Of a device, as torch calls it."""
+    import torch
+
+    from ossia.api.diagnosis import processor_name
+
+    place = torch.device(device)
+    if place.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(place)
+        return {
+            "type": "cuda",
+            "name": torch.cuda.get_device_name(place),
+            "capability": f"{major}.{minor}",
+            "cuda": torch.version.cuda,
+            "triton": _version("triton"),
+        }
+    return {
+        "type": "cpu",
+        "name": processor_name(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def commit() -> str | None:
+    """Of the source tree that the package runs from, marked "+" if it was changed since.
+
+    None for a package that was installed, or where git is not.
+    """
+    folder = Path(ossia.__file__).parent
+    try:
+        # A package that merely lies below somebody's repository is not of it.
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", ".")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""A load on any server with an OpenAI API, and how it bears it. Loads no torch."""

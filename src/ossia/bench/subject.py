@@ -1,0 +1,91 @@
+"""Subject: the model that is measured, on the device that it is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ossia.api.loading import load_module
+from ossia.api.model_source import find_model
+from ossia.api.placement import Dtype, torch_device
+from ossia.api.threads import use_fitting_threads
+from ossia.env import threads_chosen
+from ossia.errors import RequestError
+from ossia.model.heads import CausalLM
+from ossia.types import ProgressCallback
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A loaded model.
+
+    Args:
+        name: As the user gave it.
+        network: The model.
+        device: Where it is.
+    """
+
+    name: str
+    network: CausalLM
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its floats."""
+        return self.network.model.embed_tokens.weight.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its weights."""
+        return sum(param.nbytes for param in self.network.parameters())
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "name": self.name,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "experts": self.network.config.expert_format,
+            "weight_bytes": self.nbytes,
+        }
+
+
+def load_subject(
+    name: str,
+    *,
+    dtype: Dtype | None = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    threads: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> Subject:
+    """Load a model to measure it.
+
+    Args:
+        name: `demo`, `random:20b|120b|tiny`, a folder or a downloaded hub id.
+        dtype: What floating-point weights become.
+        device: auto, cpu, cuda or cuda:N.
+        revision: Of a hub id.
+        threads: Of torch on the CPU, for the whole process; None as every other command chooses.
+        progress: Told of unpacking and loading.
+
+    Raises:
+        OssiaError: what `find_model` and `load_module` raise.
+        RequestError: threads for a GPU.
+    """
+    place = torch_device(device)
+    if threads is not None and place.type == "cuda":
+        raise RequestError(
+            "is for the CPU; leave it out, or give --device cpu too", field="threads"
+        )
+    source = find_model(name, revision=revision, progress=progress)
+    if place.type == "cuda":
+        place = torch.device("cuda", place.index or 0)
+        torch.cuda.set_device(place)  # whose clock the events are of
+    network = load_module(CausalLM, source, dtype=dtype, device=place, progress=progress)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    elif not threads_chosen():
+        use_fitting_threads(network)
+    return Subject(name, network, place)

@@ -1,0 +1,119 @@
+"""What a step must read and a prompt must compute, against real tensors and plain counting."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from ossia.bench.roofline import (
+    expected_distinct,
+    kv_bytes,
+    launch_bytes,
+    prefill_flops,
+    weight_bytes,
+)
+from ossia.checkpoint.reader import open_checkpoint
+from ossia.config import PRESETS, ModelConfig
+from ossia.model.heads import CausalLM
+from support.folders import tiny_config, write_tiny_folder
+
+
+@pytest.fixture(scope="module", params=["mxfp4", "dense"])
+def sizes(request, tmp_path_factory) -> tuple[ModelConfig, dict[str, int]]:
+    """A written checkpoint and the bytes of each of its tensors."""
+    folder = tmp_path_factory.mktemp("roofline") / "tiny"
+    write_tiny_folder(folder, expert_format=request.param, num_hidden_layers=3, num_experts=6)
+    with open_checkpoint(folder) as checkpoint:
+        return checkpoint.config, {name: tensor.nbytes for name, tensor in checkpoint.items()}
+
+
+@pytest.mark.parametrize("distinct", [1, 4, 6])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_bytes_are_those_of_a_checkpoint_s_tensors(sizes, distinct: int, batch: int):
+    config, nbytes = sizes
+    expected = batch * nbytes["model.embed_tokens.weight"] / config.vocab_size
+    for name, size in nbytes.items():
+        if ".experts." in name:
+            expected += size * distinct / config.num_experts
+        elif "embed_tokens" not in name:
+            expected += size
+    assert weight_bytes(config, 2, batch, distinct) == pytest.approx(expected)
+
+
+def test_all_experts_and_the_embedding_make_the_whole_checkpoint(sizes):
+    config, nbytes = sizes
+    row = config.hidden_size * 2
+    whole = weight_bytes(config, 2, 0, config.num_experts) + row * config.vocab_size
+    assert whole == pytest.approx(sum(nbytes.values()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_wider_floats_are_those_of_a_model(dtype: torch.dtype):
+    config = tiny_config()
+    with torch.device("meta"):
+        model = CausalLM(config).to(dtype)
+    floats = sum(param.nbytes for param in model.parameters())
+    embedding = model.model.embed_tokens.weight.nbytes
+    found = weight_bytes(config, dtype.itemsize, 0, config.num_experts)
+    assert found == pytest.approx(floats - embedding)
+
+
+@pytest.mark.parametrize(("experts", "per_token"), [(4, 2), (32, 4), (128, 4), (5, 5)])
+@pytest.mark.parametrize("tokens", [1, 3, 16])
+def test_distinct_experts_against_drawing_them(experts: int, per_token: int, tokens: int):
+    draws = [
+        len({one for _ in range(tokens) for one in random.sample(range(experts), per_token)})
+        for _ in range(4000)
+    ]
+    mean = sum(draws) / len(draws)
+    # Within five standard errors; rare draws may not have come at all.
+    spread = (sum((draw - mean) ** 2 for draw in draws) / len(draws)) ** 0.5
+    assert abs(expected_distinct(experts, per_token, tokens) - mean) <= 5 * spread / 63 + 0.005
+
+
+def test_one_token_reads_its_own_experts_by_default():
+    config = PRESETS["20b"]()
+    assert weight_bytes(config, 2, 1) == pytest.approx(weight_bytes(config, 2, 1, 4))
+    assert weight_bytes(config, 2, 8) < weight_bytes(config, 2, 8, 32)
+
+
+@pytest.mark.parametrize("context", [1, 7, 8, 9, 100])
+def test_keys_and_values_against_counting(context: int):
+    config = tiny_config(num_hidden_layers=5)
+    expected = 0
+    for idx in range(5):
+        window = config.window_of(idx)
+        keys = [key for key in range(context) if window is None or context - 1 - key < window]
+        expected += len(keys) * 2 * config.num_key_value_heads * config.head_dim * 2
+    assert kv_bytes(config, 2, 3, context) == 3 * expected
+
+
+@pytest.mark.parametrize(("prompt", "depth"), [(1, 0), (5, 0), (13, 0), (4, 17), (20, 16)])
+def test_operations_against_counting(prompt: int, depth: int):
+    config = tiny_config(num_experts=8, experts_per_token=3, num_hidden_layers=3)
+    with torch.device("meta"):
+        model = CausalLM(tiny_config(num_experts=8, experts_per_token=3, num_hidden_layers=3, expert_format="dense"))  # fmt: skip
+    products = 0
+    for name, param in model.named_parameters():
+        if param.ndim == 2 and "lm_head" not in name and "embed" not in name and "bias" not in name:
+            products += prompt * param.numel()
+        elif name.endswith(("gate_up_proj", "down_proj")):
+            products += prompt * param.numel() // 8 * 3
+    products += model.lm_head.weight.numel()
+    for idx in range(3):
+        window = config.window_of(idx) or 10**9
+        for query in range(depth, depth + prompt):
+            seen = sum(query - key < window for key in range(query + 1))
+            products += seen * 2 * config.num_attention_heads * config.head_dim
+    assert prefill_flops(config, 2, prompt, depth) == 2 * 2 * products
+
+
+def test_the_launches_of_a_step_read_what_a_step_must():
+    """All but norms, biases, sinks and the embedding's row, which are a thousandth."""
+    config = PRESETS["20b"]()
+    each = launch_bytes(config, 4)
+    whole = sum(size for name, size in each.items() if name != "unembedding") * 24
+    whole += each["unembedding"]
+    assert 0.999 < whole / weight_bytes(config, 2, 1) < 1

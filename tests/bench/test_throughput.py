@@ -1,0 +1,68 @@
+"""Throughput: what is run, counted and refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ossia.bench import throughput
+from ossia.bench.throughput import ThroughputBench, ThroughputPlan, default_plan
+from ossia.errors import RequestError
+
+PLAN = ThroughputPlan(num_prompts=7, input_len=6, output_len=5, max_sequences=3, chunk=8)
+
+
+def test_all_requests_are_counted(tiny):
+    result = ThroughputBench(tiny, PLAN).run()
+    metrics = result.metrics
+    assert (metrics.completed, metrics.failed) == (7, 0)
+    assert (metrics.input_tokens, metrics.output_tokens) == (42, 35)
+    assert metrics.tokens_per_piece == 1
+    assert metrics.itl_ms is not None
+    assert metrics.itl_ms.count == 7 * 4
+    # Three side by side take three rounds; the warm-up is not among the passes.
+    assert 3 * 5 <= result.steps <= 3 * 5 + 7
+    assert result.preemptions == 0
+    assert result.peak_resident_bytes > tiny.nbytes
+    assert result.peak_device_bytes is None
+
+
+def test_the_warm_up_meets_every_number_of_sequences(tiny, monkeypatch):
+    seen: list[list[int]] = []
+    play = throughput.play
+
+    def spying(core, prompts, lengths, **options):
+        seen.append(lengths)
+        return play(core, prompts, lengths, **options)
+
+    monkeypatch.setattr(throughput, "play", spying)
+    ThroughputBench(tiny, PLAN).run()
+    assert seen == [[2, 3, 4], 5]
+
+
+def test_a_trace_stops_early(tiny, monkeypatch):
+    steps: list[object] = []
+    monkeypatch.setattr(throughput, "play", lambda *_, **options: steps.append(options))
+    ThroughputBench(tiny, PLAN).trace()
+    assert steps == [{"max_steps": 64}]
+
+
+def test_defaults_suit_the_device():
+    assert default_plan(torch.device("cuda")).num_prompts == 512
+    assert default_plan(torch.device("cuda")).input_len == 1024
+    assert default_plan(torch.device("cpu")).num_prompts < 64
+
+
+@pytest.mark.parametrize(
+    "name", ["num_prompts", "input_len", "output_len", "max_sequences", "chunk"]
+)
+def test_what_cannot_be_run_is_refused(name: str):
+    given = {"num_prompts": 1, "input_len": 1, "output_len": 1, "max_sequences": 1, "chunk": 1}
+    with pytest.raises(RequestError, match=f"^{name.replace('_', '-')}: 0 is too few"):
+        ThroughputPlan(**given | {name: 0})
+
+
+def test_a_context_that_the_model_lacks_is_refused(tiny):
+    plan = ThroughputPlan(num_prompts=1, input_len=131_072, output_len=1, max_sequences=1, chunk=8)
+    with pytest.raises(RequestError, match=r"^input-len: "):
+        ThroughputBench(tiny, plan)
