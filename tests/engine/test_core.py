@@ -19,6 +19,19 @@ def ask(name: str = "it", prompt=(1, 2, 3), deadline: float = float("inf"), **sa
     return Request(request_id=name, prompt_ids=prompt, sampling=params, deadline=deadline)
 
 
+def test_the_runner_is_warmed_up_when_asked():
+    core, runner, _ = fake_core(num_pages=14)
+    assert not runner.is_warm
+    core.warm_up()
+    assert runner.is_warm
+
+
+def test_a_model_on_the_cpu_needs_no_warming_up():
+    core = EngineCore(double_model(), EngineConfig(num_pages=14))
+    core.warm_up()
+    assert not core.has_work
+
+
 @pytest.mark.parametrize(
     ("request_", "error", "field"),
     [

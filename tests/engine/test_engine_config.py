@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ossia.cache.layout import KVLayout
-from ossia.engine.config import EngineConfig
-from ossia.engine.kv_budget import num_pages
+from ossia.config import ModelConfig
+from ossia.engine.config import EngineConfig, StepLimits
+from ossia.engine.kv_budget import num_pages, pass_bytes
 from ossia.errors import ConfigError
 from support.models import small_config
 
@@ -52,6 +53,42 @@ def test_pages_from_bytes():
     assert num_pages(config, layout(), 1000, 4, _CPU) == 9
     with pytest.raises(ConfigError, match="too small"):
         num_pages(EngineConfig(kv_cache_bytes=page), layout(), 1000, 4, _CPU)
+
+
+def test_passes_suit_the_device_unless_told_otherwise():
+    assert EngineConfig().step_limits("cpu") == StepLimits(max_batch_tokens=2048, prefill_chunk=512)
+    large = StepLimits(max_batch_tokens=8192, prefill_chunk=8192)
+    assert EngineConfig().step_limits("cuda") == large
+    many = EngineConfig(max_sequences=10_000).step_limits("cuda")
+    assert many.max_batch_tokens == 10_000
+    told = EngineConfig(max_batch_tokens=100, prefill_chunk=7, max_sequences=5)
+    assert told.step_limits("cuda") == StepLimits(max_batch_tokens=100, prefill_chunk=7)
+
+
+def test_what_passes_need_is_left_free(monkeypatch):
+    cuda, gib = torch.device("cuda", 0), 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10 * gib, 80 * gib))
+    page = layout().page_bytes(2)
+    wide = EngineConfig(max_sequences=10**6)
+
+    def pages(reserve: int) -> int:
+        return num_pages(wide, layout(), 131_072, 2, cuda, reserve)
+
+    assert pages(0) == pages(gib // 2) == int(10 * gib * 0.9) // page
+    assert pages(3 * gib) == 7 * gib // page
+    assert pages(11 * gib) == 2  # one of each group; the rest is for the allocator to say
+
+
+def test_passes_of_gpt_oss_need_more_for_more_tokens_and_sequences():
+    model = ModelConfig(num_hidden_layers=24, num_experts=32)
+    sizes = [
+        pass_bytes(model, StepLimits(max_batch_tokens=tokens, prefill_chunk=tokens), sequences)
+        for tokens, sequences in [(512, 1), (8192, 1), (8192, 128)]
+    ]
+    assert sizes == sorted(sizes)
+    # 8,192 tokens: at least the inner rows of four experts and four rows of what they say.
+    assert sizes[1] - sizes[0] > 7680 * 8 * 2880 * 2
+    assert sizes[2] < 3 * 2**30
 
 
 def test_by_default_no_more_than_all_sequences_could_use():

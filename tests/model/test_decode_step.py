@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -174,3 +176,21 @@ def test_relaid_experts_say_the_same():
 
 def test_models_that_cannot_say_why():
     assert why_not(_model(PRESETS["tiny"](), "cpu"), torch.bfloat16) == "needs a CUDA device"
+
+
+@pytest.mark.gpu
+def test_a_warm_engine_captures_nothing_more():
+    config = PRESETS["tiny"]()
+    core = EngineCore(_model(config, "cuda"), EngineConfig(num_pages=4000, max_sequences=10))
+    core.warm_up()
+    runner: Any = core._runner
+    steps, graphs = runner._fast._step._ready, runner._graphs._ready
+    before = set(steps), set(graphs)
+    assert before[0] == {1, 2, 4, 8, 16}
+    assert {shape.tokens for shape in before[1]} == {32, 64, 128, 256, 512}
+    for request in _requests(config, 10):
+        core.submit(request)
+        core.step()
+    while core.has_work:
+        assert all(output.error is None for output in core.step())
+    assert (set(steps), set(graphs)) == before

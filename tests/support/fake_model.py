@@ -33,6 +33,8 @@ class FakeRunner:
     ) -> None:
         assert config.num_pages is not None
         self.looks_ahead = looks_ahead
+        self.device_type = "cpu"
+        self.is_warm = False
         self.model_config = model_config
         self.num_pages = config.num_pages
         self.fail_next = False
@@ -59,6 +61,9 @@ class FakeRunner:
         vocab = self.model_config.vocab_size
         drawn = [Drawn(next_token(seq.token_ids, seq.index, vocab)) for seq in plan.draws]
         return StepResult(drawn, [[] for _ in plan.entries])
+
+    def warm_up(self) -> None:
+        self.is_warm = True
 
     def release(self, sequence) -> None:
         self.released.append((sequence.request.request_id, sequence.index))

@@ -12,6 +12,19 @@ _KV_DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepLimits:
+    """What one forward pass may hold.
+
+    Args:
+        max_batch_tokens: Tokens of all sequences.
+        prefill_chunk: Prompt tokens of one sequence.
+    """
+
+    max_batch_tokens: int
+    prefill_chunk: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """Limits and switches of one engine.
 
@@ -20,9 +33,10 @@ class EngineConfig:
         num_pages: Pages of the KV cache; None derives them from `kv_cache_bytes`.
         kv_cache_bytes: Size of the KV cache; None takes a share of the device's memory.
         kv_dtype: How keys and values are stored; "auto" is the model's dtype.
-        max_batch_tokens: Tokens that one forward pass computes at most.
+        max_batch_tokens: Tokens that one forward pass computes at most; None is what suits the
+            device, see `step_limits`.
         max_sequences: Continuations that run side by side; further ones wait.
-        prefill_chunk: Prompt tokens of one sequence in one forward pass at most.
+        prefill_chunk: Prompt tokens of one sequence in one forward pass at most; None likewise.
         max_context: Prompt and output tokens of a request at most; None is the model's limit.
         prefix_reuse: Whether prompts that start alike share what was computed once.
         valid_token_ids_end: Ids from here on are never produced, because the tokenizer has no
@@ -38,9 +52,9 @@ class EngineConfig:
     num_pages: int | None = None
     kv_cache_bytes: int | None = None
     kv_dtype: KVDtype = "auto"
-    max_batch_tokens: int = 2048
+    max_batch_tokens: int | None = None
     max_sequences: int = 64
-    prefill_chunk: int = 512
+    prefill_chunk: int | None = None
     max_context: int | None = None
     prefix_reuse: bool = True
     valid_token_ids_end: int | None = None
@@ -55,20 +69,33 @@ class EngineConfig:
             raise ConfigError("num_pages and kv_cache_bytes are both set; keep one")
         if self.kv_dtype not in _KV_DTYPES:
             raise ConfigError(f"kv_dtype is {self.kv_dtype!r}; known: {', '.join(_KV_DTYPES)}")
-        if self.max_batch_tokens < self.max_sequences:
+        if self.max_batch_tokens is not None and self.max_batch_tokens < self.max_sequences:
             raise ConfigError(
                 f"max_batch_tokens={self.max_batch_tokens} is below max_sequences="
                 f"{self.max_sequences}; every running sequence needs a token in each pass"
             )
+
+    def step_limits(self, device_type: str) -> StepLimits:
+        """Tokens of a forward pass on "cpu", "cuda" and the like.
+
+        A processor is as fast with 512 tokens of a prompt as with more, and those who wait for their
+        next token wait less; a GPU needs thousands to be busy, and has them soon.
+        """
+        chunk = 8192 if device_type == "cuda" else 512
+        batch = 8192 if device_type == "cuda" else 2048
+        return StepLimits(
+            max_batch_tokens=self.max_batch_tokens or max(batch, self.max_sequences),
+            prefill_chunk=self.prefill_chunk or chunk,
+        )
 
 
 _INTEGER_FIELDS = {  # name -> whether None is allowed
     "page_size": False,
     "num_pages": True,
     "kv_cache_bytes": True,
-    "max_batch_tokens": False,
+    "max_batch_tokens": True,
     "max_sequences": False,
-    "prefill_chunk": False,
+    "prefill_chunk": True,
     "max_context": True,
     "valid_token_ids_end": True,
 }

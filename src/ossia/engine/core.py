@@ -71,8 +71,12 @@ class EngineCore:
             max_position_embeddings=model_config.max_position_embeddings,
             allocator=self._allocator,
         )
+        self.limits = self.config.step_limits(self._runner.device_type)
         self._scheduler = Scheduler(
-            self.config, self._allocator, looks_ahead=self._runner.looks_ahead
+            self.config.max_sequences,
+            self.limits,
+            self._allocator,
+            looks_ahead=self._runner.looks_ahead,
         )
         self._clock = clock
         self._live: dict[str, _Live] = {}
@@ -93,6 +97,10 @@ class EngineCore:
     def is_live(self, request_id: str) -> bool:
         """Whether a request was submitted and has not ended."""
         return request_id in self._live
+
+    def warm_up(self) -> None:
+        """Prepare everything now, so that the first requests wait for nothing but their tokens."""
+        self._runner.warm_up()
 
     def stats(self) -> EngineStats:
         """A copy of the counters as they are now."""

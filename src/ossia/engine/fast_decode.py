@@ -109,6 +109,10 @@ class FastDecode:
         drawn = _most_likely(flight.drawn)
         return StepResult([drawn[place] for place in places], [[] for _ in sequences])
 
+    def warm_up(self, max_sequences: int) -> None:
+        """Prepare steps of up to so many sequences."""
+        self._step.warm_up(min(max_sequences, MAX_ROWS))
+
     def drop(self) -> None:
         """Forget the step ahead: something else is computed in between."""
         self._ahead = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from ossia.cache.layout import KVLayout
-from ossia.engine.config import EngineConfig
+from ossia.config import ModelConfig
+from ossia.engine.config import EngineConfig, StepLimits
 from ossia.errors import ConfigError
 from ossia.machine import machine_memory
 
@@ -13,8 +14,27 @@ _CPU_SHARE = 0.25  # of all memory; weights, activations and other programs need
 _CUDA_SHARE = 0.9  # of what is free once the weights are there
 
 
+def pass_bytes(model: ModelConfig, limits: StepLimits, max_sequences: int) -> int:
+    """What forward passes need beside weights and pages, roughly.
+
+    Rows of every token of the largest pass, in two bytes a number, twice since torch still has some
+    of the layer before; and logits.
+    """
+    heads = model.num_attention_heads + model.num_key_value_heads
+    of_experts = model.experts_per_token * (model.intermediate_size + model.hidden_size)
+    widths = 3 * model.hidden_size + 2 * heads * model.head_dim + of_experts
+    rows = 2 * 2 * widths * limits.max_batch_tokens
+    logits = 4 * model.vocab_size * 4 * max_sequences  # of passes, and of each size of graphs
+    return rows + logits
+
+
 def num_pages(
-    config: EngineConfig, layout: KVLayout, context: int, itemsize: int, device: torch.device
+    config: EngineConfig,
+    layout: KVLayout,
+    context: int,
+    itemsize: int,
+    device: torch.device,
+    reserve: int = 0,
 ) -> int:
     """Pages to make.
 
@@ -24,6 +44,7 @@ def num_pages(
         context: Longest sequence; no more is made than all sequences together could use.
         itemsize: Bytes of one stored number.
         device: Where the pages will be.
+        reserve: Bytes that other things need there; for a size that is left to the machine.
 
     Raises:
         ConfigError: the size in bytes is too small for a page of each group.
@@ -40,12 +61,12 @@ def num_pages(
             )
         return pages
     useful = config.max_sequences * len(layout.groups) * (-(-context // layout.page_size) + 1)
-    return max(len(layout.groups), min(useful, _memory_share(device) // page_bytes))
+    return max(len(layout.groups), min(useful, _memory_share(device, reserve) // page_bytes))
 
 
-def _memory_share(device: torch.device) -> int:
+def _memory_share(device: torch.device, reserve: int) -> int:
     """Bytes."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free * _CUDA_SHARE)
+        return max(0, min(int(free * _CUDA_SHARE), free - reserve))
     return int(machine_memory()[0].total_bytes * _CPU_SHARE)

@@ -12,7 +12,7 @@ from ossia.config import ModelConfig
 from ossia.engine.batch_builder import BatchBuilder, BuiltBatch
 from ossia.engine.config import EngineConfig
 from ossia.engine.fast_decode import FastDecode
-from ossia.engine.kv_budget import num_pages
+from ossia.engine.kv_budget import num_pages, pass_bytes
 from ossia.engine.plan import StepPlan, StepResult
 from ossia.engine.sampler import Sampler, score_prompt
 from ossia.engine.sequence import Sequence
@@ -31,11 +31,13 @@ class Runner(Protocol):
 
     Attributes:
         model_config: Shape of the model.
+        device_type: Where it computes: cpu, cuda, ...
         num_pages: Size of its KV cache.
         looks_ahead: Whether it makes use of places for the token after the next one.
     """
 
     model_config: ModelConfig
+    device_type: str
     num_pages: int
     looks_ahead: bool
 
@@ -45,6 +47,10 @@ class Runner(Protocol):
 
     def release(self, sequence: Sequence) -> None:
         """Forget what is kept for a sequence that has ended."""
+        ...
+
+    def warm_up(self) -> None:
+        """Prepare what would otherwise be prepared when the first plan needs it."""
         ...
 
 
@@ -63,7 +69,9 @@ class ModelRunner:
         weight = model.model.embed_tokens.weight
         self.model_config = model.config
         self._model = model
+        self._max_sequences = config.max_sequences
         self._device = weight.device
+        self.device_type = weight.device.type
         self._valid_end = _valid_end(config, model.config)
         layout = KVLayout.of(model.config, config.page_size)
         dtype = weight.dtype if config.kv_dtype == "auto" else getattr(torch, config.kv_dtype)
@@ -71,7 +79,9 @@ class ModelRunner:
         fast = config.cuda_graphs and why_not_fast(model, dtype) is None
         if fast:  # before the cache is measured out, since it moves much memory about
             relay_weights(model)
-        self.num_pages = num_pages(config, layout, context, dtype.itemsize, weight.device)
+        limits = config.step_limits(self.device_type)
+        reserve = pass_bytes(model.config, limits, config.max_sequences)
+        self.num_pages = num_pages(config, layout, context, dtype.itemsize, weight.device, reserve)
         self._pool = KVPool(layout, self.num_pages, dtype, weight.device)
         self._builder = BatchBuilder(
             layout, self._pool, model.config.num_attention_heads, weight.device
@@ -108,6 +118,15 @@ class ModelRunner:
     def release(self, sequence: Sequence) -> None:
         """As Runner says."""
         self._sampler.release(sequence)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """As Runner says: kernels are compiled and CUDA graphs captured."""
+        with torch.cuda.device_of(self._pool.k_pages[0]):
+            if self._fast is not None:
+                self._fast.warm_up(self._max_sequences)
+            if self._graphs is not None:
+                self._graphs.warm_up()
 
     def _forward(self, batch: ForwardBatch) -> torch.Tensor:
         if self._graphs is not None and self._graphs.takes(batch):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import insort
 
 from ossia.cache.allocator import PageAllocator
-from ossia.engine.config import EngineConfig
+from ossia.engine.config import StepLimits
 from ossia.engine.plan import PlanEntry, StepPlan
 from ossia.engine.sequence import Sequence
 
@@ -23,17 +23,24 @@ class Scheduler:
     """Two queues ordered by rank, waiting and running, and the pages of the running.
 
     Args:
-        config: Limits.
+        max_sequences: Continuations that run side by side.
+        limits: Of a forward pass.
         allocator: Source of pages.
         looks_ahead: Whether sequences that decode get a place for the token after the next one
             where there is room, so that a runner can compute it before it knows the next.
     """
 
     def __init__(
-        self, config: EngineConfig, allocator: PageAllocator, *, looks_ahead: bool = False
+        self,
+        max_sequences: int,
+        limits: StepLimits,
+        allocator: PageAllocator,
+        *,
+        looks_ahead: bool = False,
     ) -> None:
         self.num_preemptions = 0
-        self._config = config
+        self._max_sequences = max_sequences
+        self._limits = limits
         self._allocator = allocator
         self._looks_ahead = looks_ahead
         self._waiting: list[Sequence] = []
@@ -68,7 +75,7 @@ class Scheduler:
         self._admit()
         plan = StepPlan()
         decoding = [seq for seq in self._running if seq.num_uncomputed == 1]
-        budget = self._config.max_batch_tokens - len(decoding)
+        budget = self._limits.max_batch_tokens - len(decoding)
         for seq in decoding:
             self._place(plan, seq, 1)
         for seq in self._prefilling_in_turn():
@@ -97,7 +104,7 @@ class Scheduler:
     def check(self) -> None:
         """Assert that pages in equal pages out, and that queues and pages agree."""
         assert all(seq.pages is None for seq in self._waiting), "a waiting sequence has pages"
-        assert sum(seq.width for seq in self._running) <= self._config.max_sequences
+        assert sum(seq.width for seq in self._running) <= self._max_sequences
         live = [seq.pages for seq in self._running if seq.pages is not None]
         assert len(live) == len(self._running), "a running sequence has no pages"
         self._allocator.check(live)
@@ -107,7 +114,7 @@ class Scheduler:
         return sorted(prefilling, key=lambda seq: (seq.request.priority, seq.last_turn, seq.rank))
 
     def _chunk_of(self, seq: Sequence) -> int:
-        chunk = min(seq.num_uncomputed, self._config.prefill_chunk)
+        chunk = min(seq.num_uncomputed, self._limits.prefill_chunk)
         return min(chunk, _LOGPROB_CHUNK) if seq.wants_prompt_logprobs else chunk
 
     def _place(self, plan: StepPlan, seq: Sequence, wanted: int) -> int:
@@ -148,7 +155,7 @@ class Scheduler:
 
     def _start(self, seq: Sequence) -> bool:
         """Give a sequence its first pages if what it has to compute will probably fit."""
-        places = self._config.max_sequences - sum(other.width for other in self._running)
+        places = self._max_sequences - sum(other.width for other in self._running)
         if places < seq.width:
             return False
         available = self._allocator.num_available
@@ -170,7 +177,7 @@ class Scheduler:
 
     def _footprint(self, seq: Sequence) -> int:
         """Pages that a sequence owns at most until its present tokens are computed."""
-        return self._allocator.pages_to_hold(len(seq.token_ids), self._config.prefill_chunk)
+        return self._allocator.pages_to_hold(len(seq.token_ids), self._limits.prefill_chunk)
 
     def _spoken_for(self) -> int:
         """Pages that running sequences are about to need."""

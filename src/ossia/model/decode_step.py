@@ -144,6 +144,12 @@ class DecodeStep:
         graph.replay()
         return StepOutput(chain.logits[:rows], chain.drawn)
 
+    def warm_up(self, rows: int) -> None:
+        """Capture every graph that steps of up to so many rows need."""
+        for size in _SIZES:
+            if size <= self.size_for(rows) and size not in self._ready:
+                self._ready[size] = self._capture(size)
+
     @staticmethod
     def size_for(rows: int) -> int:
         """Rows of the graph that runs so many."""

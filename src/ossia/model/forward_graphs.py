@@ -93,7 +93,7 @@ class ForwardGraphs:
         assert rows is not None
         tokens = next(size for size in _SIZES if size >= len(batch.input_ids))
         blocks = self._with_rest(kv.blocks, len(batch.input_ids), tokens)
-        few_blocks = tokens // self._queries + 4
+        few_blocks = self._few_blocks(tokens)
         shape = _Shape(
             tokens=tokens,
             blocks=few_blocks if len(blocks) <= few_blocks else tokens,
@@ -105,6 +105,21 @@ class ForwardGraphs:
         self._stage(batch, kv, blocks, shape)
         graph.replay()
         return logits[: len(rows)]
+
+    def warm_up(self) -> None:
+        """Capture the graphs of prompts, alone and beside sequences that decode."""
+        for tokens in _SIZES:
+            few = self._few_blocks(tokens)
+            shapes = [(few, _FEW_ROWS)]
+            if self._max_sequences > _FEW_ROWS:
+                shapes += [(few, self._max_sequences), (tokens, self._max_sequences)]
+            for blocks, rows in shapes:
+                shape = _Shape(tokens, blocks, rows)
+                if shape not in self._ready:
+                    self._ready[shape] = self._capture(shape)
+
+    def _few_blocks(self, tokens: int) -> int:
+        return tokens // self._queries + 4
 
     def _with_rest(self, blocks: torch.Tensor, used: int, size: int) -> torch.Tensor:
         """Blocks for the tokens left over, too; at negative positions they see nothing."""

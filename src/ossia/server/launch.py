@@ -104,7 +104,6 @@ def worker_spec(model: ModelOptions) -> WorkerSpec:
     engine = EngineConfig(
         max_context=model.max_context,
         max_sequences=model.max_sequences,
-        max_batch_tokens=max(model.max_sequences, EngineConfig().max_batch_tokens),
         kv_cache_bytes=model.kv_cache_bytes,
     )
     return WorkerSpec(

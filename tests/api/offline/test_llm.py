@@ -236,7 +236,7 @@ def test_options_reach_the_engine(folder: Path):
     assert config.valid_token_ids_end == special.LAST_LISTED + 1
     with pytest.raises(RequestError, match="within 32"):
         llm.generate([list(range(40))], GREEDY)
-    assert LLM(folder, device="cpu", max_num_seqs=4000)._engine.core.config.max_batch_tokens == 4000
+    assert LLM(folder, device="cpu", max_num_seqs=4000)._engine.core.limits.max_batch_tokens == 4000
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ class ContinuousBatchingConfig:
             page_size=self.page_size,
             num_pages=self.num_blocks,
             kv_cache_bytes=None if self.num_blocks is not None else self._cache_bytes(device),
-            max_batch_tokens=max(self.max_batch_tokens or 2048, most),
+            max_batch_tokens=max(self.max_batch_tokens, most) if self.max_batch_tokens else None,
             max_sequences=most,
             max_context=max_context,
             prefix_reuse=self.allow_block_sharing,

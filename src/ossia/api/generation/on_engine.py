@@ -217,12 +217,12 @@ class EngineCall:
         self._prompts = _without_padding(prompt)
         self._times = config.num_return_sequences or 1
         self._rows = [_Row([], ids) for ids in self._prompts for _ in range(self._times)]
-        rows = len(self._rows)
+        rows, chunk = len(self._rows), config.prefill_chunk_size
         engine_config = EngineConfig(
             max_context=max(map(len, self._prompts)) + self._limit + 1,
             max_sequences=rows,
-            max_batch_tokens=max(2048, rows, config.prefill_chunk_size or 0),
-            prefill_chunk=config.prefill_chunk_size or 512,
+            max_batch_tokens=max(rows, chunk) if chunk else None,
+            prefill_chunk=chunk,
             prefix_reuse=rows > 1,
             valid_token_ids_end=named_ids_end(model.config.vocab_size),
         )

@@ -14,7 +14,6 @@ from ossia.log import logger
 from ossia.tokenizer import special
 
 _log = logger(__name__)
-_BATCH_TOKENS = EngineConfig().max_batch_tokens
 
 # vLLM's name -> the engine's
 _ENGINE_FIELDS = {
@@ -118,9 +117,6 @@ class LLMOptions:
             raise RequestError(f"{share!r} is not between 0 and 1", field="gpu_memory_utilization")
         if own.get("generation_config", "auto") not in ("auto", "vllm"):
             raise RequestError("is neither auto nor vllm", field="generation_config")
-        sequences = limits.get("max_sequences")
-        if type(sequences) is int:
-            limits.setdefault("max_batch_tokens", max(_BATCH_TOKENS, sequences))
         return cls(engine=EngineConfig(**limits), **own)
 
     def with_cache_for(self, device: torch.device, vocab_size: int) -> EngineConfig:

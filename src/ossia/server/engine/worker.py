@@ -116,6 +116,7 @@ def load_model(spec: WorkerSpec, outbox: Outbox) -> Loaded:
     # Beside the weights. Whatever is wrong with it is known before requests are taken.
     tokenizer = ThreadPoolExecutor(1).submit(source.tokenizer)
     core, device = _make_core(spec, source, progress)
+    core.warm_up()
     tokenizer.result()
     ready = Ready(
         max_context=core.admission.max_context,
