@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,7 +76,10 @@ def _given_back(monkeypatch: pytest.MonkeyPatch, server: Server) -> list[int]:
         assert seconds == memory.PERIOD
         second += 1
 
-    monkeypatch.setattr(memory.asyncio, "sleep", sleep)
+    # In that module only: other threads have loops that sleep, too.
+    monkeypatch.setattr(
+        memory, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread)
+    )
     monkeypatch.setattr(memory, "give_back", lambda: given.append(second))
     try:
         with pytest.raises(asyncio.CancelledError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 from ossia.errors import (
@@ -17,6 +20,7 @@ from ossia.errors import (
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
+_PROMPT = "prompt_ids"  # what the engine calls the prompt
 
 
 class ApiError(Exception):
@@ -114,3 +118,17 @@ class ApiError(Exception):
                 return cls(str(error))
             case _:
                 return cls.internal()
+
+
+@contextmanager
+def prompt_in(field: str) -> Iterator[None]:
+    """What is said against a prompt is said of the field in which the client gave it."""
+    try:
+        yield
+    except ApiError as error:
+        if error.param == _PROMPT:
+            error.param = field
+            error.message = error.message.replace(_PROMPT, field, 1)
+        elif error.param is None and error.status == HTTPStatus.BAD_REQUEST:
+            error.param = field  # it cannot be written in the model's format
+        raise

@@ -67,6 +67,13 @@ class TestDnsRebinding:
         sent = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
         assert exchange(open_server, sent).status == 403
 
+    def test_a_request_without_a_name_does_not(self, open_server):
+        answer = exchange(open_server, b"GET /v1/models HTTP/1.1\r\n\r\n")
+        assert (answer.status, answer.error["code"]) == (400, "host_missing")
+
+    def test_an_older_one_does(self, open_server):
+        assert exchange(open_server, b"GET /health HTTP/1.0\r\n\r\n").status == 200
+
     def test_chosen_names_pass(self):
         with serving_script(ScriptedService(), allowed_hosts=("gpu.lan",)) as address:
             assert (

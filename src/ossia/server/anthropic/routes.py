@@ -15,7 +15,7 @@ from ossia.server.anthropic.answers import AnsweredMessage, MessagesError, Token
 from ossia.server.anthropic.fold import MessageFold
 from ossia.server.anthropic.intake import messages_of, take_in
 from ossia.server.anthropic.schemas import CountTokens, CreateMessage
-from ossia.server.api_error import ApiError
+from ossia.server.api_error import ApiError, prompt_in
 from ossia.server.body import parse
 from ossia.server.disconnect import unless_gone
 from ossia.server.json_response import JsonResponse
@@ -70,7 +70,8 @@ def routes(state: ServerState) -> list[BaseRoute]:
         intake = take_in(body, state.settings, state.reasoning_memory)
         ids = await prompt_ids_beside(state.service.tokenizer, intake.question.messages)
         fold = MessageFold(model, len(ids), intake.thoughts, state.reasoning_memory)
-        events = await state.service.answer(intake.question)
+        with prompt_in("messages"):
+            events = await state.service.answer(intake.question)
         if body.stream:
             return EventStream(
                 _streamed(fold, events),

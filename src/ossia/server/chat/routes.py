@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
@@ -15,7 +14,7 @@ from ossia.api.events import Event
 from ossia.errors import StoreError
 from ossia.log import logger
 from ossia.server.admit_all import admit_all
-from ossia.server.api_error import ApiError
+from ossia.server.api_error import prompt_in
 from ossia.server.body import read_json, validated
 from ossia.server.chat.answers import ChatCompletion
 from ossia.server.chat.choice import ChoiceFold, Piece
@@ -119,12 +118,8 @@ class ChatRun:
         Raises:
             ApiError: one is refused; then none is answered.
         """
-        try:
+        with prompt_in("messages"):
             self._answers = await admit_all(map(self._state.service.answer, self._plan.questions))
-        except ApiError as error:
-            if error.status == HTTPStatus.BAD_REQUEST and error.param is None:
-                error.param = "messages"  # they cannot be written in the model's format
-            raise
 
     async def whole(self) -> JsonObject:
         """The completion object."""

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ossia.server.admit_all import admit_all
+from ossia.server.api_error import prompt_in
 from ossia.server.body import read_json, validated
 from ossia.server.completions.answers import TextCompletion
 from ossia.server.completions.choice import TextFold
@@ -92,7 +93,8 @@ class CompletionRun:
             ApiError: a part is refused; then nothing is done.
         """
         service = self._state.service
-        self._outputs = await admit_all(map(service.generate, self._plan.requests))
+        with prompt_in("prompt"):
+            self._outputs = await admit_all(map(service.generate, self._plan.requests))
 
     async def whole(self) -> JsonObject:
         """The completion object."""

@@ -43,6 +43,10 @@ class HostGuard:
             await self._app(scope, receive, send)
             return
         hosts = header_values(scope, b"host")
+        if not hosts and scope.get("http_version") == "1.1":  # RFC 9112, section 3.2
+            error = ApiError("HTTP/1.1 needs a Host header", code="host_missing")
+            await refuse(scope, receive, send, error)
+            return
         if len(hosts) > 1 or (hosts and not self._is_ours(hosts[0])):
             shown = ", ".join(hosts)[:100]
             message = (

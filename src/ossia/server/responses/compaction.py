@@ -17,7 +17,7 @@ from typing import Final
 from ossia.api.events import Done, Ending, TextDelta, Usage
 from ossia.api.question import Question
 from ossia.harmony import Message, ReasoningEffort, Role
-from ossia.server.api_error import SERVER_ERROR, ApiError
+from ossia.server.api_error import SERVER_ERROR, ApiError, prompt_in
 from ossia.server.responses import ids
 from ossia.server.responses.continuation import history_of
 from ossia.server.responses.fold import TIMED_OUT
@@ -106,7 +106,9 @@ async def _summary(
     )
     pieces: list[str] = []
     usage, ending = Usage(), Ending.ABORT
-    async with aclosing(await around.service.answer(question)) as events:
+    with prompt_in("input"):
+        answer = await around.service.answer(question)
+    async with aclosing(answer) as events:
         async for event in events:
             if isinstance(event, TextDelta) and not event.preamble:
                 pieces.append(event.text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
+from ossia.server.api_error import prompt_in
 from ossia.server.responses.continuation import history_of
 from ossia.server.responses.event_log import JsonObject
 from ossia.server.responses.fold import ResponseFold
@@ -69,7 +70,8 @@ async def start(
             history = remembered
         intake = await take_in(request, around, history)
         fold = fold_of(intake, around)
-        events = await around.service.answer(intake.question)
+        with prompt_in("input"):
+            events = await around.service.answer(intake.question)
     except BaseException:
         release()
         raise
