@@ -45,7 +45,7 @@ def feature_pairs() -> Pairs:
         Token ids and feature numbers, two arrays of one length, ordered by token and then feature;
         no pair comes twice.
     """
-    tokens = token_bytes()
+    tokens = list(token_bytes())
     lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
     text = np.frombuffer(b"".join(tokens), np.uint8)
     owner = np.repeat(np.arange(len(tokens)), lengths)

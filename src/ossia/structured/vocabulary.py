@@ -26,7 +26,7 @@ class _Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         nameless = special.VOCAB_SIZE - special.FIRST_SPECIAL
-        self.tokens = [*tokenizer.ordinary_tokens(), *[b""] * nameless]
+        self.tokens = [*tokenizer.ordinary_tokens, *[b""] * nameless]
         self.tokens[special.RETURN] = b"<|return|>"
         self.special_token_ids = [special.RETURN]
         self.eos_token_id = special.RETURN

@@ -7,8 +7,8 @@ asks for that in so many words (`encode_with_special`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from ossia.errors import CheckpointError, RequestError
 from ossia.garbage import collector_paused
 from ossia.tokenizer import byte_level, special, vocabulary
+from ossia.tokenizer.packed_bytes import PackedBytes
 
 _SPECIAL_SHAPE: Final = re.compile(r"<\|[a-z]+(?:_\d+)?\|>")
 _ID_OF_SPECIAL: Final = {text: token_id for token_id, text in special.SPECIAL_TOKENS.items()}
@@ -37,8 +38,6 @@ class Tokenizer:
         backend.no_padding()
         self._backend = backend
         self._is_packaged = False
-        # A memory of `_look_up`; threads may race to write the same value.
-        self._bytes_of: dict[int, bytes] = {}
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Tokenizer:
@@ -158,25 +157,23 @@ class Tokenizer:
         Raises:
             RequestError: the id is not in the vocabulary.
         """
-        known = self._bytes_of.get(token_id)
-        if known is None:
-            known = self._bytes_of[token_id] = self._look_up(token_id)
-        return known
-
-    def ordinary_tokens(self) -> Sequence[bytes]:
-        """The bytes of all tokens that are not special, by id."""
-        if self._is_packaged:
-            return vocabulary.token_bytes()
-        return [self._look_up(token_id) for token_id in range(special.FIRST_SPECIAL)]
-
-    def _look_up(self, token_id: int) -> bytes:
+        if 0 <= token_id < special.FIRST_SPECIAL:
+            return self.ordinary_tokens[token_id]
         name = special.SPECIAL_TOKENS.get(token_id)
-        if name is not None:
-            return name.encode()
-        if not 0 <= token_id < special.FIRST_SPECIAL:
+        if name is None:
             raise RequestError(
                 f"{token_id} is not between 0 and {special.VOCAB_SIZE - 1}", field="token id"
             )
+        return name.encode()
+
+    @cached_property
+    def ordinary_tokens(self) -> PackedBytes:
+        """The bytes of all tokens that are not special, by id."""
+        if self._is_packaged:
+            return vocabulary.token_bytes()
+        return PackedBytes(map(self._look_up, range(special.FIRST_SPECIAL)))
+
+    def _look_up(self, token_id: int) -> bytes:
         text = self._backend.id_to_token(token_id)
         assert text is not None, "the constructor's callers check that every rank is there"
         return byte_level.to_bytes(text)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ossia.tokenizer.byte_level import ALPHABET, to_characters
+from ossia.tokenizer.packed_bytes import PackedBytes
 from ossia.tokenizer.special import LAST_LISTED, SPECIAL_TOKENS
 
 SPLIT_PATTERN: Final = "|".join(
@@ -44,10 +45,10 @@ _SEPARATOR: Final = b"\xff"  # no token of two bytes or more contains it
 
 
 @cache
-def token_bytes() -> tuple[bytes, ...]:
+def token_bytes() -> PackedBytes:
     """The bytes of each of the 199,998 ordinary tokens, by id."""
     single, rest = _unpacked()
-    return (*(bytes([byte]) for byte in single), *rest.split(_SEPARATOR))
+    return PackedBytes([*(bytes([byte]) for byte in single), *rest.split(_SEPARATOR)])
 
 
 def token_texts() -> list[str]:

@@ -107,6 +107,4 @@ def single_token_words(tokenizer: Tokenizer) -> list[str]:
 
     Tokens do not span words, so that a text of n of them has n tokens.
     """
-    return [
-        token.decode("ascii") for token in tokenizer.ordinary_tokens() if _WORD.fullmatch(token)
-    ]
+    return [token.decode("ascii") for token in tokenizer.ordinary_tokens if _WORD.fullmatch(token)]
