@@ -1,6 +1,8 @@
 # Commands a developer needs; each sets up .venv by itself, once.
 #   make demo    ask the shipped model a question
 #   make test    run the fast tests
+#   make cpu     build the CPU kernels anew
+#   make test-sanitizers  run them under AddressSanitizer, UndefinedBehaviorSanitizer, ThreadSanitizer
 #   make test-clients  let other programs' clients talk to the server; writes docs/clients.md
 #   make test-transformers457  compare with transformers 4.57 as well
 #   make check   linters, types, import contracts
@@ -11,6 +13,9 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 STAMPS := $(VENV)/.installed
 
+# Installing compiles these.
+SOURCES := $(wildcard src/ossia/kernels/csrc/cpu/*) packaging/cpu_kernels/CMakeLists.txt
+
 # Clients in environments of their own, and Node for those in JavaScript.
 CLIENTS := $(VENV)/clients
 
@@ -19,13 +24,18 @@ TRANSFORMERS_457 := $(VENV)/transformers-4.57
 TRANSFORMERS_457_PACKAGES := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 \
 	accelerate==1.12.0 psutil==7.2.2
 
-.PHONY: demo test test-slow test-clients test-transformers457 check docs format clean
+.PHONY: demo cpu test test-sanitizers test-slow test-clients test-transformers457 check docs format clean
 
 demo: $(STAMPS)-run
 	$(VENV)/bin/ossia run demo "How many rs are in the word 'strawberry'?" --show-reasoning --temperature 0
 
+cpu: $(STAMPS)-run
+
 test: $(STAMPS)-test
 	$(VENV)/bin/python -m pytest -n 2 -m "not gpu and not slow and not network and not clients"
+
+test-sanitizers:
+	tests/kernels/cpu/sanitize.sh
 
 test-slow: $(STAMPS)-test
 	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network and not clients"
@@ -60,15 +70,15 @@ $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit('Ossia needs CPython 3.11 to 3.13') if not (3, 11) <= sys.version_info[:2] <= (3, 13) else None"
 	$(PYTHON) -m venv $(VENV)
 
-$(STAMPS)-run: $(VENV)/bin/python pyproject.toml constraints.txt
+$(STAMPS)-run: $(VENV)/bin/python pyproject.toml constraints.txt $(SOURCES)
 	$(PIP) -e .
 	touch $@
 
-$(STAMPS)-test: $(VENV)/bin/python pyproject.toml constraints.txt
+$(STAMPS)-test: $(VENV)/bin/python pyproject.toml constraints.txt $(SOURCES)
 	$(PIP) -e ".[test]"
 	touch $@
 
-$(STAMPS)-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+$(STAMPS)-dev: $(VENV)/bin/python pyproject.toml constraints.txt $(SOURCES)
 	$(PIP) -e ".[dev]"
 	touch $@
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ossia.env import cache_folder, colour, debug, log_level, threads_chosen
+from ossia.env import cache_folder, colour, cpu_isa, debug, log_level, threads_chosen
 from ossia.errors import ConfigError
 
 
@@ -51,3 +51,11 @@ def test_threads_may_be_chosen() -> None:
     assert not threads_chosen({})
     assert threads_chosen({"OMP_NUM_THREADS": "4"})
     assert threads_chosen({"MKL_NUM_THREADS": "4"})
+
+
+def test_the_instruction_set_is_none_or_a_known_one() -> None:
+    assert cpu_isa({}) is None
+    assert cpu_isa({"OSSIA_CPU_ISA": "AVX2"}) == "avx2"
+    assert cpu_isa({"OSSIA_CPU_ISA": "off"}) == "off"
+    with pytest.raises(ConfigError, match="OSSIA_CPU_ISA='sse' is not one of portable, avx2"):
+        cpu_isa({"OSSIA_CPU_ISA": "sse"})

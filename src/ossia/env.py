@@ -4,6 +4,8 @@
 |---------------|-----------------------------------------------------|-------------------------------|
 | `OSSIA_CACHE` | absolute folder for what Ossia unpacks or builds    | `$XDG_CACHE_HOME/ossia`, else |
 |               |                                                     | `~/.cache/ossia`              |
+| `OSSIA_CPU_ISA` | instruction set of the CPU kernels: portable,   | the best one of the machine   |
+|               | avx2, avx512_vnni, avx512_bf16; off: torch instead  |                               |
 | `OSSIA_DEBUG` | 1: the command line shows tracebacks of errors      | 0                             |
 | `OSSIA_LOG`   | what the command line logs: debug, info, warning    | nothing                       |
 |               | or error                                            |                               |
@@ -14,7 +16,8 @@
 | `OPENAI_API_KEY` | for the servers that `ossia chat` talks to   | none                          |
 |               | and `ossia bench serve` measures                    |                               |
 
-`OMP_NUM_THREADS` and `MKL_NUM_THREADS`, which torch reads, keep the command line from choosing.
+`OMP_NUM_THREADS` and `MKL_NUM_THREADS`, which torch reads, keep the command line from choosing; the
+CPU kernels use as many threads as torch, within the process's cores and its container's quota.
 `ossia serve` sets `PYTHONMALLOC`, which Python reads, unless it is set (server/allocator.py).
 The hub's client reads its own (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, ...).
 """
@@ -27,6 +30,7 @@ from pathlib import Path
 
 from ossia.errors import ConfigError
 
+_CPU_ISAS = ("portable", "avx2", "avx512_vnni", "avx512_bf16", "off")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -44,6 +48,18 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     # A relative XDG_CACHE_HOME is to be ignored (XDG Base Directory Specification 0.8).
     xdg = Path(environ.get("XDG_CACHE_HOME", ""))
     return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "ossia"
+
+
+def cpu_isa(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The instruction set that CPU kernels are to use, or "off"; None is the best one.
+
+    Raises:
+        ConfigError: OSSIA_CPU_ISA names none.
+    """
+    isa = environ.get("OSSIA_CPU_ISA", "").lower() or None
+    if isa is not None and isa not in _CPU_ISAS:
+        raise ConfigError(f"OSSIA_CPU_ISA={isa!r} is not one of {', '.join(_CPU_ISAS)}")
+    return isa
 
 
 def debug(environ: Mapping[str, str] = os.environ) -> bool:

@@ -8,7 +8,7 @@
     │   ├── ContextLengthError     prompt and output do not fit the model
     │   └── CapacityError          the request can never fit this machine's KV cache
     ├── EngineClosedError      the engine was shut down                                    (RuntimeError)
-    ├── KernelError            a GPU kernel that does not compile or cannot be launched    (RuntimeError)
+    ├── KernelError            a kernel that does not compile, load or run                 (RuntimeError)
     ├── ServerError            a server that is not there, refuses or breaks off            (ConnectionError)
     ├── StoreError             responses cannot be kept or read                            (RuntimeError)
     │   └── StoreUnreachableError  their database is away, for now
@@ -81,7 +81,7 @@ class CapacityError(RequestError):
 
 
 class KernelError(OssiaError, RuntimeError):
-    """A GPU kernel that does not compile, cannot be loaded or cannot be launched."""
+    """A kernel that does not compile, cannot be loaded, or cannot run as it was called."""
 
 
 class EngineClosedError(OssiaError, RuntimeError):

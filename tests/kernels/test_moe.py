@@ -182,7 +182,7 @@ def test_the_opaque_operation_keeps_torchs_contract(packed, tokens):
     for part in floats:
         part.requires_grad_(part.is_floating_point())
     expert_ids = torch.randint(0, 3, (tokens, 2))
-    arguments = (*floats, expert_ids, gate_scales, down_scales, 1.702, 7.0)
+    arguments = (*floats, expert_ids, gate_scales, down_scales, 1.702, 7.0, False, False)
     library.opcheck(torch.ops.ossia.moe_layer.default, arguments)
 
 

@@ -162,6 +162,7 @@ class TestContainerfile:
         assert all((ROOT / path).exists() for path in paths)
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         assert paths >= {"pyproject.toml", "constraints.txt", "src", project["readme"]}
+        assert "packaging/cpu_kernels/CMakeLists.txt" in paths
         assert paths >= set(project["license-files"])
 
     @pytest.mark.clients  # fetches the build's own tool
@@ -170,7 +171,10 @@ class TestContainerfile:
         context.mkdir()
         for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, context)
-        shutil.copytree(ROOT / "src", context / "src")
+        cmake = context / "packaging" / "cpu_kernels" / "CMakeLists.txt"
+        cmake.parent.mkdir(parents=True)
+        shutil.copy(ROOT / "packaging" / "cpu_kernels" / "CMakeLists.txt", cmake)
+        shutil.copytree(ROOT / "src", context / "src", ignore=shutil.ignore_patterns("*.so"))
         run_to_the_end(
             "python -m venv image && image/bin/pip install -q --no-deps -c source/constraints.txt source/",
             tmp_path,
@@ -181,6 +185,8 @@ class TestContainerfile:
         assert {path.name for path in demo.parent.iterdir()} >= {
             path.name for path in (ROOT / "src/ossia/demo").iterdir() if path.name[0] != "_"
         }
+        if shutil.which("c++"):
+            assert (demo.parents[1] / "kernels" / "cpu" / "libossia_cpu.so").is_file()
 
     def test_nothing_runs_as_root(self):
         words = [word for word, _ in _last_stage()]

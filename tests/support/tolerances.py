@@ -18,3 +18,8 @@ def assert_near(actual: torch.Tensor, expected: torch.Tensor) -> None:
     error = (actual.double() - expected.double()).abs().max()
     scale = expected.double().abs().max().clamp(min=1e-3)
     assert error <= TOLERANCE[actual.dtype] * scale, (float(error), float(scale))
+
+
+INT8_ACTIVATIONS = {torch.float32: 1e-2, torch.bfloat16: 2e-2}
+"""Of kernels that round activations to 8 bits, against that rounding in float64: what lies on the border of
+two integers may fall to either side, a 127th apart. By the dtype of the tokens."""

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from ossia.env import cpu_isa
 from ossia.kernels.backend import Choice, choose_all
+from ossia.kernels.cpu import load, num_threads, why_not
 from ossia.machine import Memory, machine_memory
 
 _PACKAGES = ("torch", "triton", "numpy", "safetensors", "tokenizers", "huggingface_hub")
@@ -48,6 +50,7 @@ def diagnose() -> Diagnosis:
             "cores": str(os.cpu_count()),
             "threads": str(torch.get_num_threads()),
             "instructions": torch.backends.cpu.get_cpu_capability(),
+            "cpu kernels": _cpu_kernels(),
         },
         versions={name: _version(name) for name in _PACKAGES},
         cuda=torch.version.cuda,
@@ -78,6 +81,16 @@ def diagnosis_to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
             for device, choices in diagnosis.choices.items()
         },
     }
+
+
+def _cpu_kernels() -> str:
+    """Which instruction set they use, on how many threads, and why."""
+    kernels = load()
+    if kernels is None:
+        return f"none: {why_not()}"
+    runs = [name for name, can in kernels.isas().items() if can]
+    why = "chosen by OSSIA_CPU_ISA" if cpu_isa() else "the best one"
+    return f"{kernels.isa}, {why} of {', '.join(runs)}; threads: {num_threads()}"
 
 
 def _version(package: str) -> str | None:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import torch
 
+from ossia.kernels.cpu import why_not as why_no_library
 from ossia.kernels.cuda.program import why_not as why_no_cuda
 
 
@@ -62,6 +63,10 @@ def _cuda_decode(device: torch.device) -> str | None:
     return None if capability >= (9, 0) else "was tried on compute capability 9.0 and newer only"
 
 
+def _cpu(device: torch.device) -> str | None:
+    return why_no_library() if device.type == "cpu" else "needs a CPU"
+
+
 _REFERENCE = Implementation(name="reference", what="torch operations", requires=_nothing)
 
 _TRITON_MOE = Implementation(
@@ -72,6 +77,10 @@ _CUDA_MOE = Implementation(
     name="cuda",
     what="CUDA C++ and Triton, packed bfloat16 models, any number of tokens",
     requires=_cuda_decode,
+)
+
+_CPU_MOE = Implementation(
+    name="cpu", what="C++, packed bfloat16 and float32 models, without gradients", requires=_cpu
 )
 
 _TRITON_ATTENTION = Implementation(
@@ -90,7 +99,7 @@ IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
     "attention": (_TRITON_ATTENTION, _REFERENCE),
     "decode": (_CUDA_DECODE, _REFERENCE),
     "kv_write": (_TRITON, _REFERENCE),
-    "moe": (_CUDA_MOE, _TRITON_MOE, _REFERENCE),
+    "moe": (_CUDA_MOE, _TRITON_MOE, _CPU_MOE, _REFERENCE),
     "mxfp4": (_REFERENCE,),
     "norm": (_TRITON, _REFERENCE),
     "rope": (_REFERENCE,),

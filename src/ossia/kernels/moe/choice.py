@@ -7,9 +7,9 @@ from functools import lru_cache
 import torch
 
 from ossia.kernels.backend import choose
-from ossia.kernels.moe import opaque, reference
+from ossia.kernels.moe import cpu, opaque, reference
 from ossia.kernels.moe.reference import ExpertWeights
-from ossia.kernels.mxfp4 import Mxfp4Tensor, RelaidMxfp4
+from ossia.kernels.mxfp4 import InterleavedMxfp4, Mxfp4Tensor, RelaidMxfp4
 from ossia.kernels.routing import route
 
 _DECODE_TOKENS = 16  # what `triton_decode` takes; named here so that asking loads no triton
@@ -57,6 +57,8 @@ def run_experts(
 
         with torch.cuda.device_of(x):
             return triton_decode.run_experts(x, expert_ids, weights, experts)
+    if _is_interleaved(x, experts):
+        return cpu.run_experts(x, expert_ids, weights, experts)
     return reference.run_experts(x, expert_ids, weights, experts)
 
 
@@ -82,6 +84,20 @@ def _is_relaid(x: torch.Tensor, experts: ExpertWeights) -> bool:
         and len(x) > 0
         and not torch.is_grad_enabled()
         and _chosen(x.device) == "cuda"
+    )
+
+
+def _is_interleaved(x: torch.Tensor, experts: ExpertWeights) -> bool:
+    """Weights that were interleaved for the CPU kernels, and tokens that these take."""
+    return (
+        isinstance(experts.gate_up, InterleavedMxfp4)
+        and isinstance(experts.down, InterleavedMxfp4)
+        and x.device.type == experts.gate_up_bias.device.type == "cpu"
+        and experts.gate_up_bias.dtype is x.dtype
+        and x.dtype in cpu.DTYPES
+        and len(x) > 0
+        and not torch.is_grad_enabled()
+        and _chosen(x.device) == "cpu"
     )
 
 

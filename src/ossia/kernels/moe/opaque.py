@@ -14,7 +14,7 @@ from torch import library
 
 from ossia.kernels.moe.reference import ExpertMatrix, ExpertWeights
 from ossia.kernels.moe.reference import run_experts as run_reference
-from ossia.kernels.mxfp4 import Mxfp4Tensor, RelaidMxfp4
+from ossia.kernels.mxfp4 import InterleavedMxfp4, Mxfp4Tensor, RelaidMxfp4
 
 _FLOATS = 6  # arguments of `_forward` that may have gradients; they come first
 
@@ -37,6 +37,8 @@ def run_experts(
         down_scales,
         experts.alpha,
         experts.limit,
+        isinstance(experts.gate_up, InterleavedMxfp4),
+        experts.int8_activations,
     )
 
 
@@ -53,11 +55,22 @@ def _forward(
     down_scales: torch.Tensor | None,
     alpha: float,
     limit: float,
+    interleaved: bool,
+    int8_activations: bool,
 ) -> torch.Tensor:
     from ossia.kernels.moe.choice import run_experts
 
     experts = _experts(
-        gate_up, gate_up_bias, down, down_bias, gate_up_scales, down_scales, alpha, limit
+        gate_up,
+        gate_up_bias,
+        down,
+        down_bias,
+        gate_up_scales,
+        down_scales,
+        alpha,
+        limit,
+        interleaved,
+        int8_activations,
     )
     return run_experts(x, expert_ids, weights, experts)
 
@@ -83,6 +96,8 @@ def _backward(
     down_scales: torch.Tensor | None,
     alpha: float,
     limit: float,
+    interleaved: bool,
+    int8_activations: bool,
 ) -> list[torch.Tensor]:
     """Gradients of the first arguments of `_forward`, of those only that are wanted."""
     floats = (x, weights, gate_up, gate_up_bias, down, down_bias)
@@ -91,7 +106,16 @@ def _backward(
         given = iter(asked)
         parts = [next(given) if want else part for part, want in zip(floats, wanted, strict=True)]
         experts = _experts(
-            parts[2], parts[3], parts[4], parts[5], gate_up_scales, down_scales, alpha, limit
+            parts[2],
+            parts[3],
+            parts[4],
+            parts[5],
+            gate_up_scales,
+            down_scales,
+            alpha,
+            limit,
+            interleaved,
+            int8_activations,
         )
         return run_reference(parts[0], expert_ids, parts[1], experts)
 
@@ -110,22 +134,23 @@ def _(grad: torch.Tensor, wanted: list[bool], *arguments: torch.Tensor) -> list[
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ANN401
     del output
-    *tensors, ctx.alpha, ctx.limit = inputs
+    *tensors, ctx.alpha, ctx.limit, ctx.interleaved, ctx.int8_activations = inputs
     ctx.save_for_backward(*tensors)
 
 
 def _differentiate(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
     wanted = list(ctx.needs_input_grad[:_FLOATS])
-    grads = iter(_backward(grad, wanted, *ctx.saved_tensors, ctx.alpha, ctx.limit))
+    settings = (ctx.alpha, ctx.limit, ctx.interleaved, ctx.int8_activations)
+    grads = iter(_backward(grad, wanted, *ctx.saved_tensors, *settings))
     floats = [next(grads) if want else None for want in wanted]
-    return (*floats, None, None, None, None, None)
+    return (*floats, None, None, None, None, None, None, None)
 
 
 library.register_autograd("ossia::moe_layer", _differentiate, setup_context=_keep)
 
 
 def _parts(matrix: ExpertMatrix) -> tuple[torch.Tensor, torch.Tensor | None]:
-    if isinstance(matrix, Mxfp4Tensor):
+    if isinstance(matrix, Mxfp4Tensor | InterleavedMxfp4):
         return matrix.blocks, matrix.scales
     if isinstance(matrix, RelaidMxfp4):
         raise TypeError(
@@ -144,12 +169,25 @@ def _experts(
     down_scales: torch.Tensor | None,
     alpha: float,
     limit: float,
+    interleaved: bool,
+    int8_activations: bool,
 ) -> ExpertWeights:
     return ExpertWeights(
-        gate_up=gate_up if gate_up_scales is None else Mxfp4Tensor(gate_up, gate_up_scales),
+        gate_up=_matrix(gate_up, gate_up_scales, interleaved, paired=True),
         gate_up_bias=gate_up_bias,
-        down=down if down_scales is None else Mxfp4Tensor(down, down_scales),
+        down=_matrix(down, down_scales, interleaved, paired=False),
         down_bias=down_bias,
         alpha=alpha,
         limit=limit,
+        int8_activations=int8_activations,
     )
+
+
+def _matrix(
+    values: torch.Tensor, scales: torch.Tensor | None, interleaved: bool, *, paired: bool
+) -> ExpertMatrix:
+    if scales is None:
+        return values
+    if interleaved:
+        return InterleavedMxfp4(values, scales, paired)
+    return Mxfp4Tensor(values, scales)

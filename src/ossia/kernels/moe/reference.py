@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ossia.kernels.mxfp4 import Mxfp4Tensor, RelaidMxfp4, unpack
+from ossia.kernels.mxfp4 import BLOCK_SIZE, InterleavedMxfp4, Mxfp4Tensor, RelaidMxfp4, unpack
 
-ExpertMatrix = torch.Tensor | Mxfp4Tensor | RelaidMxfp4
+ExpertMatrix = torch.Tensor | Mxfp4Tensor | RelaidMxfp4 | InterleavedMxfp4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +19,14 @@ class ExpertWeights:
     Gate and up columns are interleaved: gate at even, up at odd places.
 
     Args:
-        gate_up: Dense (experts, hidden, 2 ffn), or packed rows (experts, 2 ffn, hidden), relaid or not.
+        gate_up: Dense (experts, hidden, 2 ffn), or packed rows (experts, 2 ffn, hidden), in any order.
         gate_up_bias: (experts, 2 ffn).
-        down: Dense (experts, ffn, hidden), or packed rows (experts, hidden, ffn), relaid or not.
+        down: Dense (experts, ffn, hidden), or packed rows (experts, hidden, ffn), in any order.
         down_bias: (experts, hidden).
         alpha: Steepness of the gate's sigmoid.
         limit: Clamp of gate (above) and up (both sides).
+        int8_activations: Whether what enters a product is rounded first, as `rounded_to_int8` does; on
+            the CPU this saves time and costs precision.
 
     The tensors may lie on another device than the tokens, all four on the same.
     """
@@ -35,6 +37,7 @@ class ExpertWeights:
     down_bias: torch.Tensor
     alpha: float
     limit: float
+    int8_activations: bool = False
 
 
 def run_experts(
@@ -81,9 +84,28 @@ def clamped_swiglu(x: torch.Tensor, alpha: float, limit: float) -> torch.Tensor:
     return gate * torch.sigmoid(alpha * gate) * (up + 1.0)
 
 
+def rounded_to_int8(x: torch.Tensor) -> torch.Tensor:
+    """Each value rounded to a multiple of a 127th of the largest magnitude in its group of 32.
+
+    Args:
+        x: (..., n), n a multiple of 32. A group that is not finite becomes NaN.
+
+    Returns:
+        (..., n) of x's dtype, rounded as float32 would.
+    """
+    groups = x.to(torch.float32).unflatten(-1, (-1, BLOCK_SIZE))  # (..., n / 32, 32)
+    peak = groups.abs().amax(dim=-1, keepdim=True)
+    integers = (groups * (127.0 / peak)).round().masked_fill(peak == 0, 0.0)
+    return (integers.to(x.dtype) * (peak / 127.0).to(x.dtype)).flatten(-2)
+
+
 def _one_expert(rows: torch.Tensor, expert_idx: int, experts: ExpertWeights) -> torch.Tensor:
+    if experts.int8_activations:
+        rows = rounded_to_int8(rows)
     hidden = _project(rows, expert_idx, experts.gate_up, experts.gate_up_bias)
     hidden = clamped_swiglu(hidden, experts.alpha, experts.limit)
+    if experts.int8_activations:
+        hidden = rounded_to_int8(hidden)
     return _project(hidden, expert_idx, experts.down, experts.down_bias)
 
 
@@ -93,6 +115,8 @@ def _project(
     # Weights that lie elsewhere are sent here, one expert at a time, and as packed as they are.
     if isinstance(matrix, RelaidMxfp4):
         weight = _expanded(matrix, expert_idx, rows)
+    elif isinstance(matrix, InterleavedMxfp4):
+        weight = unpack(*(part.to(rows.device) for part in matrix.expert(expert_idx)), rows.dtype)
     elif isinstance(matrix, Mxfp4Tensor):
         blocks, scales = (part[expert_idx].to(rows.device) for part in matrix)
         weight = unpack(blocks, scales, rows.dtype)

@@ -1,0 +1,10 @@
+"""The library of CPU kernels: finding it, its C interface, and how many threads it may use.
+
+Operations take it from here: `kernels/moe/cpu.py` is the experts. Where there is no library, torch
+operations do the work, and `why_not` says what to do about it.
+"""
+
+from ossia.kernels.cpu.library import KernelLibrary, load, why_not
+from ossia.kernels.cpu.threads import num_threads
+
+__all__ = ["KernelLibrary", "load", "num_threads", "why_not"]

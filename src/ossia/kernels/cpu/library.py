@@ -1,0 +1,180 @@
+"""KernelLibrary: the shared library of CPU kernels, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from ossia.env import cpu_isa
+from ossia.errors import ConfigError, KernelError, OssiaError
+from ossia.log import logger, warn_once
+
+_FILE = Path(__file__).parent / "libossia_cpu.so"
+_SOURCES = Path(__file__).parents[1] / "csrc" / "cpu"
+_LOG = logger(__name__)
+
+_pointer, _int, _int64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
+
+
+class ExpertsCall(ctypes.Structure):
+    """Arguments of `ossia_run_experts`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        *((name, _pointer) for name in (
+            "gate_up_codes", "gate_up_scales", "gate_up_bias", "down_codes", "down_scales",
+            "down_bias", "x", "ids", "weights", "out",
+        )),
+        *((name, _int64) for name in ("tokens", "experts", "hidden", "ffn", "top_k")),
+        ("alpha", ctypes.c_float),
+        ("limit", ctypes.c_float),
+        *((name, _int) for name in ("type", "activations", "threads")),
+    )  # fmt: skip
+
+
+_INTERFACE = {  # name -> result, arguments
+    "ossia_source_digest": (ctypes.c_char_p, ()),
+    "ossia_isa_count": (_int, ()),
+    "ossia_isa_name": (ctypes.c_char_p, (_int,)),
+    "ossia_isa_runs": (_int, (_int,)),
+    "ossia_isa_used": (ctypes.c_char_p, ()),
+    "ossia_use": (_int, (ctypes.c_char_p,)),
+    "ossia_interleave": (
+        _int,
+        (_pointer, _pointer, _int64, _int64, _int64, _int, _pointer, _pointer, _int),
+    ),
+    "ossia_run_experts": (_int, (ctypes.POINTER(ExpertsCall),)),
+}
+
+_ERRORS = {
+    1: "not enough memory",
+    2: "an expert's number is out of range",
+    3: "an instruction set that this library lacks, or this processor",
+}
+
+
+class KernelLibrary:
+    """The loaded library. Its functions drop the interpreter's lock while they run.
+
+    Args:
+        file: The shared library.
+
+    Raises:
+        KernelError: it cannot be loaded, or lacks a function.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            self._functions = ctypes.CDLL(str(file))
+            for name, (result, arguments) in _INTERFACE.items():
+                function = getattr(self._functions, name)
+                function.restype, function.argtypes = result, arguments
+        except (OSError, AttributeError) as error:
+            raise KernelError(f"{file} cannot be loaded ({error}); {_REBUILD}") from None
+
+    @property
+    def source_digest(self) -> str:
+        """Of the sources that it was built from, as `digest_of_sources` gives it."""
+        return self._functions.ossia_source_digest().decode()
+
+    @property
+    def isa(self) -> str:
+        """The instruction set in use."""
+        return self._functions.ossia_isa_used().decode()
+
+    def isas(self) -> dict[str, bool]:
+        """Every instruction set in the library, plainest first: whether this machine runs it."""
+        functions = self._functions
+        return {
+            functions.ossia_isa_name(idx).decode(): bool(functions.ossia_isa_runs(idx))
+            for idx in range(functions.ossia_isa_count())
+        }
+
+    def use(self, isa: str) -> None:
+        """Run on this instruction set from now on; not while another thread is in a kernel.
+
+        Raises:
+            ConfigError: there is no such set, or this machine does not run it.
+        """
+        if self._functions.ossia_use(isa.encode()):
+            runs = ", ".join(name for name, can in self.isas().items() if can)
+            raise ConfigError(f"OSSIA_CPU_ISA={isa!r} does not run here; this machine runs {runs}")
+
+    @contextmanager
+    def using(self, isa: str) -> Iterator[None]:
+        """Run on an instruction set for a while; as `use`."""
+        before = self.isa
+        self.use(isa)
+        try:
+            yield
+        finally:
+            self.use(before)
+
+    def call(self, name: str, *arguments: object) -> None:
+        """Call a function of the interface that returns a status.
+
+        Raises:
+            KernelError: it returned an error.
+        """
+        status = getattr(self._functions, name)(*arguments)
+        if status:
+            raise KernelError(f"{name}: {_ERRORS[status]}")
+
+
+def load() -> KernelLibrary | None:
+    """The library, on the instruction set that OSSIA_CPU_ISA names or the best one; None without it.
+
+    A library that is there but does not fit is worth a warning, once; one that was never built is
+    what `ossia doctor` tells.
+
+    Raises:
+        ConfigError: OSSIA_CPU_ISA names a set that does not run here.
+    """
+    found = _loaded()
+    return found if isinstance(found, KernelLibrary) else None
+
+
+def why_not() -> str | None:
+    """Why there is no library, and what to do about it; None where there is one."""
+    found = _loaded()
+    return None if isinstance(found, KernelLibrary) else found
+
+
+@lru_cache
+def _loaded() -> KernelLibrary | str:
+    wanted = cpu_isa()
+    if wanted == "off":
+        return "switched off by OSSIA_CPU_ISA=off"
+    if not _FILE.exists():
+        return f"was not built; {_REBUILD}"
+    try:
+        found = KernelLibrary(_FILE)
+        _check_age(found)
+    except OssiaError as error:
+        warn_once(_LOG, f"{error}; torch's operations run instead")
+        return str(error)
+    if wanted is not None:
+        found.use(wanted)
+    return found
+
+
+def _check_age(found: KernelLibrary) -> None:
+    # A wheel holds no sources, only a checkout does.
+    if _SOURCES.exists() and found.source_digest != digest_of_sources(_SOURCES):
+        raise KernelError(f"the CPU kernels are older than their sources; {_REBUILD}")
+
+
+def digest_of_sources(folder: Path) -> str:
+    """SHA-256, in hexadecimal, over those of every source file of the library, by name."""
+    files = (path for path in folder.iterdir() if path.suffix in (".cpp", ".h", ".inl"))
+    digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files))
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+_REBUILD = (
+    "with CMake and a C++20 compiler (GCC 11 or Clang 14 and newer), `make cpu` in a checkout or "
+    "`pip install --force-reinstall --no-deps ossia` elsewhere builds them"
+)

@@ -1,0 +1,134 @@
+// AVX2 with FMA. A tile is two halves of 8 rows.
+#include <immintrin.h>
+
+#include "rows.inl"
+
+namespace ossia {
+namespace {
+
+constexpr int kHalf = 8;  // rows of a vector
+
+inline __m256 scales_of(const uint8_t* scales) {
+  const __m256i bytes =
+      _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(scales)));
+  __m256i bits = _mm256_slli_epi32(bytes, 23);
+  const __m256i zero = _mm256_cmpeq_epi32(bytes, _mm256_setzero_si256());
+  const __m256i nan = _mm256_cmpeq_epi32(bytes, _mm256_set1_epi32(255));
+  bits = _mm256_blendv_epi8(bits, _mm256_set1_epi32(0x00400000), zero);
+  bits = _mm256_blendv_epi8(bits, _mm256_set1_epi32(0x7fc00000), nan);
+  return _mm256_castsi256_ps(bits);
+}
+
+inline __m256i load(const uint8_t* at) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+}
+
+template <int T>
+void half_int8(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    float* out, int64_t stride) {
+  const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kRaised)));
+  const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+  __m256 total[T];
+  for (int t = 0; t < T; ++t) total[t] = _mm256_setzero_ps();
+  for (int64_t group = 0; group < groups; ++group) {
+    __m256i weights[8];
+    for (int word = 0; word < 4; ++word) {
+      const __m256i both = load(codes + group * kCodeBytes + word * 64);
+      weights[2 * word] = _mm256_shuffle_epi8(table, _mm256_and_si256(both, low));
+      weights[2 * word + 1] =
+          _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(both, 4), low));
+    }
+    const __m256 scale = scales_of(scales + group * kTileRows);
+    for (int t = 0; t < T; ++t) {
+      const Int8Row x(rows[t], groups);
+      const int8_t* values = x.values + group * kGroup;
+      __m256i sums = _mm256_set1_epi32(x.corrections[group]);
+      for (int part = 0; part < 2; ++part) {
+        __m256i pairs = _mm256_setzero_si256();  // four times 2 * 24 * 127 fit 16 bits
+        for (int i = part * 4; i < part * 4 + 4; ++i) {
+          int32_t quad;
+          std::memcpy(&quad, values + 4 * i, 4);
+          pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(weights[i], _mm256_set1_epi32(quad)));
+        }
+        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));
+      }
+      const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(x.scales[group]));
+      total[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), factor, total[t]);
+    }
+  }
+  for (int t = 0; t < T; ++t) _mm256_storeu_ps(out + t * stride, total[t]);
+}
+
+template <int T>
+void half_f32(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    float* out, int64_t stride) {
+  const __m256 magnitudes = _mm256_load_ps(kValues);  // by a code's lower three bits
+  const __m256i sign = _mm256_set1_epi32(static_cast<int>(0x80000000u));
+  __m256 total[T];
+  for (int t = 0; t < T; ++t) total[t] = _mm256_setzero_ps();
+  for (int64_t group = 0; group < groups; ++group) {
+    const __m256 scale = scales_of(scales + group * kTileRows);
+    __m256 sums[T];
+    for (int t = 0; t < T; ++t) sums[t] = _mm256_setzero_ps();
+    for (int word = 0; word < 4; ++word) {
+      const __m256i eight = load(codes + group * kCodeBytes + word * 64);
+      for (int nibble = 0; nibble < 8; ++nibble) {
+        const __m256i code = _mm256_srli_epi32(eight, 4 * nibble);
+        const __m256 magnitude = _mm256_permutevar8x32_ps(magnitudes, code);
+        const __m256i negative = _mm256_and_si256(_mm256_slli_epi32(eight, 28 - 4 * nibble), sign);
+        const __m256 weight = _mm256_or_ps(magnitude, _mm256_castsi256_ps(negative));
+        const int64_t k = group * kGroup + column_of(word, nibble);
+        for (int t = 0; t < T; ++t) {
+          const __m256 x = _mm256_broadcast_ss(reinterpret_cast<const float*>(rows[t]) + k);
+          sums[t] = _mm256_fmadd_ps(weight, x, sums[t]);
+        }
+      }
+    }
+    for (int t = 0; t < T; ++t) total[t] = _mm256_fmadd_ps(sums[t], scale, total[t]);
+  }
+  for (int t = 0; t < T; ++t) _mm256_storeu_ps(out + t * stride, total[t]);
+}
+
+void mxfp4_int8(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    int tokens, float* out, int64_t stride) {
+  for (int half = 0; half < 2; ++half) {
+    const uint8_t* half_codes = codes + half * kHalf * 4;
+    const uint8_t* half_scales = scales + half * kHalf;
+    float* half_out = out + half * kHalf;
+    int t = 0;
+    for (; t + 4 <= tokens; t += 4)
+      half_int8<4>(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
+    for (; t < tokens; ++t)
+      half_int8<1>(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
+  }
+}
+
+void mxfp4_f32(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    int tokens, float* out, int64_t stride) {
+  for (int half = 0; half < 2; ++half) {
+    const uint8_t* half_codes = codes + half * kHalf * 4;
+    const uint8_t* half_scales = scales + half * kHalf;
+    float* half_out = out + half * kHalf;
+    int t = 0;
+    for (; t + 4 <= tokens; t += 4)
+      half_f32<4>(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
+    for (; t < tokens; ++t)
+      half_f32<1>(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
+  }
+}
+
+bool runs() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
+
+}  // namespace
+
+extern const Isa avx2 = {
+    "avx2", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, swiglu, widen, narrow,
+};
+
+}  // namespace ossia

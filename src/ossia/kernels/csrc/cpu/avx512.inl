@@ -1,0 +1,125 @@
+// What the AVX-512 sources share: products of 16 rows at once, in float32 and, with VNNI, in int8.
+#include <immintrin.h>
+
+#include "rows.inl"
+
+namespace ossia {
+namespace {
+
+inline __m512 scales_of(const uint8_t* scales) {
+  const __m512i bytes =
+      _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
+  __m512i bits = _mm512_slli_epi32(bytes, 23);
+  const __mmask16 zero = _mm512_testn_epi32_mask(bytes, bytes);
+  const __mmask16 nan = _mm512_cmpeq_epi32_mask(bytes, _mm512_set1_epi32(255));
+  bits = _mm512_mask_mov_epi32(bits, zero, _mm512_set1_epi32(0x00400000));
+  bits = _mm512_mask_mov_epi32(bits, nan, _mm512_set1_epi32(0x7fc00000));
+  return _mm512_castsi512_ps(bits);
+}
+
+// Calls F<T> with the number of tokens as a constant.
+template <template <int> class F, typename... Arguments>
+inline void with_tokens(int tokens, Arguments... arguments) {
+  switch (tokens) {
+    case 1: return F<1>::run(arguments...);
+    case 2: return F<2>::run(arguments...);
+    case 3: return F<3>::run(arguments...);
+    case 4: return F<4>::run(arguments...);
+    case 5: return F<5>::run(arguments...);
+    case 6: return F<6>::run(arguments...);
+    case 7: return F<7>::run(arguments...);
+    case 8: return F<8>::run(arguments...);
+  }
+}
+
+template <int T>
+struct TileInt8 {
+  static void run(
+      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+      float* out, int64_t stride) {
+    const __m512i table =
+        _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kRaised)));
+    const __m512i low = _mm512_set1_epi8(15);
+    __m512 total[T];
+    for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
+    for (int64_t group = 0; group < groups; ++group) {
+      __m512i weights[8];
+      for (int word = 0; word < 4; ++word) {
+        const __m512i both = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
+        weights[2 * word] = _mm512_shuffle_epi8(table, _mm512_and_si512(both, low));
+        weights[2 * word + 1] =
+            _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(both, 4), low));
+      }
+      const __m512 scale = scales_of(scales + group * kTileRows);
+      for (int t = 0; t < T; ++t) {
+        const Int8Row x(rows[t], groups);
+        const int8_t* values = x.values + group * kGroup;
+        __m512i sums = _mm512_set1_epi32(x.corrections[group]);
+        for (int i = 0; i < 8; ++i) {
+          int32_t quad;
+          std::memcpy(&quad, values + 4 * i, 4);
+          sums = _mm512_dpbusd_epi32(sums, weights[i], _mm512_set1_epi32(quad));
+        }
+        const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(x.scales[group]));
+        total[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), factor, total[t]);
+      }
+    }
+    for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
+  }
+};
+
+template <int T>
+struct TileF32 {
+  static void run(
+      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+      float* out, int64_t stride) {
+    const __m512 table = _mm512_load_ps(kValues);
+    __m512 total[T];
+    for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
+    for (int64_t group = 0; group < groups; ++group) {
+      const __m512 scale = scales_of(scales + group * kTileRows);
+      __m512 sums[T];
+      for (int t = 0; t < T; ++t) sums[t] = _mm512_setzero_ps();
+      for (int word = 0; word < 4; ++word) {
+        const __m512i eight = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
+#pragma GCC unroll 8
+        for (int nibble = 0; nibble < 8; ++nibble) {
+          // The permutation looks at the lower four bits only.
+          const __m512 weight = _mm512_permutexvar_ps(_mm512_srli_epi32(eight, 4 * nibble), table);
+          const int64_t k = group * kGroup + column_of(word, nibble);
+          for (int t = 0; t < T; ++t) {
+            const float x = reinterpret_cast<const float*>(rows[t])[k];
+            sums[t] = _mm512_fmadd_ps(weight, _mm512_set1_ps(x), sums[t]);
+          }
+        }
+      }
+      for (int t = 0; t < T; ++t) total[t] = _mm512_fmadd_ps(sums[t], scale, total[t]);
+    }
+    for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
+  }
+};
+
+void mxfp4_int8(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    int tokens, float* out, int64_t stride) {
+  with_tokens<TileInt8>(tokens, codes, scales, groups, rows, out, stride);
+}
+
+void mxfp4_f32(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    int tokens, float* out, int64_t stride) {
+  with_tokens<TileF32>(tokens, codes, scales, groups, rows, out, stride);
+}
+
+bool runs_vnni() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("avx2");
+}
+
+constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
+constexpr Product kInt8 = {kInt8GroupBytes, put_int8, mxfp4_int8};
+
+}  // namespace
+}  // namespace ossia

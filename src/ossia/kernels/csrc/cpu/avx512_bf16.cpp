@@ -1,0 +1,69 @@
+// AVX-512 with VNNI and BF16: as avx512_vnni, and products of bfloat16 pairs.
+#include "avx512.inl"
+
+namespace ossia {
+namespace {
+
+// Pairs of columns lie as a word of codes gives them: nibbles n and n + 4 of it, for n from 0 to 3.
+void put_bf16(const float* x, uint8_t* row, int64_t, int64_t group) {
+  uint16_t* out = reinterpret_cast<uint16_t*>(row) + group * kGroup;
+  for (int word = 0; word < 4; ++word)
+    for (int nibble = 0; nibble < 4; ++nibble)
+      for (int second = 0; second < 2; ++second)
+        out[word * 8 + nibble * 2 + second] = narrowed(x[column_of(word, nibble + 4 * second)]);
+}
+
+alignas(64) constexpr uint16_t kNarrowValues[32] = {
+    0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80,
+    0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0, 0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040,
+    0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0};
+
+template <int T>
+struct TileBf16 {
+  static void run(
+      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+      float* out, int64_t stride) {
+    const __m512i table = _mm512_load_si512(kNarrowValues);
+    __m512 total[T];
+    for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
+    for (int64_t group = 0; group < groups; ++group) {
+      const __m512 scale = scales_of(scales + group * kTileRows);
+      __m512 sums[T];
+      for (int t = 0; t < T; ++t) sums[t] = _mm512_setzero_ps();
+      for (int word = 0; word < 4; ++word) {
+        const __m512i eight = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
+#pragma GCC unroll 4
+        for (int nibble = 0; nibble < 4; ++nibble) {
+          // Of each 16 bits the permutation looks at the lower five; the table holds everything twice.
+          const __m512i weight =
+              _mm512_permutexvar_epi16(_mm512_srli_epi16(eight, 4 * nibble), table);
+          for (int t = 0; t < T; ++t) {
+            int32_t pair;
+            std::memcpy(&pair, rows[t] + (group * kGroup + word * 8 + nibble * 2) * 2, 4);
+            sums[t] = _mm512_dpbf16_ps(
+                sums[t], reinterpret_cast<__m512bh>(weight),
+                reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair)));
+          }
+        }
+      }
+      for (int t = 0; t < T; ++t) total[t] = _mm512_fmadd_ps(sums[t], scale, total[t]);
+    }
+    for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
+  }
+};
+
+void mxfp4_bf16(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    int tokens, float* out, int64_t stride) {
+  with_tokens<TileBf16>(tokens, codes, scales, groups, rows, out, stride);
+}
+
+bool runs() { return runs_vnni() && __builtin_cpu_supports("avx512bf16"); }
+
+}  // namespace
+
+extern const Isa avx512_bf16 = {
+    "avx512_bf16", runs, kF32, {kGroup * 2, put_bf16, mxfp4_bf16}, kInt8, swiglu, widen, narrow,
+};
+
+}  // namespace ossia

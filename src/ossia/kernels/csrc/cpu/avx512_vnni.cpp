@@ -1,0 +1,10 @@
+// AVX-512 with VNNI: Intel from Cascade Lake, AMD from Zen 4 on.
+#include "avx512.inl"
+
+namespace ossia {
+
+extern const Isa avx512_vnni = {
+    "avx512_vnni", runs_vnni, kF32, kF32, kInt8, swiglu, widen, narrow,
+};
+
+}  // namespace ossia

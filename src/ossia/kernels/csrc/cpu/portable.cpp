@@ -1,0 +1,72 @@
+// For every processor: plain C++, in the order in which the vector sets add.
+#include "rows.inl"
+
+namespace ossia {
+namespace {
+
+void mxfp4_f32(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    int tokens, float* out, int64_t stride) {
+  for (int t = 0; t < tokens; ++t)
+    for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
+  for (int64_t group = 0; group < groups; ++group) {
+    const uint8_t* tile = codes + group * kCodeBytes;
+    float weights[kGroup][kTileRows];
+    for (int word = 0; word < 4; ++word)
+      for (int r = 0; r < kTileRows; ++r)
+        for (int nibble = 0; nibble < 8; ++nibble) {
+          const uint8_t byte = tile[(word * kTileRows + r) * 4 + nibble / 2];
+          weights[column_of(word, nibble)][r] = kValues[nibble % 2 ? byte >> 4 : byte & 15];
+        }
+    for (int t = 0; t < tokens; ++t) {
+      const float* x = reinterpret_cast<const float*>(rows[t]) + group * kGroup;
+      float sums[kTileRows] = {};
+      for (int k = 0; k < kGroup; ++k)
+        for (int r = 0; r < kTileRows; ++r) sums[r] += weights[k][r] * x[k];
+      for (int r = 0; r < kTileRows; ++r)
+        out[t * stride + r] += sums[r] * scale_of(scales[group * kTileRows + r]);
+    }
+  }
+}
+
+void mxfp4_int8(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    int tokens, float* out, int64_t stride) {
+  for (int t = 0; t < tokens; ++t)
+    for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
+  for (int64_t group = 0; group < groups; ++group) {
+    const uint8_t* tile = codes + group * kCodeBytes;
+    int16_t weights[kGroup][kTileRows];
+    for (int word = 0; word < 4; ++word)
+      for (int r = 0; r < kTileRows; ++r)
+        for (int nibble = 0; nibble < 8; ++nibble) {
+          const uint8_t byte = tile[(word * kTileRows + r) * 4 + nibble / 2];
+          weights[column_of(word, nibble)][r] = kRaised[nibble % 2 ? byte >> 4 : byte & 15];
+        }
+    for (int t = 0; t < tokens; ++t) {
+      const Int8Row x(rows[t], groups);
+      int32_t sums[kTileRows];
+      for (int r = 0; r < kTileRows; ++r) sums[r] = x.corrections[group];
+      for (int k = 0; k < kGroup; ++k) {
+        const int32_t value = x.values[group * kGroup + k];
+        for (int r = 0; r < kTileRows; ++r) sums[r] += weights[k][r] * value;
+      }
+      for (int r = 0; r < kTileRows; ++r) {
+        const float scale = scale_of(scales[group * kTileRows + r]) * x.scales[group];
+        out[t * stride + r] += static_cast<float>(sums[r]) * scale;
+      }
+    }
+  }
+}
+
+bool runs() { return true; }
+
+constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
+
+}  // namespace
+
+extern const Isa portable = {
+    "portable", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, swiglu, widen, narrow,
+};
+
+}  // namespace ossia

@@ -1,0 +1,126 @@
+// Plain loops over floats. Every source of an instruction set includes this file, and its compiler
+// turns the loops into that set's vectors; the unnamed namespace keeps the copies apart.
+#include <cstdint>
+#include <cstring>
+
+#include "isa.h"
+
+namespace ossia {
+namespace {
+
+// 2 * value + 12 by code, as bytes: what products of unsigned with signed bytes take. A group's sum is
+// then too large by 12 * sum(x).
+alignas(64) constexpr uint8_t kRaised[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+alignas(64) constexpr float kValues[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                                           -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+
+inline uint32_t bits_of(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return bits;
+}
+
+inline float float_of(uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+
+// The power of two that a scale byte means; 0 is subnormal, 255 NaN.
+inline float scale_of(uint8_t byte) {
+  const uint32_t bits = byte == 0 ? 0x00400000u : byte == 255 ? 0x7fc00000u : uint32_t(byte) << 23;
+  return float_of(bits);
+}
+
+inline uint16_t narrowed(float x) {
+  const uint32_t bits = bits_of(x);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+
+void widen(const uint16_t* x, float* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) out[i] = float_of(uint32_t(x[i]) << 16);
+}
+
+void narrow(const float* x, uint16_t* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) out[i] = narrowed(x[i]);
+}
+
+// e**x to about 2 units in the last place, by Cody and Waite's reduction and a Taylor polynomial;
+// NaN stays NaN.
+inline float exponential(float x) {
+  x = x > 88.0f ? 88.0f : x;
+  x = x < -87.0f ? -87.0f : x;
+  const float shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2**23: rounds to a whole number
+  const float n = shifted - 12582912.0f;
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.0f / 5040.0f;
+  p = p * r + 1.0f / 720.0f;
+  p = p * r + 1.0f / 120.0f;
+  p = p * r + 1.0f / 24.0f;
+  p = p * r + 1.0f / 6.0f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return p * float_of((bits_of(shifted) + 127u) << 23);
+}
+
+void swiglu(const float* gate, const float* up, float alpha, float limit, float* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    float g = gate[i], u = up[i];
+    g = g > limit ? limit : g;  // comparisons keep NaN, which a minimum hides
+    u = u > limit ? limit : u;
+    u = u < -limit ? -limit : u;
+    out[i] = g / (1.0f + exponential(-alpha * g)) * (u + 1.0f);
+  }
+}
+
+// A row of float32 operands is just that.
+void put_f32(const float* x, uint8_t* row, int64_t, int64_t group) {
+  std::memcpy(row + group * kGroup * 4, x, kGroup * 4);
+}
+
+// A row of int8 operands: the integers of all groups; for each group half the scale (the weights' table
+// holds doubled values); for each group -12 times the sum of its integers.
+constexpr int64_t kInt8GroupBytes = kGroup + 4 + 4;
+
+struct Int8Row {
+  const int8_t* values;
+  const float* scales;
+  const int32_t* corrections;
+  Int8Row(const uint8_t* row, int64_t groups)
+      : values(reinterpret_cast<const int8_t*>(row)),
+        scales(reinterpret_cast<const float*>(row + groups * kGroup)),
+        corrections(reinterpret_cast<const int32_t*>(row + groups * (kGroup + 4))) {}
+};
+
+void put_int8(const float* x, uint8_t* row, int64_t groups, int64_t group) {
+  uint32_t peak = 0;  // magnitudes compare like integers, and NaN is the largest
+  for (int i = 0; i < kGroup; ++i) {
+    const uint32_t magnitude = bits_of(x[i]) & 0x7fffffffu;
+    peak = magnitude > peak ? magnitude : peak;
+  }
+  const bool finite = peak < 0x7f800000u;
+  const bool usable = finite && peak > 0x03000000u;  // below 4e-37 everything counts as 0
+  const float largest = float_of(peak);
+  const float inverse = usable ? 127.0f / largest : 0.0f;
+  int8_t* values = reinterpret_cast<int8_t*>(row) + group * kGroup;
+  int32_t sum = 0;
+  for (int i = 0; i < kGroup; ++i) {
+    const float scaled = usable ? x[i] * inverse : 0.0f;
+    const float rounded = scaled + 12582912.0f;  // 1.5 * 2**23
+    const int32_t whole = static_cast<int32_t>(bits_of(rounded) - 0x4b400000u);
+    values[i] = static_cast<int8_t>(whole);
+    sum += whole;
+  }
+  const float scale = finite ? largest / 127.0f * 0.5f : float_of(0x7fc00000u);
+  const int32_t correction = -12 * sum;
+  std::memcpy(row + groups * kGroup + group * 4, &scale, 4);
+  std::memcpy(row + groups * (kGroup + 4) + group * 4, &correction, 4);
+}
+
+// Column within its group of the code at nibble `nibble` of 32-bit word `word` (0 to 3) of a row.
+constexpr int column_of(int word, int nibble) { return word * 8 + nibble / 2 + nibble % 2 * 4; }
+
+}  // namespace
+}  // namespace ossia

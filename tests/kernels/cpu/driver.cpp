@@ -1,0 +1,111 @@
+// Runs the CPU kernels without Python, for sanitizers: every instruction set of this machine, either type,
+// either precision, several shapes and numbers of threads; callers side by side; a forked child.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "ossia_cpu.h"
+
+namespace {
+
+std::vector<uint8_t> bytes(std::mt19937& random, int64_t count, int low, int high) {
+  std::uniform_int_distribution<int> draw(low, high);
+  std::vector<uint8_t> out(static_cast<size_t>(count));
+  for (uint8_t& byte : out) byte = static_cast<uint8_t>(draw(random));
+  return out;
+}
+
+// Floats of either type, exactly as large as they have to be.
+std::vector<uint8_t> floats(std::mt19937& random, int64_t count, int type) {
+  std::normal_distribution<float> draw;
+  std::vector<uint8_t> out(static_cast<size_t>(count * (type == OSSIA_BF16 ? 2 : 4)));
+  for (int64_t i = 0; i < count; ++i) {
+    const float x = draw(random);
+    if (type == OSSIA_BF16) std::memcpy(out.data() + 2 * i, reinterpret_cast<const char*>(&x) + 2, 2);
+    else std::memcpy(out.data() + 4 * i, &x, 4);
+  }
+  return out;
+}
+
+float at(const std::vector<uint8_t>& floats, int64_t i, int type) {
+  float x = 0.0f;
+  if (type == OSSIA_BF16) std::memcpy(reinterpret_cast<char*>(&x) + 2, floats.data() + 2 * i, 2);
+  else std::memcpy(&x, floats.data() + 4 * i, 4);
+  return x;
+}
+
+void check(int status, const char* what) {
+  if (status == OSSIA_OK) return;
+  std::fprintf(stderr, "%s: status %d\n", what, status);
+  std::abort();
+}
+
+std::vector<uint8_t> layer(
+    int64_t tokens, int64_t experts, int64_t hidden, int64_t ffn, int64_t top_k, int type,
+    int activations, int threads, unsigned seed) {
+  std::mt19937 random(seed);
+  const int64_t up = experts * 2 * ffn * hidden / 32, down = experts * hidden * ffn / 32;
+  std::vector<uint8_t> up_codes(up * 16), up_scales(up), down_codes(down * 16), down_scales(down);
+  const auto up_blocks = bytes(random, up * 16, 0, 255), down_blocks = bytes(random, down * 16, 0, 255);
+  const auto up_exponents = bytes(random, up, 118, 123), down_exponents = bytes(random, down, 118, 123);
+  check(ossia_interleave(up_blocks.data(), up_exponents.data(), experts, 2 * ffn, hidden / 32, 1,
+                         up_codes.data(), up_scales.data(), threads), "interleave");
+  check(ossia_interleave(down_blocks.data(), down_exponents.data(), experts, hidden, ffn / 32, 0,
+                         down_codes.data(), down_scales.data(), threads), "interleave");
+  const auto up_bias = floats(random, experts * 2 * ffn, type), down_bias = floats(random, experts * hidden, type);
+  const auto x = floats(random, tokens * hidden, type), weights = floats(random, tokens * top_k, type);
+  std::vector<int64_t> ids(static_cast<size_t>(tokens * top_k));
+  std::uniform_int_distribution<int64_t> any(0, experts - 1);
+  for (int64_t& id : ids) id = any(random);
+  std::vector<uint8_t> out(x.size(), 0xff);  // NaN
+  const ossia_experts call = {
+      up_codes.data(), up_scales.data(), up_bias.data(), down_codes.data(), down_scales.data(),
+      down_bias.data(), x.data(), ids.data(), weights.data(), out.data(), tokens, experts, hidden, ffn,
+      top_k, 1.702f, 7.0f, type, activations, threads};
+  check(ossia_run_experts(&call), "run_experts");
+  for (int64_t i = 0; i < tokens * hidden; ++i)
+    if (!std::isfinite(at(out, i, type))) check(-1, "not finite");
+  return out;
+}
+
+void every_kind(int threads, unsigned seed) {
+  for (int type : {OSSIA_F32, OSSIA_BF16})
+    for (int activations : {OSSIA_FULL, OSSIA_INT8})
+      for (int64_t tokens : {1, 3, 21}) {
+        const auto shared = layer(tokens, 5, 96, 64, 3, type, activations, threads, seed);
+        const auto alone = layer(tokens, 5, 96, 64, 3, type, activations, 1, seed);
+        if (shared != alone) check(-1, "threads change the result");
+      }
+}
+
+}  // namespace
+
+int main() {
+  for (int idx = 0; idx < ossia_isa_count(); ++idx) {
+    if (!ossia_isa_runs(idx)) continue;
+    check(ossia_use(ossia_isa_name(idx)), "use");
+    for (int threads : {1, 2, 5}) every_kind(threads, 7u * static_cast<unsigned>(idx + 1));
+    std::printf("%s\n", ossia_isa_used());
+  }
+  std::thread other([] { every_kind(3, 100); });
+  every_kind(4, 200);
+  other.join();
+  const pid_t child = fork();
+  if (child == 0) {
+#if !defined(__SANITIZE_THREAD__)  // which forbids threads in a child of a program with threads
+    every_kind(2, 300);
+#endif
+    _exit(0);
+  }
+  int status = 0;
+  if (waitpid(child, &status, 0) != child || status != 0) check(-1, "the child failed");
+  std::puts("all is well");
+  return 0;
+}
