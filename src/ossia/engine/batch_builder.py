@@ -40,9 +40,19 @@ class BatchBuilder:
         pool: The tensors that page numbers refer to.
         heads: Query heads of the model.
         device: Where it is.
+        int8_activations: As in ForwardBatch.
     """
 
-    def __init__(self, layout: KVLayout, pool: KVPool, heads: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        layout: KVLayout,
+        pool: KVPool,
+        heads: int,
+        device: torch.device,
+        *,
+        int8_activations: bool = False,
+    ) -> None:
+        self._int8_activations = int8_activations
         self._layout = layout
         self._heads = heads
         self._pool = pool
@@ -68,6 +78,7 @@ class BatchBuilder:
                 seq_lens=lens.tolist(),
                 kv=self._paged(entries, owner, positions, ends.tolist()),
                 logits_rows=torch.tensor(rows, dtype=torch.int64),
+                int8_activations=self._int8_activations,
             ),
             draw_rows=draw_rows,
             scored_rows=scored_rows,

@@ -23,6 +23,8 @@ from ossia.model.decode_step import relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
 from ossia.model.forward_graphs import ForwardGraphs
 from ossia.model.heads import CausalLM
+from ossia.model.interleaving import interleave_weights
+from ossia.model.interleaving import why_not as why_not_interleaved
 from ossia.types import TokenLogprob
 
 
@@ -62,7 +64,8 @@ class ModelRunner:
         config: Cache size and dtype, and the end of the valid token ids.
 
     Raises:
-        ConfigError: the cache would be too small, or the valid ids exceed the vocabulary.
+        ConfigError: the cache would be too small, the valid ids exceed the vocabulary, or
+            activations of 8 bits are asked for where there are none.
     """
 
     def __init__(self, model: CausalLM, config: EngineConfig) -> None:
@@ -79,13 +82,16 @@ class ModelRunner:
         fast = config.cuda_graphs and why_not_fast(model, dtype) is None
         if fast:  # before the cache is measured out, since it moves much memory about
             relay_weights(model)
+        elif why_not_interleaved(model) is None:
+            interleave_weights(model)
         limits = config.step_limits(self.device_type)
         reserve = pass_bytes(model.config, limits, config.max_sequences)
         self.num_pages = num_pages(config, layout, context, dtype.itemsize, weight.device, reserve)
         self._pool = KVPool(layout, self.num_pages, dtype, weight.device)
         self._builder = BatchBuilder(
-            layout, self._pool, model.config.num_attention_heads, weight.device
-        )
+            layout, self._pool, model.config.num_attention_heads, weight.device,
+            int8_activations=_int8_activations(config, model),
+        )  # fmt: skip
         self._sampler = Sampler(weight.device)
         self._fast = self._graphs = None
         self.looks_ahead = fast
@@ -173,6 +179,18 @@ def _pick(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
 def _copies(sequence: Sequence) -> list[tuple[int, int]]:
     assert sequence.pages is not None, "planned sequences have pages"
     return sequence.pages.copies
+
+
+def _int8_activations(config: EngineConfig, model: CausalLM) -> bool:
+    if config.cpu_activations == "full":
+        return False
+    on_cpu = all(param.device.type == "cpu" for param in model.parameters())
+    if not on_cpu or model.config.expert_format != "mxfp4":
+        raise ConfigError(
+            f"cpu_activations={config.cpu_activations!r} is for experts in MXFP4 on the CPU; "
+            "leave it out for this model"
+        )
+    return True
 
 
 def _valid_end(config: EngineConfig, model_config: ModelConfig) -> int:

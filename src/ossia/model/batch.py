@@ -61,6 +61,7 @@ class ForwardBatch:
         recording: Takes what is wanted of the inside of the pass; None keeps nothing.
         recompute: Arguments of `torch.utils.checkpoint.checkpoint`: layers keep their input only
             and are computed again for the gradient. None keeps all activations.
+        int8_activations: Whether packed experts take activations rounded to 8 bits.
     """
 
     input_ids: torch.Tensor
@@ -71,6 +72,7 @@ class ForwardBatch:
     inputs_embeds: torch.Tensor | None = None
     recording: Recording | None = None
     recompute: Mapping[str, Any] | None = None
+    int8_activations: bool = False
 
     @classmethod
     def from_sequences(

@@ -7,15 +7,23 @@ from torch import nn
 
 from ossia.config import MXFP4_BLOCK, ModelConfig
 from ossia.kernels.moe import ExpertWeights, route_and_run
-from ossia.kernels.mxfp4 import Mxfp4Tensor, RelaidMxfp4, relay, restore
+from ossia.kernels.mxfp4 import (
+    InterleavedMxfp4,
+    Mxfp4Tensor,
+    RelaidMxfp4,
+    deinterleave,
+    interleave,
+    relay,
+    restore,
+)
 from ossia.model.recording import Recording
 
 
 class Experts(nn.Module):
     """The experts' parameters under their Hugging Face names, in the config's format.
 
-    `relay` changes the order of packed ones in place, for kernels that need them so. Whoever asks for
-    the state gets the checkpoint's order all the same.
+    `relay` and `interleave` change the order of packed ones in place, for kernels that need them so.
+    Whoever asks for the state gets the checkpoint's order all the same.
     """
 
     gate_up_proj: nn.Parameter
@@ -31,6 +39,7 @@ class Experts(nn.Module):
         self.alpha = config.swiglu_alpha
         self.limit = config.swiglu_limit
         self.relaid = False
+        self.interleaved = False
         self._columns = {
             "gate_up_proj": config.hidden_size,
             "down_proj": config.intermediate_size,
@@ -49,10 +58,12 @@ class Experts(nn.Module):
             nn.init.normal_(self.gate_up_proj, std=config.initializer_range)
             nn.init.normal_(self.down_proj, std=config.initializer_range)
 
-    def weights(self) -> ExpertWeights:
+    def weights(self, *, int8_activations: bool = False) -> ExpertWeights:
         """The parameters as the expert kernels take them."""
         if self.relaid:
             gate_up, down = self._relaid("gate_up_proj"), self._relaid("down_proj")
+        elif self.interleaved:
+            gate_up, down = self._interleaved("gate_up_proj"), self._interleaved("down_proj")
         elif self.packed:
             gate_up = Mxfp4Tensor(self.gate_up_proj_blocks, self.gate_up_proj_scales)
             down = Mxfp4Tensor(self.down_proj_blocks, self.down_proj_scales)
@@ -65,6 +76,7 @@ class Experts(nn.Module):
             down_bias=self.down_proj_bias,
             alpha=self.alpha,
             limit=self.limit,
+            int8_activations=int8_activations,
         )
 
     def relay(self) -> None:
@@ -72,18 +84,36 @@ class Experts(nn.Module):
         assert self.packed, "dense experts have no other order"
         if self.relaid:
             return
+        self.restore()
         for name in self._columns:
             packed = Mxfp4Tensor(*(param.data for param in self._pair(name)))
             self._replace(name, *relay(packed, paired=name == _PAIRED)[:2])
         self.relaid = True
 
-    def restore(self) -> None:
-        """The reverse of `relay`."""
-        if not self.relaid:
+    def interleave(self) -> None:
+        """Bring packed experts into the order of CPUs' vector units; nothing twice."""
+        assert self.packed, "dense experts have no other order"
+        if self.interleaved:
             return
+        self.restore()
         for name in self._columns:
-            self._replace(name, *restore(self._relaid(name)))
-        self.relaid = False
+            packed = Mxfp4Tensor(*(param.data for param in self._pair(name)))
+            self._replace(name, *interleave(packed, paired=name == _PAIRED)[:2])
+        self.interleaved = True
+
+    def restore(self) -> None:
+        """The reverse of `relay` and `interleave`."""
+        if self.relaid or self.interleaved:
+            for name in self._columns:
+                self._replace(name, *self._restored(name))
+        self.relaid = self.interleaved = False
+
+    def _restored(self, name: str) -> Mxfp4Tensor:
+        return restore(self._relaid(name)) if self.relaid else deinterleave(self._interleaved(name))
+
+    def _interleaved(self, name: str) -> InterleavedMxfp4:
+        blocks, scales = self._pair(name)
+        return InterleavedMxfp4(blocks.data, scales.data, name == _PAIRED)
 
     def _relaid(self, name: str) -> RelaidMxfp4:
         blocks, scales = self._pair(name)
@@ -112,11 +142,10 @@ def _as_in_checkpoints(
 ) -> None:
     del metadata
     assert isinstance(module, Experts)
-    if not module.relaid:
-        return
-    for name in module._columns:
-        restored = restore(module._relaid(name))
-        state[f"{prefix}{name}_blocks"], state[f"{prefix}{name}_scales"] = restored
+    if module.relaid or module.interleaved:
+        for name in module._columns:
+            restored = module._restored(name)
+            state[f"{prefix}{name}_blocks"], state[f"{prefix}{name}_scales"] = restored
 
 
 def _before_loading(module: nn.Module, *args: object) -> None:
@@ -136,9 +165,16 @@ class MoE(nn.Module):
         self.router = nn.Linear(config.hidden_size, config.num_experts)
         self.experts = Experts(config)
 
-    def forward(self, x: torch.Tensor, recording: Recording | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        x: torch.Tensor,
+        recording: Recording | None = None,
+        *,
+        int8_activations: bool = False,
+    ) -> torch.Tensor:
         """(tokens, hidden) to the same."""
         logits = self.router(x)  # (tokens, experts)
         if recording is not None:
             recording.keep_router_logits(self.layer_idx, logits)
-        return route_and_run(x, logits, self.top_k, self.experts.weights())
+        experts = self.experts.weights(int8_activations=int8_activations)
+        return route_and_run(x, logits, self.top_k, experts)

@@ -33,7 +33,8 @@ class DecoderLayer(nn.Module):
     ) -> torch.Tensor:
         """(tokens, hidden) to the same."""
         x = x + self.self_attn(self.input_layernorm(x), rope, batch)
-        return x + self.mlp(self.post_attention_layernorm(x), batch.recording)
+        normed = self.post_attention_layernorm(x)
+        return x + self.mlp(normed, batch.recording, int8_activations=batch.int8_activations)
 
 
 class Decoder(nn.Module):

@@ -1,4 +1,8 @@
 // From the checkpoint's order of MXFP4 to tiles of 16 rows.
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cstring>
 
 #include "isa.h"
@@ -11,15 +15,25 @@ using ossia::kCodeBytes;
 using ossia::kTileRows;
 
 constexpr int64_t kBlockBytes = 16;
+constexpr int kWords = 4;  // of a row in a block, 8 columns each
 
-// A word of a row: the checkpoint has columns 2 i and 2 i + 1 in byte i; here byte i has i and i + 4.
-uint32_t reordered(const uint8_t* four) {
-  uint8_t column[8], out[4];
-  for (int i = 0; i < 8; ++i) column[i] = i % 2 ? four[i / 2] >> 4 : four[i / 2] & 15;
-  for (int i = 0; i < 4; ++i) out[i] = static_cast<uint8_t>(column[i] | column[i + 4] << 4);
-  uint32_t word;
-  std::memcpy(&word, out, 4);
-  return word;
+// The lower 16 bits, a nibble in the lower half of each byte.
+inline uint32_t spread(uint32_t nibbles) {
+  nibbles = (nibbles | nibbles << 8) & 0x00ff00ffu;
+  return (nibbles | nibbles << 4) & 0x0f0f0f0fu;
+}
+
+// The checkpoint has columns 2 i and 2 i + 1 in byte i of a word; here byte i has i and i + 4.
+inline uint32_t reordered(uint32_t word) { return spread(word & 0xffffu) | spread(word >> 16) << 4; }
+
+// Large pages for memory that is read over and over, where the system gives some on request.
+void ask_for_large_pages([[maybe_unused]] uint8_t* bytes, [[maybe_unused]] int64_t count) {
+#if defined(__linux__)
+  constexpr uintptr_t kLarge = 2 << 20;
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(bytes) + kLarge - 1) / kLarge * kLarge;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(bytes) + static_cast<uintptr_t>(count)) / kLarge * kLarge;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
 }
 
 }  // namespace
@@ -28,20 +42,24 @@ int ossia_interleave(
     const uint8_t* blocks, const uint8_t* scales, int64_t experts, int64_t rows, int64_t groups,
     int paired, uint8_t* out_codes, uint8_t* out_scales, int threads) {
   const int64_t tiles = rows / kTileRows;
+  ask_for_large_pages(out_codes, experts * rows * groups * kBlockBytes);
+  ask_for_large_pages(out_scales, experts * rows * groups);
   ossia::for_each_task(threads, experts * tiles, [&](int64_t task, int) {
     const int64_t tile = task % tiles, first_of_expert = task / tiles * rows;
-    for (int r = 0; r < kTileRows; ++r) {
-      const int64_t in_expert = paired ? tile / 2 * 2 * kTileRows + 2 * r + tile % 2 : tile * kTileRows + r;
-      const int64_t row = first_of_expert + in_expert;
-      for (int64_t group = 0; group < groups; ++group) {
-        const uint8_t* block = blocks + (row * groups + group) * kBlockBytes;
-        uint8_t* codes = out_codes + (task * groups + group) * kCodeBytes;
-        for (int word = 0; word < 4; ++word) {
-          const uint32_t four = reordered(block + word * 4);
-          std::memcpy(codes + (word * kTileRows + r) * 4, &four, 4);
-        }
-        out_scales[(task * groups + group) * kTileRows + r] = scales[row * groups + group];
-      }
+    int64_t rows_at[kTileRows];
+    for (int r = 0; r < kTileRows; ++r)
+      rows_at[r] = first_of_expert +
+                   (paired ? tile / 2 * 2 * kTileRows + 2 * r + tile % 2 : tile * kTileRows + r);
+    for (int64_t group = 0; group < groups; ++group) {
+      uint32_t words[kTileRows * kWords], out[kWords * kTileRows];
+      for (int r = 0; r < kTileRows; ++r)
+        std::memcpy(words + r * kWords, blocks + (rows_at[r] * groups + group) * kBlockBytes, kBlockBytes);
+      for (int i = 0; i < kTileRows * kWords; ++i) words[i] = reordered(words[i]);
+      for (int word = 0; word < kWords; ++word)
+        for (int r = 0; r < kTileRows; ++r) out[word * kTileRows + r] = words[r * kWords + word];
+      std::memcpy(out_codes + (task * groups + group) * kCodeBytes, out, sizeof(out));
+      for (int r = 0; r < kTileRows; ++r)
+        out_scales[(task * groups + group) * kTileRows + r] = scales[rows_at[r] * groups + group];
     }
   });
   return OSSIA_OK;
