@@ -83,6 +83,10 @@ _CPU_MOE = Implementation(
     name="cpu", what="C++, packed bfloat16 and float32 models, without gradients", requires=_cpu
 )
 
+_CPU_DENSE = Implementation(
+    name="cpu", what="C++, bfloat16, up to 8 tokens a step, without gradients", requires=_cpu
+)
+
 _TRITON_ATTENTION = Implementation(
     name="triton", what="Triton over pages, half-precision models", requires=_triton
 )
@@ -97,6 +101,7 @@ _CUDA_DECODE = Implementation(
 
 IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
     "attention": (_TRITON_ATTENTION, _REFERENCE),
+    "dense": (_CPU_DENSE, _REFERENCE),
     "decode": (_CUDA_DECODE, _REFERENCE),
     "kv_write": (_TRITON, _REFERENCE),
     "moe": (_CUDA_MOE, _TRITON_MOE, _CPU_MOE, _REFERENCE),

@@ -13,6 +13,7 @@ from ossia.kernels.attention import attend, attend_paged, attend_ragged, attend_
 from ossia.kernels.kv_write import rotate_and_write
 from ossia.kernels.rope import apply_rope
 from ossia.model.batch import ForwardBatch, PagedKV
+from ossia.model.layers import Linear
 from ossia.model.padded_kv import PaddedKV
 from ossia.model.recording import Recording
 
@@ -29,10 +30,10 @@ class Attention(nn.Module):
         q_size = config.num_attention_heads * config.head_dim
         kv_size = config.num_key_value_heads * config.head_dim
         bias = config.attention_bias
-        self.q_proj = nn.Linear(config.hidden_size, q_size, bias=bias)
-        self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=bias)
-        self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=bias)
-        self.o_proj = nn.Linear(q_size, config.hidden_size, bias=bias)
+        self.q_proj = Linear(config.hidden_size, q_size, bias=bias)
+        self.k_proj = Linear(config.hidden_size, kv_size, bias=bias)
+        self.v_proj = Linear(config.hidden_size, kv_size, bias=bias)
+        self.o_proj = Linear(q_size, config.hidden_size, bias=bias)
         self.sinks = nn.Parameter(torch.zeros(config.num_attention_heads))
         self._all_projections: tuple[torch.Tensor, torch.Tensor | None] | None = None
 

@@ -21,6 +21,7 @@ from ossia.kernels.decode.attention import HEAD_DIM, MAX_GROUP
 from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K
 from ossia.model.decode_chain import DecodeChain, StepInputs
 from ossia.model.heads import CausalLM
+from ossia.model.layers import Linear
 from ossia.model.transformer import DecoderLayer
 
 _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
@@ -55,7 +56,8 @@ def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
         return "needs all weights on one device"
     if kv_dtype is not torch.bfloat16 or any(w.dtype is not torch.bfloat16 for w in weights):
         return "needs bfloat16 weights and KV cache"
-    if any(isinstance(part, nn.Linear) and type(part) is not nn.Linear for part in model.modules()):
+    linears = [type(part) for part in model.modules() if isinstance(part, nn.Linear)]
+    if any(kind not in (nn.Linear, Linear) for kind in linears):
         return "needs plain linear layers"
     scales = [param for name, param in model.named_parameters() if name.endswith("_scales")]
     if any(int(some.max()) > _MAX_SCALE for some in scales):

@@ -7,6 +7,7 @@ from torch import nn
 
 from ossia.config import ModelConfig
 from ossia.model.batch import ForwardBatch
+from ossia.model.layers import Linear
 from ossia.model.transformer import Decoder
 
 
@@ -21,7 +22,7 @@ class CausalLM(nn.Module):
         super().__init__()
         self.config = config
         self.model = Decoder(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
 
     @classmethod
     def sharing(cls, config: ModelConfig, model: Decoder, lm_head: nn.Linear) -> CausalLM:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ossia.kernels.backend import choose
 from ossia.kernels.moe.cpu import DTYPES
 from ossia.model.heads import CausalLM
+from ossia.model.moe import Experts
 
 
 def why_not(model: CausalLM) -> str | None:
@@ -15,9 +16,10 @@ def why_not(model: CausalLM) -> str | None:
     for implementation, reason in choose("moe", parameters[0].device).passed_over:
         if implementation.name == "cpu":
             return reason
-    if any(not layer.mlp.experts.packed for layer in model.model.layers):
+    experts = _experts(model)
+    if any(not some.packed for some in experts):
         return "needs experts in MXFP4"
-    if any(layer.mlp.experts.gate_up_proj_bias.dtype not in DTYPES for layer in model.model.layers):
+    if any(some.gate_up_proj_bias.dtype not in DTYPES for some in experts):
         return "needs a model in bfloat16 or float32"
     return None
 
@@ -28,5 +30,9 @@ def interleave_weights(model: CausalLM) -> None:
     Args:
         model: `why_not` has nothing against it.
     """
-    for layer in model.model.layers:
-        layer.mlp.experts.interleave()
+    for some in _experts(model):
+        some.interleave()
+
+
+def _experts(model: CausalLM) -> list[Experts]:
+    return [module for module in model.modules() if isinstance(module, Experts)]

@@ -1,4 +1,4 @@
-"""The small layers: RMSNorm and the rotary table."""
+"""The small layers: Linear, RMSNorm and the rotary table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import torch
 from torch import nn
 
 from ossia.config import ModelConfig
+from ossia.kernels.dense import linear
 from ossia.kernels.norm import rms_norm
 from ossia.kernels.rope import rope_table, yarn_inverse_frequencies
+
+
+class Linear(nn.Linear):
+    """torch's, with the product by whatever kernel is the fastest."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # as torch names it
+        """(..., in_features) to (..., out_features)."""
+        return linear(input, self.weight, self.bias)
 
 
 class RMSNorm(nn.Module):

@@ -16,6 +16,7 @@ from ossia.kernels.mxfp4 import (
     relay,
     restore,
 )
+from ossia.model.layers import Linear
 from ossia.model.recording import Recording
 
 
@@ -162,7 +163,7 @@ class MoE(nn.Module):
         super().__init__()
         self.layer_idx = layer_idx
         self.top_k = config.experts_per_token
-        self.router = nn.Linear(config.hidden_size, config.num_experts)
+        self.router = Linear(config.hidden_size, config.num_experts)
         self.experts = Experts(config)
 
     def forward(

@@ -75,6 +75,18 @@ std::vector<uint8_t> layer(
   return out;
 }
 
+std::vector<uint8_t> linear(int64_t tokens, int64_t rows, int64_t columns, int threads, unsigned seed) {
+  std::mt19937 random(seed);
+  const auto weight = floats(random, rows * columns, OSSIA_BF16), bias = floats(random, rows, OSSIA_BF16);
+  const auto x = floats(random, tokens * columns, OSSIA_BF16);
+  std::vector<uint8_t> out(static_cast<size_t>(2 * tokens * rows), 0xff);
+  const ossia_linear call = {weight.data(), bias.data(), x.data(), out.data(), tokens, rows, columns, threads};
+  check(ossia_run_linear(&call), "run_linear");
+  for (int64_t i = 0; i < tokens * rows; ++i)
+    if (!std::isfinite(at(out, i, OSSIA_BF16))) check(-1, "not finite");
+  return out;
+}
+
 void every_kind(int threads, unsigned seed) {
   for (int type : {OSSIA_F32, OSSIA_BF16})
     for (int activations : {OSSIA_FULL, OSSIA_INT8})
@@ -83,6 +95,10 @@ void every_kind(int threads, unsigned seed) {
         const auto alone = layer(tokens, 5, 96, 64, 3, type, activations, 1, seed);
         if (shared != alone) check(-1, "threads change the result");
       }
+  for (int64_t tokens : {1, 5, 11})
+    for (int64_t columns : {1, 31, 1100})
+      if (linear(tokens, 301, columns, threads, seed) != linear(tokens, 301, columns, 1, seed))
+        check(-1, "threads change the product");
 }
 
 }  // namespace

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from ossia.api.generation.config import GenerationConfig
 from ossia.api.generation.config_file import CONFIG_FILE
@@ -27,6 +26,7 @@ from ossia.checkpoint.folder import find_side_file
 from ossia.config import ModelConfig
 from ossia.errors import ConfigError, RequestError
 from ossia.model.heads import CausalLM
+from ossia.model.layers import Linear
 
 
 class GptOssForCausalLM(GenerationMixin, PreTrainedModel):
@@ -42,7 +42,7 @@ class GptOssForCausalLM(GenerationMixin, PreTrainedModel):
         super().__init__()
         self.config = as_config(config)
         self.model = GptOssModel(self.config)
-        self.lm_head = nn.Linear(self.config.hidden_size, self.config.vocab_size, bias=False)
+        self.lm_head = Linear(self.config.hidden_size, self.config.vocab_size, bias=False)
         initialise_(self.lm_head, self.config.initializer_range)
         self.generation_config = GenerationConfig.from_model_config(self.config)
 

@@ -20,6 +20,16 @@ _LOG = logger(__name__)
 _pointer, _int, _int64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 
 
+class LinearCall(ctypes.Structure):
+    """Arguments of `ossia_run_linear`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        *((name, _pointer) for name in ("weight", "bias", "x", "out")),
+        *((name, _int64) for name in ("tokens", "rows", "columns")),
+        ("threads", _int),
+    )
+
+
 class ExpertsCall(ctypes.Structure):
     """Arguments of `ossia_run_experts`; csrc/cpu/ossia_cpu.h says what each holds."""
 
@@ -46,6 +56,7 @@ _INTERFACE = {  # name -> result, arguments
         _int,
         (_pointer, _pointer, _int64, _int64, _int64, _int, _pointer, _pointer, _int),
     ),
+    "ossia_run_linear": (_int, (ctypes.POINTER(LinearCall),)),
     "ossia_run_experts": (_int, (ctypes.POINTER(ExpertsCall),)),
 }
 

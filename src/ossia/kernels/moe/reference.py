@@ -116,7 +116,8 @@ def _project(
     if isinstance(matrix, RelaidMxfp4):
         weight = _expanded(matrix, expert_idx, rows)
     elif isinstance(matrix, InterleavedMxfp4):
-        weight = unpack(*(part.to(rows.device) for part in matrix.expert(expert_idx)), rows.dtype)
+        blocks, scales = (part.to(rows.device) for part in matrix.expert(expert_idx))
+        weight = unpack(blocks, scales, rows.dtype)
     elif isinstance(matrix, Mxfp4Tensor):
         blocks, scales = (part[expert_idx].to(rows.device) for part in matrix)
         weight = unpack(blocks, scales, rows.dtype)

@@ -121,6 +121,59 @@ void mxfp4_f32(
   }
 }
 
+inline float sum_of(__m256 x) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+// Adds the products of a row of weights with T rows of operands over columns [k, end).
+template <int T>
+void dense_block(
+    const uint16_t* weights, int64_t k, int64_t end, const void* const* x, float* out, int64_t stride) {
+  constexpr int V = 2;  // vectors at a time: one sum alone would wait for itself
+  __m256 sums[V][T];
+  for (int v = 0; v < V; ++v)
+    for (int t = 0; t < T; ++t) sums[v][t] = _mm256_setzero_ps();
+  for (; k + 8 * V <= end; k += 8 * V)
+    for (int v = 0; v < V; ++v) {
+      const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights + k + 8 * v));
+      const __m256 weight = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16));
+      for (int t = 0; t < T; ++t) {
+        const __m256 values = _mm256_loadu_ps(static_cast<const float*>(x[t]) + k + 8 * v);
+        sums[v][t] = _mm256_fmadd_ps(weight, values, sums[v][t]);
+      }
+    }
+  for (int t = 0; t < T; ++t) {
+    float sum = sum_of(_mm256_add_ps(sums[0][t], sums[1][t]));
+    for (int64_t i = k; i < end; ++i)
+      sum += float_of(uint32_t(weights[i]) << 16) * static_cast<const float*>(x[t])[i];
+    out[t * stride] += sum;
+  }
+}
+
+template <int T>
+void dense_tokens(
+    const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, float* out) {
+  // For one token whole rows one after the other, which is how memory likes to be read.
+  const int64_t at_once = T == 1 ? 1 : rows;
+  for (int64_t row = 0; row < rows; row += at_once)
+    for (int64_t k = 0; k < columns; k += kChunk) {
+      const int64_t end = k + kChunk < columns ? k + kChunk : columns;
+      for (int64_t r = row; r < row + at_once; ++r)
+        dense_block<T>(weights + r * columns, k, end, x, out + r, rows);
+    }
+}
+
+void dense(
+    const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens,
+    float* out) {
+  for (int64_t i = 0; i < rows * tokens; ++i) out[i] = 0.0f;
+  int t = 0;
+  for (; t + 4 <= tokens; t += 4) dense_tokens<4>(weights, columns, rows, x + t, out + t * rows);
+  for (; t < tokens; ++t) dense_tokens<1>(weights, columns, rows, x + t, out + t * rows);
+}
+
 bool runs() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
@@ -128,7 +181,7 @@ constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
 }  // namespace
 
 extern const Isa avx2 = {
-    "avx2", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, swiglu, widen, narrow,
+    "avx2", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, dense, false, swiglu, widen, narrow,
 };
 
 }  // namespace ossia

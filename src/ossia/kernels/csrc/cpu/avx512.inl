@@ -111,6 +111,94 @@ void mxfp4_f32(
   with_tokens<TileF32>(tokens, codes, scales, groups, rows, out, stride);
 }
 
+constexpr int kAhead = 1024;  // bytes from what is read to what is fetched
+
+// Adds the products of R rows of bfloat16 weights with T rows of operands over columns [k, end). A Step
+// says how many columns a vector has, how it is loaded and multiplied.
+template <typename Step, int R, int T>
+void dense_block(
+    const uint16_t* weights, int64_t columns, int64_t k, int64_t end, const void* const* x, float* out,
+    int64_t stride) {
+  __m512 sums[R][T];
+  for (int r = 0; r < R; ++r)
+    for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
+  for (; k + Step::kColumns <= end; k += Step::kColumns) {
+    typename Step::Vector values[T];
+    for (int t = 0; t < T; ++t) values[t] = Step::x(x[t], k);
+    for (int r = 0; r < R; ++r) {
+      const uint16_t* at = weights + r * columns + k;
+      _mm_prefetch(reinterpret_cast<const char*>(at) + kAhead, _MM_HINT_T0);
+      const typename Step::Vector weight = Step::weights(at);
+      for (int t = 0; t < T; ++t) sums[r][t] = Step::multiply(sums[r][t], weight, values[t]);
+    }
+  }
+  if (k < end) {
+    for (int r = 0; r < R; ++r) {
+      const typename Step::Vector weight = Step::some_weights(weights + r * columns + k, end - k);
+      for (int t = 0; t < T; ++t)
+        sums[r][t] = Step::multiply(sums[r][t], weight, Step::some_x(x[t], k, end - k));
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int t = 0; t < T; ++t) out[t * stride + r] += _mm512_reduce_add_ps(sums[r][t]);
+}
+
+template <typename Step>
+struct Dense {
+  template <int T>
+  struct Tokens {
+    static constexpr int R = T == 1 ? 1 : T <= 4 ? 4 : 2;
+
+    static void run(
+        const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, float* out) {
+      for (int64_t i = 0; i < rows * T; ++i) out[i] = 0.0f;
+      // For one token whole rows one after the other, which is how memory likes to be read.
+      const int64_t at_once = T == 1 ? R : rows;
+      for (int64_t row = 0; row < rows; row += at_once) {
+        const int64_t last = row + at_once < rows ? row + at_once : rows;
+        for (int64_t k = 0; k < columns; k += kChunk)
+          chunk(weights, columns, rows, row, last, k, k + kChunk < columns ? k + kChunk : columns, x, out);
+      }
+    }
+
+    static void chunk(
+        const uint16_t* weights, int64_t columns, int64_t rows, int64_t r, int64_t last, int64_t k,
+        int64_t end, const void* const* x, float* out) {
+      for (; r + R <= last; r += R)
+        dense_block<Step, R, T>(weights + r * columns, columns, k, end, x, out + r, rows);
+      for (; r < last; ++r)
+        dense_block<Step, 1, T>(weights + r * columns, columns, k, end, x, out + r, rows);
+    }
+  };
+
+  static void run(
+      const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens,
+      float* out) {
+    with_tokens<Tokens>(tokens, weights, columns, rows, x, out);
+  }
+};
+
+inline __mmask32 first(int64_t count) { return count >= 32 ? ~0u : (1u << count) - 1; }
+
+struct StepF32 {
+  using Vector = __m512;
+  static constexpr int64_t kColumns = 16;
+  static Vector widened(__m256i narrow) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+  }
+  static Vector x(const void* x, int64_t k) { return _mm512_loadu_ps(static_cast<const float*>(x) + k); }
+  static Vector some_x(const void* x, int64_t k, int64_t count) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(first(count)), static_cast<const float*>(x) + k);
+  }
+  static Vector weights(const uint16_t* at) {
+    return widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+  }
+  static Vector some_weights(const uint16_t* at, int64_t count) {
+    return widened(_mm256_maskz_loadu_epi16(static_cast<__mmask16>(first(count)), at));
+  }
+  static __m512 multiply(__m512 sum, Vector weight, Vector x) { return _mm512_fmadd_ps(weight, x, sum); }
+};
+
 bool runs_vnni() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&

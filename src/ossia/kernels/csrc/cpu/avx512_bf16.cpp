@@ -58,12 +58,26 @@ void mxfp4_bf16(
   with_tokens<TileBf16>(tokens, codes, scales, groups, rows, out, stride);
 }
 
+struct StepBf16 {
+  using Vector = __m512bh;
+  static constexpr int64_t kColumns = 32;
+  static Vector weights(const uint16_t* at) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(at)); }
+  static Vector some_weights(const uint16_t* at, int64_t count) {
+    return reinterpret_cast<__m512bh>(_mm512_maskz_loadu_epi16(first(count), at));
+  }
+  static Vector x(const void* x, int64_t k) { return weights(static_cast<const uint16_t*>(x) + k); }
+  static Vector some_x(const void* x, int64_t k, int64_t count) {
+    return some_weights(static_cast<const uint16_t*>(x) + k, count);
+  }
+  static __m512 multiply(__m512 sum, Vector weight, Vector x) { return _mm512_dpbf16_ps(sum, weight, x); }
+};
+
 bool runs() { return runs_vnni() && __builtin_cpu_supports("avx512bf16"); }
 
 }  // namespace
 
 extern const Isa avx512_bf16 = {
-    "avx512_bf16", runs, kF32, {kGroup * 2, put_bf16, mxfp4_bf16}, kInt8, swiglu, widen, narrow,
+    "avx512_bf16", runs, kF32, {kGroup * 2, put_bf16, mxfp4_bf16}, kInt8, Dense<StepBf16>::run, true, swiglu, widen, narrow,
 };
 
 }  // namespace ossia

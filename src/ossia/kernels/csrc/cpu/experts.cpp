@@ -1,11 +1,10 @@
 // The experts: gate and up with the clamped SwiGLU, then down with the weighted sum, over the whole
 // batch at once. An expert's weights are read once for all of its tokens.
-#include <cstdlib>
-#include <memory>
 #include <new>
 #include <vector>
 
 #include "isa.h"
+#include "memory.h"
 #include "ossia_cpu.h"
 #include "pool.h"
 
@@ -15,18 +14,6 @@ using namespace ossia;
 
 constexpr int64_t kTokensAtOnce = 512;  // bounds what is kept between the two products
 constexpr int64_t kBlock = 2 * kTileRows;  // inner elements of a task: a group of the second product
-
-struct FreeAligned {
-  void operator()(uint8_t* bytes) const { std::free(bytes); }
-};
-using Bytes = std::unique_ptr<uint8_t, FreeAligned>;
-
-Bytes allocate(int64_t bytes) {
-  const size_t rounded = static_cast<size_t>((bytes + 63) / 64 * 64 + 64);
-  void* memory = std::aligned_alloc(64, rounded);
-  if (memory == nullptr) throw std::bad_alloc();
-  return Bytes(static_cast<uint8_t*>(memory));
-}
 
 // Floats of either type.
 struct Floats {

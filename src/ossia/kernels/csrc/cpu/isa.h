@@ -27,12 +27,21 @@ struct Product {
   TileProduct mxfp4;
 };
 
+// Rows of bfloat16 weights, one behind the other, times up to kMaxTokens rows of operands:
+// out[t * rows + r]. Columns are summed in chunks, so that operands stay in the first-level cache; how
+// depends on the set, but not on the number of rows or tokens.
+constexpr int64_t kChunk = 1024;
+using DenseProduct = void (*)(
+    const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens, float* out);
+
 struct Isa {
   const char* name;
   bool (*runs)();
   Product f32;   // operands stay float32
   Product bf16;  // operands are bfloat16 already: no rounding
   Product int8;  // operands are rounded to 8 bits with a scale a group
+  DenseProduct dense;
+  bool dense_takes_bf16;  // as operands; else they are float32
   // Clamped SwiGLU of `count` gates and ups in float32.
   void (*swiglu)(const float* gate, const float* up, float alpha, float limit, float* out, int64_t count);
   void (*widen)(const uint16_t* x, float* out, int64_t count);   // bfloat16 to float32

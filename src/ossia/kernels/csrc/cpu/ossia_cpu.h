@@ -27,6 +27,18 @@ OSSIA_API int ossia_interleave(
     const uint8_t* blocks, const uint8_t* scales, int64_t experts, int64_t rows, int64_t groups,
     int paired, uint8_t* out_codes, uint8_t* out_scales, int threads);
 
+struct ossia_linear {
+  const void* weight;  // (rows, columns), bfloat16
+  const void* bias;    // (rows,) bfloat16, or null
+  const void* x;       // (tokens, columns), bfloat16
+  void* out;           // (tokens, rows), bfloat16
+  int64_t tokens, rows, columns;
+  int threads;
+};
+
+// Rows of x times the transposed weight, plus the bias; rounded once.
+OSSIA_API int ossia_run_linear(const struct ossia_linear* call);
+
 struct ossia_experts {
   const uint8_t* gate_up_codes;   // (experts, 2 ffn / 16, hidden / 32, 256), paired
   const uint8_t* gate_up_scales;  // (experts, 2 ffn / 16, hidden / 32, 16)

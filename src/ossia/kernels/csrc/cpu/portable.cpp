@@ -59,6 +59,25 @@ void mxfp4_int8(
   }
 }
 
+void dense(
+    const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens,
+    float* out) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const uint16_t* row = weights + r * columns;
+    for (int t = 0; t < tokens; ++t) {
+      const float* values = static_cast<const float*>(x[t]);
+      float sums[16] = {};
+      int64_t k = 0;
+      for (; k + 16 <= columns; k += 16)
+        for (int i = 0; i < 16; ++i) sums[i] += float_of(uint32_t(row[k + i]) << 16) * values[k + i];
+      float sum = 0.0f;
+      for (; k < columns; ++k) sum += float_of(uint32_t(row[k]) << 16) * values[k];
+      for (int i = 0; i < 16; ++i) sum += sums[i];
+      out[t * rows + r] = sum;
+    }
+  }
+}
+
 bool runs() { return true; }
 
 constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
@@ -66,7 +85,7 @@ constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
 }  // namespace
 
 extern const Isa portable = {
-    "portable", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, swiglu, widen, narrow,
+    "portable", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, dense, false, swiglu, widen, narrow,
 };
 
 }  // namespace ossia

@@ -1,0 +1,5 @@
+"""Products with dense matrices: a row for each output, as torch.nn.Linear has them."""
+
+from ossia.kernels.dense.choice import linear
+
+__all__ = ["linear"]
