@@ -23,7 +23,7 @@ def _kernels():
 
 
 @isas
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     tokens=st.integers(1, 20),
     rows=st.one_of(st.integers(1, 40), st.integers(250, 600)),

@@ -20,7 +20,7 @@ from support.tolerances import INT8_ACTIVATIONS, assert_near
 
 DTYPES = [torch.float32, torch.bfloat16]
 isas = pytest.mark.parametrize("isa", cpu_kernels.runnable_isas() or ["none"])
-fuzz = settings(max_examples=40)
+fuzz = settings(max_examples=15)
 
 
 @pytest.fixture(autouse=True)

@@ -87,6 +87,18 @@ _CPU_DENSE = Implementation(
     name="cpu", what="C++, bfloat16, up to 8 tokens a step, without gradients", requires=_cpu
 )
 
+_CPU = Implementation(
+    name="cpu", what="C++, bfloat16 and float32, without gradients", requires=_cpu
+)
+
+_CPU_NORM = Implementation(name="cpu", what="C++, bfloat16, without gradients", requires=_cpu)
+
+_CPU_ATTENTION = Implementation(
+    name="cpu",
+    what="C++ over pages, bfloat16 and float32, up to 8 new tokens a sequence",
+    requires=_cpu,
+)
+
 _TRITON_ATTENTION = Implementation(
     name="triton", what="Triton over pages, half-precision models", requires=_triton
 )
@@ -100,13 +112,13 @@ _CUDA_DECODE = Implementation(
 )
 
 IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
-    "attention": (_TRITON_ATTENTION, _REFERENCE),
+    "attention": (_TRITON_ATTENTION, _CPU_ATTENTION, _REFERENCE),
     "dense": (_CPU_DENSE, _REFERENCE),
     "decode": (_CUDA_DECODE, _REFERENCE),
-    "kv_write": (_TRITON, _REFERENCE),
+    "kv_write": (_TRITON, _CPU, _REFERENCE),
     "moe": (_CUDA_MOE, _TRITON_MOE, _CPU_MOE, _REFERENCE),
     "mxfp4": (_REFERENCE,),
-    "norm": (_TRITON, _REFERENCE),
+    "norm": (_TRITON, _CPU_NORM, _REFERENCE),
     "rope": (_REFERENCE,),
     "routing": (_REFERENCE,),
     "sampling": (_REFERENCE,),

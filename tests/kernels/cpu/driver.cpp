@@ -87,6 +87,39 @@ std::vector<uint8_t> linear(int64_t tokens, int64_t rows, int64_t columns, int t
   return out;
 }
 
+// Two sequences: rope, writing, and attention over what was written, all in exactly fitting memory.
+std::vector<uint8_t> attention(int64_t dim, int64_t window, int type, int threads, unsigned seed) {
+  std::mt19937 random(seed);
+  const int64_t heads = 6, kv_heads = 2, page_size = 5, lens[] = {23, 8}, tokens = 31, pages = 7;
+  const size_t element = type == OSSIA_BF16 ? 2 : 4;
+  auto q = floats(random, tokens * heads * dim, type);
+  const auto k = floats(random, tokens * kv_heads * dim, type), v = floats(random, tokens * kv_heads * dim, type);
+  const std::vector<float> cos(static_cast<size_t>(tokens * dim / 2), 0.6f), sin(cos.size(), 0.8f);
+  const int32_t table[] = {3, 1, 6, 0, 2, 5, 4, -1, -1, -1};
+  std::vector<int64_t> seqs, positions, slots;
+  for (int64_t seq = 0; seq < 2; ++seq)
+    for (int64_t i = 0; i < lens[seq]; ++i) {
+      seqs.push_back(seq), positions.push_back(i);
+      slots.push_back(table[seq * 5 + i / page_size] * page_size + i % page_size);
+    }
+  std::vector<uint8_t> k_pages(static_cast<size_t>(pages * page_size * kv_heads * dim) * element, 0xff);
+  std::vector<uint8_t> v_pages(k_pages), out(q.size(), 0xff);
+  const auto sinks = floats(random, heads, type), weight = floats(random, dim, type);
+  const ossia_rope rope = {q.data(), k.data(), v.data(), cos.data(), sin.data(), k_pages.data(), v_pages.data(),
+                           slots.data(), tokens, heads, kv_heads, dim, heads * dim, kv_heads * dim,
+                           kv_heads * dim, type, threads};
+  check(ossia_rotate_and_write(&rope), "rotate_and_write");
+  const ossia_attention call = {q.data(), k_pages.data(), v_pages.data(), table, seqs.data(), positions.data(),
+                                sinks.data(), out.data(), tokens, heads, kv_heads, dim, page_size, 5, window,
+                                type, threads};
+  check(ossia_attend(&call), "attend");
+  std::vector<uint8_t> normed(out.size(), 0xff);
+  check(ossia_rms_norm(out.data(), weight.data(), 1e-5f, normed.data(), tokens * heads, dim, type, threads), "norm");
+  for (int64_t i = 0; i < tokens * heads * dim; ++i)
+    if (!std::isfinite(at(normed, i, type))) check(-1, "not finite");
+  return normed;
+}
+
 void every_kind(int threads, unsigned seed) {
   for (int type : {OSSIA_F32, OSSIA_BF16})
     for (int activations : {OSSIA_FULL, OSSIA_INT8})
@@ -99,6 +132,11 @@ void every_kind(int threads, unsigned seed) {
     for (int64_t columns : {1, 31, 1100})
       if (linear(tokens, 301, columns, threads, seed) != linear(tokens, 301, columns, 1, seed))
         check(-1, "threads change the product");
+  for (int type : {OSSIA_F32, OSSIA_BF16})
+    for (int64_t dim : {2, 30, 64})
+      for (int64_t window : {0, 4})
+        if (attention(dim, window, type, threads, seed) != attention(dim, window, type, 1, seed))
+          check(-1, "threads change attention");
 }
 
 }  // namespace

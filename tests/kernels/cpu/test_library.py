@@ -176,3 +176,13 @@ def test_under_sanitizers(kernels):
     script = os.path.join(os.path.dirname(__file__), "sanitize.sh")
     done = subprocess.run([script], capture_output=True, text=True, timeout=1200)
     assert done.stdout.count("all is well") == 2, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [1, 1000, 65536, 200_001])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_reading_reads_everything(kernels, words, threads):
+    memory = torch.randint(-(2**62), 2**62, (words,))
+    expected = 0
+    for word in memory.tolist():
+        expected ^= word & (2**64 - 1)
+    assert kernels.read(memory, threads) == expected

@@ -6,11 +6,13 @@ from functools import lru_cache
 
 import torch
 
-from ossia.kernels.attention import reference
+from ossia.kernels.attention import cpu, reference
 from ossia.kernels.attention.blocks import query_blocks
 from ossia.kernels.backend import choose
+from ossia.kernels.cpu.library import TYPES
 
 _LEAST_HEAD_DIM, _MOST_HEAD_DIM = 16, 64  # what tensor cores take; what small shared memories hold
+_FEW_QUERIES = 8  # new tokens of a sequence, up to which going over the keys for each is quicker
 
 
 def queries_of_a_block(heads: int, kv_heads: int, device: torch.device) -> int | None:
@@ -56,6 +58,20 @@ def attend_paged(
 
         with torch.cuda.device_of(q):  # Triton launches on the current device
             return triton_paged.attend_paged(q, k_pages, v_pages, page_table, blocks, sinks, window)
+    if (
+        not torch.is_grad_enabled()
+        and q.device.type == k_pages.device.type == "cpu"
+        and q.dtype is k_pages.dtype is v_pages.dtype is sinks.dtype
+        and q.dtype in TYPES
+        and 0 < max(query_lens, default=0) <= _FEW_QUERIES
+        and all(part.is_contiguous() for part in (k_pages, v_pages))
+        and page_table.dtype is torch.int32
+        and page_table.stride(1) == 1
+        and _chosen(q.device) == "cpu"
+    ):
+        return cpu.attend_paged(
+            q, k_pages, v_pages, page_table, query_lens, context_lens, sinks, window
+        )
     return reference.attend_paged(
         q, k_pages, v_pages, page_table, query_lens, context_lens, sinks, window
     )

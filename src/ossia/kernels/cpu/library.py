@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from ossia.env import cpu_isa
 from ossia.errors import ConfigError, KernelError, OssiaError
 from ossia.log import logger, warn_once
@@ -20,6 +22,10 @@ _LOG = logger(__name__)
 _pointer, _int, _int64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
 
 
+TYPES = {torch.float32: 0, torch.bfloat16: 1}
+"""Dtypes that the kernels take, as ossia_cpu.h numbers them."""
+
+
 class LinearCall(ctypes.Structure):
     """Arguments of `ossia_run_linear`; csrc/cpu/ossia_cpu.h says what each holds."""
 
@@ -28,6 +34,34 @@ class LinearCall(ctypes.Structure):
         *((name, _int64) for name in ("tokens", "rows", "columns")),
         ("threads", _int),
     )
+
+
+class RopeCall(ctypes.Structure):
+    """Arguments of `ossia_rotate_and_write`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        *((name, _pointer) for name in (
+            "q", "k", "v", "cos", "sin", "k_pages", "v_pages", "slots",
+        )),
+        *((name, _int64) for name in (
+            "tokens", "heads", "kv_heads", "head_dim", "q_stride", "k_stride", "v_stride",
+        )),
+        *((name, _int) for name in ("type", "threads")),
+    )  # fmt: skip
+
+
+class AttentionCall(ctypes.Structure):
+    """Arguments of `ossia_attend`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        *((name, _pointer) for name in (
+            "q", "k_pages", "v_pages", "page_table", "seqs", "positions", "sinks", "out",
+        )),
+        *((name, _int64) for name in (
+            "tokens", "heads", "kv_heads", "head_dim", "page_size", "max_pages", "window",
+        )),
+        *((name, _int) for name in ("type", "threads")),
+    )  # fmt: skip
 
 
 class ExpertsCall(ctypes.Structure):
@@ -52,10 +86,17 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_isa_runs": (_int, (_int,)),
     "ossia_isa_used": (ctypes.c_char_p, ()),
     "ossia_use": (_int, (ctypes.c_char_p,)),
+    "ossia_read": (ctypes.c_uint64, (_pointer, _int64, _int)),
     "ossia_interleave": (
         _int,
         (_pointer, _pointer, _int64, _int64, _int64, _int, _pointer, _pointer, _int),
     ),
+    "ossia_rms_norm": (
+        _int,
+        (_pointer, _pointer, ctypes.c_float, _pointer, _int64, _int64, _int, _int),
+    ),
+    "ossia_rotate_and_write": (_int, (ctypes.POINTER(RopeCall),)),
+    "ossia_attend": (_int, (ctypes.POINTER(AttentionCall),)),
     "ossia_run_linear": (_int, (ctypes.POINTER(LinearCall),)),
     "ossia_run_experts": (_int, (ctypes.POINTER(ExpertsCall),)),
 }
@@ -123,6 +164,11 @@ class KernelLibrary:
             yield
         finally:
             self.use(before)
+
+    def read(self, memory: torch.Tensor, threads: int) -> int:
+        """Read a contiguous tensor on the CPU; the exclusive or of its 64-bit words."""
+        assert memory.is_contiguous()
+        return self._functions.ossia_read(memory.data_ptr(), memory.nbytes, threads)
 
     def call(self, name: str, *arguments: object) -> None:
         """Call a function of the interface that returns a status.

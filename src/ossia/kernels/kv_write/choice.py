@@ -7,7 +7,8 @@ from functools import lru_cache
 import torch
 
 from ossia.kernels.backend import choose
-from ossia.kernels.kv_write import reference
+from ossia.kernels.cpu.library import TYPES
+from ossia.kernels.kv_write import cpu, reference
 
 
 def rotate_and_write(
@@ -32,6 +33,20 @@ def rotate_and_write(
 
         with torch.cuda.device_of(q):  # Triton launches on the current device
             triton_rope.rotate_and_write(q, k, v, rope, pages, slots)
+        return q
+    if (
+        not torch.is_grad_enabled()
+        and q.device.type == pages[0].device.type == "cpu"
+        and q.dtype is k.dtype is v.dtype is pages[0].dtype is pages[1].dtype
+        and q.dtype in TYPES
+        and q.shape[2] % 2 == 0
+        and all(part.stride()[1:] == (part.shape[2], 1) for part in (q, k, v))
+        and all(part.is_contiguous() for part in (*pages, slots))
+        and rope[0].dtype is rope[1].dtype is torch.float32
+        and len(q) > 0
+        and _chosen(q.device) == "cpu"
+    ):
+        cpu.rotate_and_write(q, k, v, rope, pages, slots)
         return q
     return reference.rotate_and_write(q, k, v, rope, pages, slots)
 

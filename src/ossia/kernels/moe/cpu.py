@@ -7,12 +7,11 @@ import ctypes
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.library import ExpertsCall
+from ossia.kernels.cpu.library import TYPES, ExpertsCall
 from ossia.kernels.moe.reference import ExpertWeights
 from ossia.kernels.mxfp4.interleaved import InterleavedMxfp4
 
-_TYPES = {torch.float32: 0, torch.bfloat16: 1}  # as ossia_cpu.h numbers them
-DTYPES = tuple(_TYPES)
+DTYPES = tuple(TYPES)
 
 
 def run_experts(
@@ -56,7 +55,7 @@ def run_experts(
         x=x.data_ptr(), ids=expert_ids.data_ptr(), weights=weights.data_ptr(), out=out.data_ptr(),
         tokens=len(x), experts=len(down_bias), hidden=x.shape[1], ffn=gate_up_bias.shape[1] // 2,
         top_k=expert_ids.shape[1], alpha=experts.alpha, limit=experts.limit,
-        type=_TYPES[x.dtype], activations=int(experts.int8_activations), threads=num_threads(),
+        type=TYPES[x.dtype], activations=int(experts.int8_activations), threads=num_threads(),
     )  # fmt: skip
     kernels.call("ossia_run_experts", ctypes.byref(call))
     return out

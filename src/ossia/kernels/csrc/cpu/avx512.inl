@@ -1,7 +1,7 @@
 // What the AVX-512 sources share: products of 16 rows at once, in float32 and, with VNNI, in int8.
 #include <immintrin.h>
 
-#include "rows.inl"
+#include "layer.inl"
 
 namespace ossia {
 namespace {

@@ -34,6 +34,31 @@ constexpr int64_t kChunk = 1024;
 using DenseProduct = void (*)(
     const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens, float* out);
 
+// The query heads of one key head, for one token.
+struct AttendTask {
+  const void* q;              // (group, head_dim)
+  const void* k_pages;        // (pages, page_size, kv_heads, head_dim), from this key head on
+  const void* v_pages;
+  const int32_t* pages;       // of the sequence, by position / page_size
+  const void* sinks;          // (group,)
+  void* out;                  // (group, head_dim)
+  int64_t first_key, end_key;  // positions
+  int64_t group, head_dim, page_size;
+  int64_t row_elements;  // from a key to the next in its page
+};
+
+// Floats that an AttendTask needs beside.
+inline constexpr int64_t attend_scratch(int64_t group, int64_t head_dim) {
+  return 2 * group * head_dim + 16 * head_dim + group * 16 + 2 * group;
+}
+
+// For one type of floats.
+struct LayerOps {
+  void (*norm_row)(const void* x, const void* weight, float eps, void* out, int64_t count);
+  void (*rotate_head)(const void* x, const float* cos, const float* sin, void* out, int64_t half);
+  void (*attend)(const AttendTask& task, float* scratch);
+};
+
 struct Isa {
   const char* name;
   bool (*runs)();
@@ -42,6 +67,7 @@ struct Isa {
   Product int8;  // operands are rounded to 8 bits with a scale a group
   DenseProduct dense;
   bool dense_takes_bf16;  // as operands; else they are float32
+  LayerOps layer_f32, layer_bf16;
   // Clamped SwiGLU of `count` gates and ups in float32.
   void (*swiglu)(const float* gate, const float* up, float alpha, float limit, float* out, int64_t count);
   void (*widen)(const uint16_t* x, float* out, int64_t count);   // bfloat16 to float32

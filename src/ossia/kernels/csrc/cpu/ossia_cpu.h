@@ -20,6 +20,9 @@ OSSIA_API int ossia_isa_runs(int idx);
 OSSIA_API const char* ossia_isa_used(void);
 OSSIA_API int ossia_use(const char* name);
 
+// Reads memory and returns the exclusive or of its words: how fast this goes bounds every kernel.
+OSSIA_API uint64_t ossia_read(const uint8_t* bytes, int64_t count, int threads);
+
 // Packed MXFP4 matrices from the checkpoint's order (experts, rows, groups, 16) and (experts, rows,
 // groups) into tiles of 16 rows: codes (experts, rows / 16, groups, 256), scales (experts, rows / 16,
 // groups, 16). rows is a multiple of 16, of 32 if paired: even rows then fill even tiles, odd rows odd ones.
@@ -38,6 +41,44 @@ struct ossia_linear {
 
 // Rows of x times the transposed weight, plus the bias; rounded once.
 OSSIA_API int ossia_run_linear(const struct ossia_linear* call);
+
+// Rows of `type` scaled to unit root mean square, times the weight (columns,).
+OSSIA_API int ossia_rms_norm(
+    const void* x, const void* weight, float eps, void* out, int64_t rows, int64_t columns, int type,
+    int threads);
+
+struct ossia_rope {
+  void* q;             // (tokens, heads, head_dim) of `type`, turned in place; tokens q_stride elements apart
+  const void* k;       // (tokens, kv_heads, head_dim), as v
+  const void* v;
+  const float* cos;    // (tokens, head_dim / 2), as sin
+  const float* sin;
+  void* k_pages;       // (pages, page_size, kv_heads, head_dim), as v_pages
+  void* v_pages;
+  const int64_t* slots;  // (tokens,): page * page_size + offset
+  int64_t tokens, heads, kv_heads, head_dim, q_stride, k_stride, v_stride;
+  int type, threads;
+};
+
+// Turns queries and keys, stores keys and values.
+OSSIA_API int ossia_rotate_and_write(const struct ossia_rope* call);
+
+struct ossia_attention {
+  const void* q;        // (tokens, heads, head_dim) of `type`
+  const void* k_pages;  // (pages, page_size, kv_heads, head_dim), as v_pages
+  const void* v_pages;
+  const int32_t* page_table;  // (sequences, max_pages)
+  const int64_t* seqs;        // (tokens,): each token's sequence
+  const int64_t* positions;   // (tokens,): it sees keys up to there
+  const void* sinks;          // (heads,)
+  void* out;                  // as q
+  int64_t tokens, heads, kv_heads, head_dim, page_size, max_pages;
+  int64_t window;  // keys that a token sees at most; 0 for all
+  int type, threads;
+};
+
+// Attention of single tokens over pages, with sinks.
+OSSIA_API int ossia_attend(const struct ossia_attention* call);
 
 struct ossia_experts {
   const uint8_t* gate_up_codes;   // (experts, 2 ffn / 16, hidden / 32, 256), paired

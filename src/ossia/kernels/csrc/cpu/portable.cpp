@@ -1,5 +1,5 @@
 // For every processor: plain C++, in the order in which the vector sets add.
-#include "rows.inl"
+#include "layer.inl"
 
 namespace ossia {
 namespace {
@@ -85,7 +85,7 @@ constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
 }  // namespace
 
 extern const Isa portable = {
-    "portable", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, dense, false, swiglu, widen, narrow,
+    "portable", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, dense, false, kLayerF32, kLayerBf16, swiglu, widen, narrow,
 };
 
 }  // namespace ossia

@@ -1,0 +1,227 @@
+"""Time the CPU kernels at gpt-oss-20b's shapes, beside the memory's own speed and torch.
+
+python benchmarks/cpu_kernels.py [--isa NAME] [--threads 1 2] [--quick]
+
+`share` is the read bandwidth reached over the one measured at the beginning of the same run, with the same
+threads. Every figure is the best of several repeats in wall-clock time, each on weights that the caches do
+not hold; on a machine that does other work, the best is what says something. Products of many tokens
+are bound by arithmetic: there GMAC/s is what to look at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+
+from ossia.kernels.attention import cpu as attention_cpu
+from ossia.kernels.attention import reference as attention_reference
+from ossia.kernels.cpu import KernelLibrary, load, why_not
+from ossia.kernels.dense import cpu as dense_cpu
+from ossia.kernels.dense import reference as dense_reference
+from ossia.kernels.kv_write import cpu as kv_write_cpu
+from ossia.kernels.kv_write import reference as kv_write_reference
+from ossia.kernels.moe import ExpertWeights, reference
+from ossia.kernels.moe import cpu as moe_cpu
+from ossia.kernels.mxfp4 import Mxfp4Tensor, interleave
+from ossia.kernels.norm import cpu as norm_cpu
+from ossia.kernels.norm import reference as norm_reference
+from ossia.kernels.routing import route
+
+HIDDEN, FFN, EXPERTS, TOP_K = 2880, 2880, 32, 4
+HEADS, KV_HEADS, HEAD_DIM, VOCAB = 64, 8, 64, 201_088
+EXPERT_BYTES = (2 * FFN * HIDDEN + HIDDEN * FFN) * 17 // 32
+PAGE = 16
+DTYPE = torch.bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A call to be timed.
+
+    Args:
+        name: What is computed.
+        run: By the kernels; a call each time on other memory.
+        by_torch: By the reference, or None where that takes too long.
+        megabytes: Weights or keys that have to be read.
+        macs: Multiplications, in thousands of millions.
+    """
+
+    name: str
+    run: Callable[[], object]
+    by_torch: Callable[[], object] | None
+    megabytes: float
+    macs: float = 0.0
+
+
+def best_ms(run: Callable[[], object], seconds: float = 1.5, least: int = 3) -> float:
+    """Least milliseconds of a call, of as many as fit."""
+    times: list[float] = []
+    until = time.perf_counter() + seconds
+    while len(times) < least or time.perf_counter() < until:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times) * 1e3
+
+
+def bandwidth(kernels: KernelLibrary, threads: int) -> float:
+    """GB/s of reading 1 GiB."""
+    memory = torch.ones(1 << 27, dtype=torch.int64)
+    return memory.nbytes / best_ms(lambda: kernels.read(memory, threads), 3.0) / 1e6
+
+
+def experts() -> tuple[ExpertWeights, ExpertWeights]:
+    """A layer in the checkpoint's order, and interleaved."""
+
+    def packed(rows: int, columns: int) -> Mxfp4Tensor:
+        shape = (EXPERTS, rows, columns // 32)
+        blocks = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8)
+        return Mxfp4Tensor(blocks, torch.randint(117, 121, shape, dtype=torch.uint8))
+
+    gate_up, down = packed(2 * FFN, HIDDEN), packed(HIDDEN, FFN)
+    plain = ExpertWeights(
+        gate_up=gate_up, gate_up_bias=torch.randn(EXPERTS, 2 * FFN, dtype=DTYPE) * 0.1,
+        down=down, down_bias=torch.randn(EXPERTS, HIDDEN, dtype=DTYPE) * 0.1,
+        alpha=1.702, limit=7.0,
+    )  # fmt: skip
+    return plain, replace(
+        plain, gate_up=interleave(gate_up, paired=True), down=interleave(down, paired=False)
+    )
+
+
+def expert_case(
+    tokens: int, precision: str, plain: ExpertWeights, interleaved: ExpertWeights, *, compared: bool
+) -> Case:
+    """MXFP4 experts in either precision; tokens choose at random, each time anew."""
+    x = torch.randn(tokens, HIDDEN, dtype=DTYPE)
+    choices = [route(torch.randn(tokens, EXPERTS).to(DTYPE), TOP_K) for _ in range(16)]
+    turns, torch_turns = itertools.cycle(choices), itertools.cycle(choices)
+    ours = replace(interleaved, int8_activations=precision == "int8")
+
+    def run() -> torch.Tensor:
+        weights, ids = next(turns)
+        return moe_cpu.run_experts(x, ids, weights, ours)
+
+    def by_torch() -> torch.Tensor:
+        weights, ids = next(torch_turns)
+        return reference.run_experts(x, ids, weights, plain)
+
+    distinct = sum(len(ids.unique()) for _, ids in choices) / len(choices)
+    return Case(
+        f"experts, {precision}, {tokens} tokens", run, by_torch if compared else None,
+        distinct * EXPERT_BYTES / 1e6, tokens * TOP_K * 3 * HIDDEN * FFN / 1e9,
+    )  # fmt: skip
+
+
+def expert_cases(quick: bool) -> Iterator[Case]:
+    """From one token to a piece of a prompt."""
+    plain, interleaved = experts()
+    for tokens, precision in itertools.product((1, 8, 64, 512), ("full", "int8")):
+        compared = precision == "full" and (tokens == 1 or not quick)
+        yield expert_case(tokens, precision, plain, interleaved, compared=compared)
+
+
+def dense_case(name: str, rows: int, columns: int, copies: int, tokens: int) -> Case:
+    """A matrix in bfloat16; several of them, so that none is found in a cache."""
+    matrices = torch.randn(copies, rows, columns, dtype=DTYPE)
+    x = torch.randn(tokens, columns, dtype=DTYPE)
+    turns, torch_turns = itertools.cycle(matrices), itertools.cycle(matrices)
+    return Case(
+        f"{name}, {tokens} tokens",
+        lambda: dense_cpu.linear(x, next(turns), None),
+        lambda: dense_reference.linear(x, next(torch_turns), None),
+        matrices[0].nbytes / 1e6,
+        tokens * rows * columns / 1e9,
+    )
+
+
+def dense_cases() -> Iterator[Case]:
+    """The matrices around attention, and the unembedding."""
+    for tokens in (1, 4, 8):
+        yield dense_case("q, k, v", 5120, HIDDEN, 8, tokens)
+        yield dense_case("output", HIDDEN, 4096, 8, tokens)
+        yield dense_case("unembedding", VOCAB, HIDDEN, 1, tokens)
+
+
+def attention_case(context: int, window: int | None) -> Case:
+    """One new token over its keys; sequences take turns."""
+    num_pages = 32 * context // PAGE
+    pages = torch.randn(2, num_pages, PAGE, KV_HEADS, HEAD_DIM, dtype=DTYPE)
+    tables = torch.randperm(num_pages, dtype=torch.int32).view(32, 1, -1)
+    sinks, q = torch.randn(HEADS, dtype=DTYPE), torch.randn(1, HEADS, HEAD_DIM, dtype=DTYPE)
+    turns, torch_turns = itertools.cycle(tables), itertools.cycle(tables)
+    lens = ([1], [context])
+    return Case(
+        f"attention, {context} keys",
+        lambda: attention_cpu.attend_paged(q, *pages, next(turns), *lens, sinks, window),
+        lambda: attention_reference.attend_paged(
+            q, *pages, next(torch_turns), *lens, sinks, window
+        ),
+        2 * context * KV_HEADS * HEAD_DIM * 2 / 1e6,
+        2 * context * HEADS * HEAD_DIM / 1e9,
+    )
+
+
+def small_cases() -> Iterator[Case]:
+    """What stands between the matrices."""
+    x, weight = torch.randn(1, HIDDEN, dtype=DTYPE), torch.randn(HIDDEN, dtype=DTYPE)
+    yield Case(
+        "norm, 1 tokens", lambda: norm_cpu.rms_norm(x, weight, 1e-5),
+        lambda: norm_reference.rms_norm(x, weight, 1e-5), 0.0,
+    )  # fmt: skip
+    q, (k, v) = (
+        torch.randn(1, HEADS, HEAD_DIM).to(DTYPE),
+        torch.randn(2, 1, KV_HEADS, HEAD_DIM).to(DTYPE),
+    )
+    pages = tuple(torch.zeros(2, 4, PAGE, KV_HEADS, HEAD_DIM, dtype=DTYPE))
+    rope, slots = (torch.ones(1, HEAD_DIM // 2), torch.zeros(1, HEAD_DIM // 2)), torch.tensor([5])
+    yield Case(
+        "rope, KV write, 1 tokens",
+        lambda: kv_write_cpu.rotate_and_write(q, k, v, rope, pages, slots),
+        lambda: kv_write_reference.rotate_and_write(q, k, v, rope, pages, slots), 0.0,
+    )  # fmt: skip
+    yield attention_case(128, 128)
+    yield attention_case(4096, None)
+
+
+def report(case: Case, gb_per_s: float) -> None:
+    """A line of the table."""
+    ours = best_ms(case.run)
+    reached = case.megabytes / ours
+    share = f"{reached:6.1f} GB/s {reached / gb_per_s:5.0%}" if case.megabytes else " " * 17
+    pace = f"{case.macs / ours * 1e3:6.0f} GMAC/s" if case.macs else " " * 13
+    against = ""
+    if case.by_torch is not None:
+        theirs = best_ms(case.by_torch, least=2)
+        against = f"torch {theirs:9.3f} ms, {theirs / ours:5.1f} times as long"
+    print(f"  {case.name:26} {ours:9.3f} ms {case.megabytes:8.1f} MB {share} {pace}  {against}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--isa", help="an instruction set other than the best")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--quick", action="store_true", help="leave out what torch is slow at")
+    arguments = parser.parse_args()
+    kernels = load()
+    if kernels is None:
+        raise SystemExit(f"no CPU kernels: {why_not()}")
+    with torch.no_grad(), kernels.using(arguments.isa) if arguments.isa else nullcontext():
+        for threads in arguments.threads:
+            torch.set_num_threads(threads)
+            gb_per_s = bandwidth(kernels, threads)
+            print(f"{kernels.isa}, {threads} threads: memory is read at {gb_per_s:.1f} GB/s")
+            cases = itertools.chain(expert_cases(arguments.quick), dense_cases(), small_cases())
+            for case in cases:
+                report(case, gb_per_s)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Attention of a few new tokens of each sequence over pages, by the CPU kernels."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+
+from ossia.kernels.cpu import load, num_threads
+from ossia.kernels.cpu.library import TYPES, AttentionCall
+
+
+def attend_paged(
+    q: torch.Tensor,
+    k_pages: torch.Tensor,
+    v_pages: torch.Tensor,
+    page_table: torch.Tensor,
+    query_lens: list[int],
+    context_lens: list[int],
+    sinks: torch.Tensor,
+    window: int | None,
+) -> torch.Tensor:
+    """As `reference.attend_paged`, in float32 throughout; no gradients.
+
+    Each token goes over its keys by itself, once for all query heads of a key head, so this is for
+    decoding: longer pieces of a prompt are better off as matrix products.
+
+    Args:
+        q: (tokens, heads, head_dim), float32 or bfloat16, on the CPU.
+        k_pages: (pages, page_size, kv_heads, head_dim) of q's dtype, contiguous, as v_pages.
+        v_pages: Like k_pages.
+        page_table: int32 (seqs, max_pages), rows contiguous.
+        query_lens: New tokens of each sequence.
+        context_lens: Tokens of each sequence that are in pages, the new ones included.
+        sinks: (heads,) of q's dtype.
+        window: Keys a query may see, itself included; None for all.
+
+    Raises:
+        KernelError: memory is out.
+    """
+    kernels = load()
+    assert kernels is not None
+    q, sinks = q.contiguous(), sinks.contiguous()
+    out = torch.empty_like(q)
+    seqs, positions = _tokens(query_lens, context_lens)
+    tokens, heads, head_dim = q.shape
+    _, page_size, kv_heads, _ = k_pages.shape
+    call = AttentionCall(
+        q=q.data_ptr(), k_pages=k_pages.data_ptr(), v_pages=v_pages.data_ptr(),
+        page_table=page_table.data_ptr(), seqs=seqs.data_ptr(), positions=positions.data_ptr(),
+        sinks=sinks.data_ptr(), out=out.data_ptr(),
+        tokens=tokens, heads=heads, kv_heads=kv_heads, head_dim=head_dim, page_size=page_size,
+        max_pages=page_table.stride(0), window=window or 0,
+        type=TYPES[q.dtype], threads=num_threads(),
+    )  # fmt: skip
+    kernels.call("ossia_attend", ctypes.byref(call))
+    return out
+
+
+def _tokens(query_lens: list[int], context_lens: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sequence and position of every new token, int64 (tokens,) both."""
+    lens = list(zip(query_lens, context_lens, strict=True))
+    seqs = [seq for seq, (queries, _) in enumerate(lens) for _ in range(queries)]
+    positions = [place for queries, end in lens for place in range(end - queries, end)]
+    return torch.tensor(seqs), torch.tensor(positions)

@@ -1,0 +1,187 @@
+"""Norm, rope with KV write, and attention by the CPU kernels against the references in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ossia.kernels import attention, kv_write, norm
+from ossia.kernels.attention import cpu as attention_cpu
+from ossia.kernels.attention import reference as attention_reference
+from ossia.kernels.kv_write import cpu as kv_write_cpu
+from ossia.kernels.kv_write import reference as kv_write_reference
+from ossia.kernels.norm import cpu as norm_cpu
+from ossia.kernels.norm import reference as norm_reference
+from support import cpu_kernels
+from support.tolerances import assert_near
+
+isas = pytest.mark.parametrize("isa", cpu_kernels.runnable_isas() or ["none"])
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+fuzz = settings(max_examples=15)
+
+
+@pytest.fixture(autouse=True)
+def _kernels():
+    cpu_kernels.needed()
+
+
+@isas
+@dtypes
+@fuzz
+@given(
+    rows=st.integers(1, 40), hidden=st.integers(1, 3000), threads=st.integers(1, 4),
+    size=st.sampled_from([1e-3, 1.0, 1e4]), seed=st.integers(0, 2**31),
+)  # fmt: skip
+def test_norm(isa, dtype, rows, hidden, threads, size, seed):
+    torch.manual_seed(seed)
+    x, weight = (torch.randn(rows, hidden) * size).to(dtype), torch.randn(hidden).to(dtype)
+    with pytest.MonkeyPatch.context() as patched, cpu_kernels.needed().using(isa):
+        patched.setattr(norm_cpu, "num_threads", lambda: threads)
+        out = norm_cpu.rms_norm(x, weight, 1e-5)
+    assert_near(out, norm_reference.rms_norm(x.double(), weight.double(), 1e-5))
+
+
+@isas
+@dtypes
+@fuzz
+@given(
+    tokens=st.integers(1, 9), kv_heads=st.integers(1, 3), group=st.integers(1, 4),
+    half=st.integers(1, 40), joined=st.booleans(), seed=st.integers(0, 2**31),
+)  # fmt: skip
+def test_rope_and_write(isa, dtype, tokens, kv_heads, group, half, joined, seed):
+    torch.manual_seed(seed)
+    heads, dim, page_size = kv_heads * group, 2 * half, 4
+    sizes = [heads * dim, kv_heads * dim, kv_heads * dim]
+    if joined:  # one product gave all three
+        parts = torch.randn(tokens, sum(sizes)).to(dtype).split(sizes, dim=1)
+    else:
+        parts = [torch.randn(tokens, size).to(dtype) for size in sizes]
+    q, k, v = (part.unflatten(1, (-1, dim)) for part in parts)
+    angles = torch.randn(tokens, half) * 10
+    rope = (angles.cos() * 1.3, angles.sin() * 1.3)
+    slots = torch.randperm(6 * page_size)[:tokens]
+    pages = torch.full((2, 6, page_size, kv_heads, dim), torch.nan, dtype=dtype)
+    expected_pages = pages.double()
+    wide = [part.double() for part in (q, k, v)]
+    expected = kv_write_reference.rotate_and_write(
+        *wide, (rope[0].double(), rope[1].double()), tuple(expected_pages), slots
+    )
+    with cpu_kernels.needed().using(isa):
+        kv_write_cpu.rotate_and_write(q, k, v, rope, tuple(pages), slots)
+    assert_near(q, expected)
+    written = torch.zeros(6 * page_size, dtype=torch.bool).index_fill(0, slots, True)
+    flat, expected_flat = pages.flatten(1, 2), expected_pages.flatten(1, 2)
+    assert flat[:, ~written].isnan().all(), "a slot was written that was not asked for"
+    assert_near(flat[:, written], expected_flat[:, written])
+    assert torch.equal(flat[1, slots], v)
+
+
+@isas
+@dtypes
+@fuzz
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 70)),
+    window=st.one_of(st.none(), st.integers(1, 40)),
+    contexts=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 90)), min_size=1, max_size=4),
+    page_size=st.integers(1, 20),
+    threads=st.integers(1, 4),
+    loud=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_attention(isa, dtype, shape, window, contexts, page_size, threads, loud, seed):
+    """Shuffled pages; whatever lies outside the context or was recycled before it is NaN."""
+    torch.manual_seed(seed)
+    kv_heads, group, dim = shape
+    query_lens = [new for new, _ in contexts]
+    context_lens = [new + old for new, old in contexts]
+    max_pages = -(-max(context_lens) // page_size) + 1
+    table = torch.randperm(len(contexts) * max_pages).view(len(contexts), max_pages).int()
+    pages = torch.full((2, table.numel(), page_size, kv_heads, dim), torch.nan, dtype=dtype)
+    for seq, (new, old) in enumerate(contexts):
+        positions = torch.arange(new + old)
+        slots = table[seq, positions // page_size].long() * page_size + positions % page_size
+        for part in pages:
+            kv_write_reference.write_kv(part, torch.randn(new + old, kv_heads, dim), slots)
+        if window is not None:
+            recycled = max(0, old - window + 1) // page_size
+            pages[:, table[seq, :recycled].long()] = torch.nan
+            table[seq, :recycled] = -1
+    q = (torch.randn(sum(query_lens), kv_heads * group, dim) * (30 if loud else 1)).to(dtype)
+    sinks = torch.randn(kv_heads * group).to(dtype)
+    lens = (query_lens, context_lens)
+    with pytest.MonkeyPatch.context() as patched, cpu_kernels.needed().using(isa):
+        patched.setattr(attention_cpu, "num_threads", lambda: threads)
+        out = attention_cpu.attend_paged(q, *pages, table, *lens, sinks, window)
+    expected = attention_reference.attend_paged(
+        q.double(), *pages.double(), table, *lens, sinks.double(), window
+    )
+    assert_near(out, expected)
+
+
+@isas
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_keys_and_values_that_are_not_finite_are_not_hidden(isa, bad):
+    pages = torch.ones(2, 2, 4, 1, 8)
+    table, sinks = torch.tensor([[0, 1]], dtype=torch.int32), torch.zeros(2)
+    for part in (0, 1):
+        spoiled = pages.clone()
+        spoiled[part, 1, 0, 0, 3] = bad
+        with cpu_kernels.needed().using(isa):
+            out = attention_cpu.attend_paged(
+                torch.ones(1, 2, 8), *spoiled, table, [1], [7], sinks, None
+            )
+        assert not out.isfinite().all()
+
+
+class TestChoice:
+    """Which calls go to the kernels."""
+
+    @pytest.fixture
+    def taken(self, monkeypatch):
+        names: list[str] = []
+        for module, name in [
+            (norm_cpu, "rms_norm"), (kv_write_cpu, "rotate_and_write"), (attention_cpu, "attend_paged"),
+        ]:  # fmt: skip
+            run = getattr(module, name)
+
+            def noted(*arguments, _name=name, _run=run):
+                names.append(_name)
+                return _run(*arguments)
+
+            monkeypatch.setattr(module, name, noted)
+        return names
+
+    def _run_all(self, dtype, *, new: int = 1) -> None:
+        norm.rms_norm(torch.randn(3, 8, dtype=dtype), torch.ones(8, dtype=dtype), 1e-5)
+        pages = torch.zeros(2, 4, 4, 2, 8, dtype=dtype)
+        q = torch.randn(new, 4, 8, dtype=dtype)
+        k, v = torch.randn(2, new, 2, 8, dtype=dtype)
+        rope = (torch.ones(new, 4), torch.zeros(new, 4))
+        kv_write.rotate_and_write(q, k, v, rope, tuple(pages), torch.arange(new))
+        table = torch.arange(4, dtype=torch.int32)[None]
+        attention.attend_paged(
+            q, *pages, table, [new], [new], torch.zeros(4, dtype=dtype), None
+        )  # fmt: skip
+
+    @dtypes
+    def test_without_gradients(self, taken, dtype):
+        with torch.no_grad():
+            self._run_all(dtype)
+        norms = ["rms_norm"] if dtype is torch.bfloat16 else []
+        assert taken == [*norms, "rotate_and_write", "attend_paged"]
+
+    def test_long_pieces_of_a_prompt_are_attended_by_matrix_products(self, taken):
+        with torch.no_grad():
+            self._run_all(torch.float32, new=9)
+        assert taken == ["rotate_and_write"]
+
+    def test_other_dtypes_and_gradients_go_to_the_reference(self, taken):
+        with torch.no_grad():
+            self._run_all(torch.float64)
+            self._run_all(torch.float16)
+        self._run_all(torch.float32)
+        assert taken == []
