@@ -17,6 +17,12 @@ inline __m512 scales_of(const uint8_t* scales) {
   return _mm512_castsi512_ps(bits);
 }
 
+// Into the second-level cache; what is not there is no harm.
+inline void fetch_ahead(const void* at) {
+  constexpr int64_t kBytes = 8192;
+  _mm_prefetch(static_cast<const char*>(at) + kBytes, _MM_HINT_T1);
+}
+
 // Calls F<T> with the number of tokens as a constant.
 template <template <int> class F, typename... Arguments>
 inline void with_tokens(int tokens, Arguments... arguments) {
@@ -45,6 +51,7 @@ struct TileInt8 {
     for (int64_t group = 0; group < groups; ++group) {
       __m512i weights[8];
       for (int word = 0; word < 4; ++word) {
+        fetch_ahead(codes + group * kCodeBytes + word * 64);
         const __m512i both = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
         weights[2 * word] = _mm512_shuffle_epi8(table, _mm512_and_si512(both, low));
         weights[2 * word + 1] =
@@ -81,6 +88,7 @@ struct TileF32 {
       __m512 sums[T];
       for (int t = 0; t < T; ++t) sums[t] = _mm512_setzero_ps();
       for (int word = 0; word < 4; ++word) {
+        fetch_ahead(codes + group * kCodeBytes + word * 64);
         const __m512i eight = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
 #pragma GCC unroll 8
         for (int nibble = 0; nibble < 8; ++nibble) {
@@ -111,70 +119,54 @@ void mxfp4_f32(
   with_tokens<TileF32>(tokens, codes, scales, groups, rows, out, stride);
 }
 
-constexpr int kAhead = 1024;  // bytes from what is read to what is fetched
-
-// Adds the products of R rows of bfloat16 weights with T rows of operands over columns [k, end). A Step
-// says how many columns a vector has, how it is loaded and multiplied.
-template <typename Step, int R, int T>
+// Adds the products of a row of bfloat16 weights with T rows of operands over columns [k, end). A Step says
+// how many columns a vector has, how it is loaded and multiplied.
+template <typename Step, int T>
 void dense_block(
-    const uint16_t* weights, int64_t columns, int64_t k, int64_t end, const void* const* x, float* out,
-    int64_t stride) {
-  __m512 sums[R][T];
-  for (int r = 0; r < R; ++r)
-    for (int t = 0; t < T; ++t) sums[r][t] = _mm512_setzero_ps();
+    const uint16_t* weights, int64_t k, int64_t end, const void* const* x, float* out, int64_t stride) {
+  __m512 sums[T];
+  for (int t = 0; t < T; ++t) sums[t] = _mm512_setzero_ps();
   for (; k + Step::kColumns <= end; k += Step::kColumns) {
-    typename Step::Vector values[T];
-    for (int t = 0; t < T; ++t) values[t] = Step::x(x[t], k);
-    for (int r = 0; r < R; ++r) {
-      const uint16_t* at = weights + r * columns + k;
-      _mm_prefetch(reinterpret_cast<const char*>(at) + kAhead, _MM_HINT_T0);
-      const typename Step::Vector weight = Step::weights(at);
-      for (int t = 0; t < T; ++t) sums[r][t] = Step::multiply(sums[r][t], weight, values[t]);
-    }
+    // With one token the processor looks far enough ahead by itself.
+    if constexpr (T > 1) fetch_ahead(weights + k);
+    const typename Step::Vector weight = Step::weights(weights + k);
+    for (int t = 0; t < T; ++t) sums[t] = Step::multiply(sums[t], weight, Step::x(x[t], k));
   }
   if (k < end) {
-    for (int r = 0; r < R; ++r) {
-      const typename Step::Vector weight = Step::some_weights(weights + r * columns + k, end - k);
-      for (int t = 0; t < T; ++t)
-        sums[r][t] = Step::multiply(sums[r][t], weight, Step::some_x(x[t], k, end - k));
-    }
+    const typename Step::Vector weight = Step::some_weights(weights + k, end - k);
+    for (int t = 0; t < T; ++t)
+      sums[t] = Step::multiply(sums[t], weight, Step::some_x(x[t], k, end - k));
   }
-  for (int r = 0; r < R; ++r)
-    for (int t = 0; t < T; ++t) out[t * stride + r] += _mm512_reduce_add_ps(sums[r][t]);
+  for (int t = 0; t < T; ++t) out[t * stride] += _mm512_reduce_add_ps(sums[t]);
 }
 
 template <typename Step>
 struct Dense {
   template <int T>
-  struct Tokens {
-    static constexpr int R = T == 1 ? 1 : T <= 4 ? 4 : 2;
-
+  struct Tokens {  // row by row: this is how memory likes to be read
     static void run(
-        const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, float* out) {
-      for (int64_t i = 0; i < rows * T; ++i) out[i] = 0.0f;
-      // For one token whole rows one after the other, which is how memory likes to be read.
-      const int64_t at_once = T == 1 ? R : rows;
-      for (int64_t row = 0; row < rows; row += at_once) {
-        const int64_t last = row + at_once < rows ? row + at_once : rows;
+        const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, float* out,
+        int64_t stride) {
+      for (int64_t r = 0; r < rows; ++r)
         for (int64_t k = 0; k < columns; k += kChunk)
-          chunk(weights, columns, rows, row, last, k, k + kChunk < columns ? k + kChunk : columns, x, out);
-      }
-    }
-
-    static void chunk(
-        const uint16_t* weights, int64_t columns, int64_t rows, int64_t r, int64_t last, int64_t k,
-        int64_t end, const void* const* x, float* out) {
-      for (; r + R <= last; r += R)
-        dense_block<Step, R, T>(weights + r * columns, columns, k, end, x, out + r, rows);
-      for (; r < last; ++r)
-        dense_block<Step, 1, T>(weights + r * columns, columns, k, end, x, out + r, rows);
+          dense_block<Step, T>(
+              weights + r * columns, k, k + kChunk < columns ? k + kChunk : columns, x, out + r, stride);
     }
   };
+
+  // Operands of few tokens fit the first-level cache; rows stay in the second until all have had them.
+  static constexpr int kTokens = Step::kColumns / 8;
+  static constexpr int64_t kRows = 8;
 
   static void run(
       const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens,
       float* out) {
-    with_tokens<Tokens>(tokens, weights, columns, rows, x, out);
+    for (int64_t i = 0; i < rows * tokens; ++i) out[i] = 0.0f;
+    for (int64_t r = 0; r < rows; r += kRows)
+      for (int t = 0; t < tokens; t += kTokens)
+        with_tokens<Tokens>(
+            tokens - t < kTokens ? tokens - t : kTokens, weights + r * columns, columns,
+            rows - r < kRows ? rows - r : kRows, x + t, out + t * rows + r, rows);
   }
 };
 

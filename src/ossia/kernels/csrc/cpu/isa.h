@@ -30,7 +30,7 @@ struct Product {
 // Rows of bfloat16 weights, one behind the other, times up to kMaxTokens rows of operands:
 // out[t * rows + r]. Columns are summed in chunks, so that operands stay in the first-level cache; how
 // depends on the set, but not on the number of rows or tokens.
-constexpr int64_t kChunk = 1024;
+constexpr int64_t kChunk = 4096;
 using DenseProduct = void (*)(
     const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens, float* out);
 
