@@ -6,14 +6,12 @@
 #include "pool.h"
 
 uint64_t ossia_read(const uint8_t* bytes, int64_t count, int threads) {
-  constexpr int64_t kPiece = 1 << 19, kWords = 32, kAhead = 8192;
+  constexpr int64_t kPiece = 1 << 19, kWords = 32;
   std::atomic<uint64_t> all{0};
   ossia::for_each_task(threads, count / kPiece, [&](int64_t piece, int) {
     uint64_t sums[kWords] = {};
     for (int64_t at = 0; at < kPiece; at += 8 * kWords) {
       uint64_t words[kWords];
-      for (int64_t line = 0; line < 8 * kWords; line += 64)
-        __builtin_prefetch(bytes + piece * kPiece + at + kAhead + line, 0, 2);  // as the kernels do
       std::memcpy(words, bytes + piece * kPiece + at, sizeof(words));
       for (int64_t i = 0; i < kWords; ++i) sums[i] ^= words[i];
     }
