@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 
 import pytest
@@ -49,13 +50,14 @@ def test_the_parts_are_the_operations_of_a_forward_pass(tiny, monkeypatch):
 
         return call
 
-    import ossia.kernels.attention.reference as attention
-    import ossia.kernels.kv_write.reference as kv_write
-    import ossia.kernels.moe.reference as moe
-
-    monkeypatch.setattr(attention, "attend_paged", counted("attention", attention.attend_paged))
-    monkeypatch.setattr(kv_write, "rotate_and_write", counted("rope, KV write", kv_write.rotate_and_write))  # fmt: skip
-    monkeypatch.setattr(moe, "run_experts", counted("experts", moe.run_experts))
+    for folder, function, name in [
+        ("attention", "attend_paged", "attention"),
+        ("kv_write", "rotate_and_write", "rope, KV write"),
+        ("moe", "run_experts", "experts"),
+    ]:
+        for way in ("reference", "cpu"):
+            module = importlib.import_module(f"ossia.kernels.{folder}.{way}")
+            monkeypatch.setattr(module, function, counted(name, getattr(module, function)))
     model = tiny.network
     with torch.inference_mode():
         step = batch_of(model, 2, 20)

@@ -170,7 +170,8 @@ def test_a_profile_is_a_chrome_trace(ossia, tmp_path, command: str, name: str):
     raw = file.read_bytes()
     trace = json.loads(gzip.decompress(raw) if name.endswith("gz") else raw)
     names = {event.get("name") for event in trace["traceEvents"]}
-    assert {"aten::linear", "aten::embedding"} <= names
+    assert "aten::embedding" in names
+    assert names & {"aten::linear", "ossia_run_linear"}, "the matrix products, whose ever"
 
 
 def test_threads_are_those_of_torch(ossia, monkeypatch):

@@ -10,6 +10,8 @@ from ossia.bench.operations import time_operations
 from ossia.bench.subject import Subject
 from ossia.errors import RequestError
 from ossia.model.decode_step import MAX_ROWS, why_not
+from ossia.model.interleaving import interleave_weights
+from ossia.model.interleaving import why_not as why_not_interleaved
 
 
 def time_step(
@@ -18,7 +20,8 @@ def time_step(
     """Time a step of `batch` sequences of `context` tokens.
 
     Args:
-        subject: The model. On CUDA its packed experts are relaid where it runs as one graph.
+        subject: The model. On CUDA its packed experts are relaid where it runs as one graph, on the
+            CPU they are interleaved for the kernels there, as by an engine.
         batch: Sequences, at least 1.
         context: Tokens of each, the new one included.
         ceilings: Measured on the same device.
@@ -35,6 +38,8 @@ def time_step(
         from ossia.bench.launches import time_launches
 
         return time_launches(*arguments)
+    if why_not_interleaved(subject.network) is None:
+        interleave_weights(subject.network)
     return time_operations(*arguments)
 
 

@@ -171,12 +171,17 @@ class KernelLibrary:
         return self._functions.ossia_read(memory.data_ptr(), memory.nbytes, threads)
 
     def call(self, name: str, *arguments: object) -> None:
-        """Call a function of the interface that returns a status.
+        """Call a function of the interface that returns a status; torch's profiler sees it by name.
 
         Raises:
             KernelError: it returned an error.
         """
-        status = getattr(self._functions, name)(*arguments)
+        function = getattr(self._functions, name)
+        if torch.autograd.profiler._is_profiler_enabled:
+            with torch.profiler.record_function(name):
+                status = function(*arguments)
+        else:
+            status = function(*arguments)
         if status:
             raise KernelError(f"{name}: {_ERRORS[status]}")
 
