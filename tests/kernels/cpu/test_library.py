@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -179,10 +180,10 @@ def test_under_sanitizers(kernels):
 
 
 @pytest.mark.parametrize("words", [1, 1000, 65536, 200_001])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_reading_reads_everything(kernels, words, threads):
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 0), (3, 4096)])
+@pytest.mark.parametrize("isa", cpu_kernels.runnable_isas() or ["none"])
+def test_reading_reads_everything(kernels, isa, words, threads, ahead):
     memory = torch.randint(-(2**62), 2**62, (words,))
-    expected = 0
-    for word in memory.tolist():
-        expected ^= word & (2**64 - 1)
-    assert kernels.read(memory, threads) == expected
+    expected = int(np.bitwise_xor.reduce(memory.numpy().view(np.uint64)))
+    with kernels.using(isa):
+        assert kernels.read(memory, threads, ahead=ahead) == expected

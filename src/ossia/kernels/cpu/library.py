@@ -86,7 +86,7 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_isa_runs": (_int, (_int,)),
     "ossia_isa_used": (ctypes.c_char_p, ()),
     "ossia_use": (_int, (ctypes.c_char_p,)),
-    "ossia_read": (ctypes.c_uint64, (_pointer, _int64, _int)),
+    "ossia_read": (ctypes.c_uint64, (_pointer, _int64, _int64, _int)),
     "ossia_interleave": (
         _int,
         (_pointer, _pointer, _int64, _int64, _int64, _int, _pointer, _pointer, _int),
@@ -165,10 +165,10 @@ class KernelLibrary:
         finally:
             self.use(before)
 
-    def read(self, memory: torch.Tensor, threads: int) -> int:
-        """Read a contiguous tensor on the CPU; the exclusive or of its 64-bit words."""
+    def read(self, memory: torch.Tensor, threads: int, *, ahead: int = 0) -> int:
+        """Read a contiguous tensor on the CPU, fetching `ahead` bytes ahead; the exclusive or of its words."""
         assert memory.is_contiguous()
-        return self._functions.ossia_read(memory.data_ptr(), memory.nbytes, threads)
+        return self._functions.ossia_read(memory.data_ptr(), memory.nbytes, ahead, threads)
 
     def call(self, name: str, *arguments: object) -> None:
         """Call a function of the interface that returns a status; torch's profiler sees it by name.

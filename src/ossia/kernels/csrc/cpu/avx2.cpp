@@ -181,7 +181,7 @@ constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
 }  // namespace
 
 extern const Isa avx2 = {
-    "avx2", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, dense, false, kLayerF32, kLayerBf16, swiglu, widen, narrow,
+    "avx2", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow,
 };
 
 }  // namespace ossia

@@ -59,6 +59,8 @@ struct LayerOps {
   void (*attend)(const AttendTask& task, float* scratch);
 };
 
+constexpr int64_t kReadBytes = 256;
+
 struct Isa {
   const char* name;
   bool (*runs)();
@@ -68,6 +70,8 @@ struct Isa {
   DenseProduct dense;
   bool dense_takes_bf16;  // as operands; else they are float32
   LayerOps layer_f32, layer_bf16;
+  // Exclusive or of words, whole kReadBytes; fetches so many bytes ahead, if any.
+  uint64_t (*read)(const uint8_t* bytes, int64_t count, int64_t ahead);
   // Clamped SwiGLU of `count` gates and ups in float32.
   void (*swiglu)(const float* gate, const float* up, float alpha, float limit, float* out, int64_t count);
   void (*widen)(const uint16_t* x, float* out, int64_t count);   // bfloat16 to float32

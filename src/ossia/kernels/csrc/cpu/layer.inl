@@ -154,6 +154,26 @@ void attend(const AttendTask& task, float* scratch) {
   attend_heads<Element, 0>(task, scratch);
 }
 
+uint64_t read(const uint8_t* bytes, int64_t count, int64_t ahead) {
+  using Words __attribute__((vector_size(kLanes * 4))) = uint64_t;
+  constexpr int kParts = 4;
+  Words sums[kParts] = {};
+  for (int64_t at = 0; at < count; at += int64_t(sizeof(sums))) {
+    if (ahead > 0)
+      for (int64_t line = 0; line < int64_t(sizeof(sums)); line += 64)
+        __builtin_prefetch(bytes + at + ahead + line, 0, 2);
+    for (int part = 0; part < kParts; ++part) {
+      Words words;
+      std::memcpy(&words, bytes + at + part * int64_t(sizeof(words)), sizeof(words));
+      sums[part] ^= words;
+    }
+  }
+  uint64_t sum = 0;
+  for (const Words& words : sums)
+    for (int lane = 0; lane < kLanes / 2; ++lane) sum ^= words[lane];
+  return sum;
+}
+
 constexpr LayerOps kLayerF32 = {norm_row<float>, rotate_head<float>, attend<float>};
 constexpr LayerOps kLayerBf16 = {norm_row<uint16_t>, rotate_head<uint16_t>, attend<uint16_t>};
 

@@ -20,8 +20,9 @@ OSSIA_API int ossia_isa_runs(int idx);
 OSSIA_API const char* ossia_isa_used(void);
 OSSIA_API int ossia_use(const char* name);
 
-// Reads memory and returns the exclusive or of its words: how fast this goes bounds every kernel.
-OSSIA_API uint64_t ossia_read(const uint8_t* bytes, int64_t count, int threads);
+// Reads memory and returns the exclusive or of its words: how fast this goes bounds every kernel. Whether
+// fetching so many bytes ahead helps depends on the machine; 0 leaves it to the processor.
+OSSIA_API uint64_t ossia_read(const uint8_t* bytes, int64_t count, int64_t ahead, int threads);
 
 // Packed MXFP4 matrices from the checkpoint's order (experts, rows, groups, 16) and (experts, rows,
 // groups) into tiles of 16 rows: codes (experts, rows / 16, groups, 256), scales (experts, rows / 16,
