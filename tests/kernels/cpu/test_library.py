@@ -77,10 +77,12 @@ def test_the_environment_chooses(kernels):
     assert "OSSIA_CPU_ISA='mmx' is not one of portable" in _doctor(OSSIA_CPU_ISA="mmx").stderr
 
 
-def test_without_a_library(fresh, monkeypatch, tmp_path):
+def test_without_a_library(fresh, monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr("ossia.log._said", set())
     monkeypatch.setattr(module, "_FILE", tmp_path / "none.so")
     assert module.load() is None
     assert module.why_not().startswith("was not built; with CMake and a C++20 compiler")
+    assert "was not built" in caplog.text
     packed = _packed()  # torch does the work
     assert torch.equal(
         interleave(packed, paired=True).blocks, interleave_by_torch(packed, paired=True).blocks

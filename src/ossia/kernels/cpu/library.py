@@ -189,8 +189,7 @@ class KernelLibrary:
 def load() -> KernelLibrary | None:
     """The library, on the instruction set that OSSIA_CPU_ISA names or the best one; None without it.
 
-    A library that is there but does not fit is worth a warning, once; one that was never built is
-    what `ossia doctor` tells.
+    Without one torch's operations run; a warning is logged once, and `ossia doctor` says why.
 
     Raises:
         ConfigError: OSSIA_CPU_ISA names a set that does not run here.
@@ -211,7 +210,9 @@ def _loaded() -> KernelLibrary | str:
     if wanted == "off":
         return "switched off by OSSIA_CPU_ISA=off"
     if not _FILE.exists():
-        return f"was not built; {_REBUILD}"
+        reason = f"was not built; {_REBUILD}"
+        warn_once(_LOG, f"the library of CPU kernels {reason}; torch's operations run instead")
+        return reason
     try:
         found = KernelLibrary(_FILE)
         _check_age(found)
