@@ -321,10 +321,15 @@ def test_any_damage_to_a_header_is_a_complaint_at_worst(
     opens_or_complains(tmp_path_factory.mktemp("damaged") / "it", files)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 300) | st.floats() | st.text(max_size=5),
-    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values),
-    max_leaves=4,
+def _or_within(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    lists = st.lists(values, max_size=3)
+    return values | lists | st.dictionaries(st.text(max_size=5), values, max_size=3)
+
+
+json_values = _or_within(
+    _or_within(
+        st.none() | st.booleans() | st.integers(-5, 300) | st.floats() | st.text(max_size=5)
+    )
 )
 
 
