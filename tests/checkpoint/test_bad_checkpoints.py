@@ -327,9 +327,7 @@ def _or_within(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 json_values = _or_within(
-    _or_within(
-        st.none() | st.booleans() | st.integers(-5, 300) | st.floats() | st.text(max_size=5)
-    )
+    _or_within(st.none() | st.booleans() | st.integers(-5, 300) | st.floats() | st.text(max_size=5))
 )
 
 
