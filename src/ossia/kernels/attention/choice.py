@@ -9,7 +9,7 @@ import torch
 from ossia.kernels.attention import cpu, reference
 from ossia.kernels.attention.blocks import query_blocks
 from ossia.kernels.backend import choose
-from ossia.kernels.cpu.library import TYPES
+from ossia.kernels.cpu.kernel_library import TYPES
 
 _LEAST_HEAD_DIM, _MOST_HEAD_DIM = 16, 64  # what tensor cores take; what small shared memories hold
 _FEW_QUERIES = 8  # new tokens of a sequence, up to which going over the keys for each is quicker

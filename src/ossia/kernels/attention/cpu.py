@@ -7,7 +7,7 @@ import ctypes
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.library import TYPES, AttentionCall
+from ossia.kernels.cpu.kernel_library import TYPES, AttentionCall
 
 
 def attend_paged(

@@ -4,7 +4,7 @@ Operations take it from here: `kernels/moe/cpu.py` is the experts. Where there i
 operations do the work, and `why_not` says what to do about it.
 """
 
-from ossia.kernels.cpu.library import KernelLibrary, load, why_not
+from ossia.kernels.cpu.kernel_library import KernelLibrary, load, why_not
 from ossia.kernels.cpu.threads import num_threads
 
 __all__ = ["KernelLibrary", "load", "num_threads", "why_not"]

@@ -7,7 +7,7 @@ import ctypes
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.library import LinearCall
+from ossia.kernels.cpu.kernel_library import LinearCall
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 
 from ossia.kernels.backend import choose
-from ossia.kernels.cpu.library import TYPES
+from ossia.kernels.cpu.kernel_library import TYPES
 from ossia.kernels.kv_write import cpu, reference
 
 

@@ -7,7 +7,7 @@ import ctypes
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.library import TYPES, RopeCall
+from ossia.kernels.cpu.kernel_library import TYPES, RopeCall
 
 
 def rotate_and_write(

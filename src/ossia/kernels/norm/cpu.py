@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.library import TYPES
+from ossia.kernels.cpu.kernel_library import TYPES
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

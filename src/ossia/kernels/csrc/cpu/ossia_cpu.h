@@ -1,4 +1,4 @@
-// The C interface of Ossia's CPU kernels; src/ossia/kernels/cpu/library.py declares the same.
+// The C interface of Ossia's CPU kernels; src/ossia/kernels/cpu/kernel_library.py declares the same.
 // Functions that return int return 0, or one of OSSIA_BAD_*. Nothing throws across this border.
 #pragma once
 #include <stdint.h>

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from ossia.errors import ConfigError, KernelError
-from ossia.kernels.cpu import library as module
-from ossia.kernels.cpu.library import KernelLibrary, digest_of_sources
+from ossia.kernels.cpu import kernel_library as module
+from ossia.kernels.cpu.kernel_library import KernelLibrary, digest_of_sources
 from ossia.kernels.mxfp4 import Mxfp4Tensor, interleave
 from ossia.kernels.mxfp4.interleaved import interleave_by_torch
 from support import cpu_kernels
