@@ -91,7 +91,13 @@ void half_f32(
   for (int t = 0; t < T; ++t) _mm256_storeu_ps(out + t * stride, total[t]);
 }
 
-void mxfp4_int8(
+using HalfProduct = void (*)(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    float* out, int64_t stride);
+
+// Both halves of a tile, by products of half of it with four tokens and with one.
+template <HalfProduct four, HalfProduct one>
+void both_halves(
     const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
     int tokens, float* out, int64_t stride) {
   for (int half = 0; half < 2; ++half) {
@@ -100,26 +106,14 @@ void mxfp4_int8(
     float* half_out = out + half * kHalf;
     int t = 0;
     for (; t + 4 <= tokens; t += 4)
-      half_int8<4>(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
+      four(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
     for (; t < tokens; ++t)
-      half_int8<1>(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
+      one(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
   }
 }
 
-void mxfp4_f32(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride) {
-  for (int half = 0; half < 2; ++half) {
-    const uint8_t* half_codes = codes + half * kHalf * 4;
-    const uint8_t* half_scales = scales + half * kHalf;
-    float* half_out = out + half * kHalf;
-    int t = 0;
-    for (; t + 4 <= tokens; t += 4)
-      half_f32<4>(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
-    for (; t < tokens; ++t)
-      half_f32<1>(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
-  }
-}
+constexpr auto mxfp4_int8 = both_halves<half_int8<4>, half_int8<1>>;
+constexpr auto mxfp4_f32 = both_halves<half_f32<4>, half_f32<1>>;
 
 inline float sum_of(__m256 x) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

@@ -4,20 +4,25 @@
 namespace ossia {
 namespace {
 
+// A group's codes as `table` has them.
+template <typename Table, typename Weight>
+void unpack(const uint8_t* tile, const Table& table, Weight (&weights)[kGroup][kTileRows]) {
+  for (int word = 0; word < 4; ++word)
+    for (int r = 0; r < kTileRows; ++r)
+      for (int nibble = 0; nibble < 8; ++nibble) {
+        const uint8_t byte = tile[(word * kTileRows + r) * 4 + nibble / 2];
+        weights[column_of(word, nibble)][r] = table[nibble % 2 ? byte >> 4 : byte & 15];
+      }
+}
+
 void mxfp4_f32(
     const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
     int tokens, float* out, int64_t stride) {
   for (int t = 0; t < tokens; ++t)
     for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
   for (int64_t group = 0; group < groups; ++group) {
-    const uint8_t* tile = codes + group * kCodeBytes;
     float weights[kGroup][kTileRows];
-    for (int word = 0; word < 4; ++word)
-      for (int r = 0; r < kTileRows; ++r)
-        for (int nibble = 0; nibble < 8; ++nibble) {
-          const uint8_t byte = tile[(word * kTileRows + r) * 4 + nibble / 2];
-          weights[column_of(word, nibble)][r] = kValues[nibble % 2 ? byte >> 4 : byte & 15];
-        }
+    unpack(codes + group * kCodeBytes, kValues, weights);
     for (int t = 0; t < tokens; ++t) {
       const float* x = reinterpret_cast<const float*>(rows[t]) + group * kGroup;
       float sums[kTileRows] = {};
@@ -35,14 +40,8 @@ void mxfp4_int8(
   for (int t = 0; t < tokens; ++t)
     for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
   for (int64_t group = 0; group < groups; ++group) {
-    const uint8_t* tile = codes + group * kCodeBytes;
     int16_t weights[kGroup][kTileRows];
-    for (int word = 0; word < 4; ++word)
-      for (int r = 0; r < kTileRows; ++r)
-        for (int nibble = 0; nibble < 8; ++nibble) {
-          const uint8_t byte = tile[(word * kTileRows + r) * 4 + nibble / 2];
-          weights[column_of(word, nibble)][r] = kRaised[nibble % 2 ? byte >> 4 : byte & 15];
-        }
+    unpack(codes + group * kCodeBytes, kRaised, weights);
     for (int t = 0; t < tokens; ++t) {
       const Int8Row x(rows[t], groups);
       int32_t sums[kTileRows];
