@@ -72,21 +72,17 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   };
   if (works) fetch(begin + warp * 16);  // keys of earlier steps need not wait
   // A thread has two neighbouring dimensions of a head and the two that are 32 further, with which rope
-  // pairs them. All that earlier kernels than the one in front have left need not wait either.
+  // pairs them. Biases, sinks and page numbers need not wait; the table of rope must, since the kernels
+  // between its own and this one let the next begin before they have waited themselves.
   const u32 head = threadIdx.x / 16, pair = threadIdx.x % 16 * 2;
   const bool is_query = head < group, is_new = head == GROUP || head == GROUP + 1;
   const u32 kind = is_new ? head - GROUP + 1 : 0, own = is_new ? kv_head : kv_head * group + head;
   const bool takes = works && (is_query || (is_new && newest));
   u32 bias[2] = {}, page = 0;
-  float2 cosine = {1, 1}, sine = {0, 0};
   if (takes) {
     if (a.bias[kind]) {
       const u32* from = (const u32*)(a.bias[kind] + own * DIM + pair);
       bias[0] = from[0], bias[1] = from[16];
-    }
-    if (kind < 2) {
-      const float2* from = (const float2*)(a.rope + token * 64 + pair);
-      cosine = from[0], sine = from[16];
     }
     if (is_new) page = table[past / a.page_size];
   }
@@ -98,7 +94,9 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   if (takes) {
     const u32 row_size = (a.heads + 2 * a.kv_heads) * DIM;
     const u32 column = pair + (kind == 0 ? own : a.heads + (kind - 1) * a.kv_heads + own) * DIM;
-    float2 part[MOST_PARTS][2];  // on their way together
+    const float2* turn = (const float2*)(a.rope + token * 64 + pair);
+    const float2 cosine = turn[0], sine = turn[16];  // on their way together with the addends
+    float2 part[MOST_PARTS][2];
 #pragma unroll
     for (u32 p = 0; p < MOST_PARTS; p++) {
       if (p >= a.parts) continue;
