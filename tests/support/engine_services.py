@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 
@@ -52,8 +53,21 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+    process = Path(f"/proc/{pid}")
+    return not (process.exists() and _state(process) == "Z")
+
+
+def _state(process: Path) -> str:
+    """Of a process or thread by its folder in /proc, as proc(5) has it: a letter."""
+    return (process / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+async def stop(pid: int) -> None:
+    """Stop a process; the signal alone is only a wish, which a busy machine grants when it may."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+    if threads.exists():
+        await until(lambda: all(_state(thread) == "T" for thread in threads.iterdir()))
 
 
 async def until(condition, seconds: float = 20) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 
 import pytest
 
 from ossia.server.api_error import ApiError
 from ossia.server.service import ServiceState
-from support.engine_services import asked, ids_of, run, serving, until
+from support.engine_services import asked, ids_of, run, serving, stop, until
 from support.scripted_worker import Script
 
 SLOW = Script(rate=50, repeat=100_000)
@@ -21,7 +19,7 @@ async def _stopped_in_the_middle(service) -> ApiError:
     outputs = await service.generate(asked(1))
     await anext(outputs)
     assert service.worker_pid is not None
-    os.kill(service.worker_pid, signal.SIGSTOP)
+    await stop(service.worker_pid)
     with pytest.raises(ApiError) as caught:
         async for _ in outputs:
             pass
@@ -74,7 +72,7 @@ def test_requests_that_leave_do_not_hide_that_it_hangs():
             assert hung is not None
             outputs = await service.generate(asked(1))
             await anext(outputs)
-            os.kill(hung, signal.SIGSTOP)
+            await stop(hung)
             await outputs.aclose()
             await until(lambda: service.worker_pid not in (None, hung), 5)
 
@@ -85,7 +83,7 @@ def test_who_stopped_before_a_request_came_is_noticed_by_that_request():
     async def main() -> None:
         async with serving(SLOW.command(), engine_timeout=1.0) as service:
             assert service.worker_pid is not None
-            os.kill(service.worker_pid, signal.SIGSTOP)
+            await stop(service.worker_pid)
             with pytest.raises(ApiError) as caught:
                 await service.generate(asked(1))
             assert caught.value.status == 503
