@@ -74,7 +74,7 @@ class Dialogue:
             with closing(events):
                 for event in events:
                     match event:
-                        case TextDelta(piece):
+                        case TextDelta(text=piece):
                             shown += piece
                         case Done(messages=messages):
                             gained = messages

@@ -94,11 +94,11 @@ class _Reader:
     def take(self, events: Iterable[Event]) -> None:
         for event in events:
             match event:
-                case MessageStart(header):
+                case MessageStart(header=header):
                     self._header = header
                 case _ if self._header is None or self._header.author.role is not Role.ASSISTANT:
                     continue
-                case MessageEnd(message):
+                case MessageEnd(message=message):
                     self._end(message, self._header)
                 case _:
                     pass

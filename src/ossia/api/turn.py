@@ -118,18 +118,18 @@ class Turn:
 
     def _translate(self, events: Iterable[parsed.Event], *, complete: bool) -> Iterator[Event]:
         for event in events:
-            match event:
-                case parsed.MessageStart(header):
+            match event:  # by keyword: positional patterns cost a string each until Python 3.13
+                case parsed.MessageStart(header=header):
                     self._begin_message(header)
-                case parsed.MessageEnd(message):
+                case parsed.MessageEnd(message=message):
                     yield from self._end_message(message, complete=complete)
                 case _ if not self._is_own:
                     continue
-                case parsed.ReasoningDelta(text):
+                case parsed.ReasoningDelta(text=text):
                     yield ReasoningDelta(text)
-                case parsed.ToolCallDelta(text):
+                case parsed.ToolCallDelta(text=text):
                     yield ToolCallDelta(function_name(self._recipient), text)
-                case parsed.TextDelta(text):
+                case parsed.TextDelta(text=text):
                     yield from self._show(self._stop.push(text))
                     self.stop_string = self._stop.found
                     self.over |= self.stop_string is not None

@@ -33,6 +33,10 @@ def without_malloc(environ: Mapping[str, str]) -> dict[str, str]:
 
 def give_back() -> None:
     """Give the system all pages that are not in use; milliseconds."""
+    if sys.version_info < (3, 13):
+        # Each positional pattern (`case str(text)`) asks for `__match_args__` under a new string,
+        # and the cache of attributes keeps thousands of them, one here and one there.
+        sys._clear_type_cache()
     if (trim := _trim()) is not None:
         trim(0)
 

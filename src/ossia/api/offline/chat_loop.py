@@ -45,9 +45,9 @@ class _Gathered:
 
     def take(self, event: Event) -> None:
         match event:
-            case TokenDrawn(token_id):
+            case TokenDrawn(token_id=token_id):
                 self.ids.append(token_id)
-            case MessageDone(message) if message.recipient is None:
+            case MessageDone(message=message) if message.recipient is None:
                 thinks = message.channel == Channel.ANALYSIS
                 (self.reasoning if thinks else self.content).append(message.text)
             case ToolCall():

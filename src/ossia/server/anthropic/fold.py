@@ -73,14 +73,14 @@ class MessageFold:
     def push(self, event: Event) -> list[JsonObject]:
         """What an event amounts to in the stream."""
         match event:
-            case ReasoningDelta(text):
+            case ReasoningDelta(text=text):
                 self._reasoning.append(text)
                 if self._thoughts == "hidden":
                     return []
                 return self._extend("thinking", text if self._thoughts == "shown" else "")
-            case TextDelta(text):
+            case TextDelta(text=text):
                 return self._extend("text", text)
-            case ToolCallDelta(name, arguments):
+            case ToolCallDelta(name=name, arguments=arguments):
                 return self._extend("tool_use", arguments, name)
             case MessageDone():
                 return self._close()

@@ -133,9 +133,9 @@ class ChoiceFold:
                     self._tokens.drawn(event)
             case TextDelta():
                 return self._text(event)
-            case ReasoningDelta(text):
+            case ReasoningDelta(text=text):
                 return self._reason(text)
-            case ToolCallDelta(name, arguments):
+            case ToolCallDelta(name=name, arguments=arguments):
                 return self._call_delta(name, arguments)
             case ToolCall():
                 return self._call(event)

@@ -270,9 +270,16 @@ class EngineService:
 
     async def _read_tokenizer(self, source: ModelSource) -> None:
         try:
-            self._tokenizer = await asyncio.to_thread(source.tokenizer)
+            self._tokenizer = await asyncio.to_thread(_read, source)
         except OssiaError as error:
             self._tokenizer_error = str(error)
+
+
+def _read(source: ModelSource) -> Tokenizer:
+    """A tokenizer with its tables: the first request waits for none, and memory stays as it is."""
+    tokenizer = source.tokenizer()
+    _ = tokenizer.ordinary_tokens
+    return tokenizer
 
 
 def _is_long(messages: Sequence[Message]) -> bool:
