@@ -57,6 +57,11 @@ def is_alive(pid: int) -> bool:
     return not (process.exists() and _state(process) == "Z")
 
 
+def _states(pid: int) -> list[str]:
+    """Of all its threads, where the system tells."""
+    return [_state(thread) for thread in Path(f"/proc/{pid}/task").glob("*")]
+
+
 def _state(process: Path) -> str:
     """Of a process or thread by its folder in /proc, as proc(5) has it: a letter."""
     return (process / "stat").read_text().rpartition(")")[2].split()[0]
@@ -65,9 +70,7 @@ def _state(process: Path) -> str:
 async def stop(pid: int) -> None:
     """Stop a process; the signal alone is only a wish, which a busy machine grants when it may."""
     os.kill(pid, signal.SIGSTOP)
-    threads = Path(f"/proc/{pid}/task")
-    if threads.exists():
-        await until(lambda: all(_state(thread) == "T" for thread in threads.iterdir()))
+    await until(lambda: set(_states(pid)) <= {"T"})
 
 
 async def until(condition, seconds: float = 20) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ossia.errors import ConfigError
 
 KVDtype = Literal["auto", "float16", "bfloat16", "float32", "float64"]
 CpuActivations = Literal["full", "int8"]
-_KV_DTYPES = ("auto", "float16", "bfloat16", "float32", "float64")
-_CPU_ACTIVATIONS = ("full", "int8")
+CpuWeights = Literal["bf16", "int8", "auto"]
+_CHOICES = {
+    "kv_dtype": get_args(KVDtype),
+    "cpu_activations": get_args(CpuActivations),
+    "cpu_weights": get_args(CpuWeights),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +49,13 @@ class EngineConfig:
             token for these rows of the vocabulary; None allows every row.
         cuda_graphs: Whether steps that only decode run as one CUDA graph where the model and the
             device allow it. Its packed experts are then relaid in place, once.
-        cpu_activations: What enters the products of packed experts on the CPU: "full" keeps the
-            model's dtype; "int8" rounds to 8 bits with a scale for each 32 values, which is faster
-            for prompts and batches, and changes the logits a little.
+        cpu_activations: What enters the products of packed experts, and of matrices in 8 bits, on
+            the CPU: "full" keeps the model's dtype; "int8" rounds to 8 bits with a scale for each 32
+            values, which is faster for prompts and batches, and changes the logits a little.
+        cpu_weights: What the matrices around attention and the unembedding are on the CPU: "bf16"
+            leaves them as they are; "int8" rounds them, in place and once, to 8 bits with a scale for
+            each 32 weights, which is faster for single tokens, takes half the memory, and changes the
+            logits a little; "auto" does so where the machine's memory is short otherwise.
 
     Raises:
         ConfigError: a value is out of range or two contradict each other.
@@ -65,6 +73,7 @@ class EngineConfig:
     valid_token_ids_end: int | None = None
     cuda_graphs: bool = True
     cpu_activations: CpuActivations = "full"
+    cpu_weights: CpuWeights = "bf16"
 
     def __post_init__(self) -> None:
         for name, optional in _INTEGER_FIELDS.items():
@@ -73,12 +82,9 @@ class EngineConfig:
                 raise ConfigError(f"{name} is {value!r}; it must be a positive integer")
         if self.num_pages is not None and self.kv_cache_bytes is not None:
             raise ConfigError("num_pages and kv_cache_bytes are both set; keep one")
-        if self.kv_dtype not in _KV_DTYPES:
-            raise ConfigError(f"kv_dtype is {self.kv_dtype!r}; known: {', '.join(_KV_DTYPES)}")
-        if self.cpu_activations not in _CPU_ACTIVATIONS:
-            raise ConfigError(
-                f"cpu_activations is {self.cpu_activations!r}; known: {', '.join(_CPU_ACTIVATIONS)}"
-            )
+        for name, known in _CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise ConfigError(f"{name} is {value!r}; known: {', '.join(known)}")
         if self.max_batch_tokens is not None and self.max_batch_tokens < self.max_sequences:
             raise ConfigError(
                 f"max_batch_tokens={self.max_batch_tokens} is below max_sequences="

@@ -18,14 +18,21 @@ from ossia.engine.sampler import Sampler, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
+from ossia.machine import machine_memory
 from ossia.model.batch import ForwardBatch
+from ossia.model.cpu_decoder import CpuDecoder
+from ossia.model.cpu_decoder import why_not as why_not_cpu_decoder
 from ossia.model.decode_step import relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
 from ossia.model.forward_graphs import ForwardGraphs
 from ossia.model.heads import CausalLM
 from ossia.model.interleaving import interleave_weights
 from ossia.model.interleaving import why_not as why_not_interleaved
+from ossia.model.quantizing import is_quantized, quantize_weights
+from ossia.model.quantizing import why_not as why_not_quantized
 from ossia.types import TokenLogprob
+
+_ROOM = 1.5  # times the weights: with less memory "auto" chooses those of 8 bits
 
 
 class Runner(Protocol):
@@ -84,17 +91,21 @@ class ModelRunner:
             relay_weights(model)
         elif why_not_interleaved(model) is None:
             interleave_weights(model)
+        int8_activations = _int8_activations(config, model)
+        _choose_weights(config, model, int8_activations=int8_activations)
         limits = config.step_limits(self.device_type)
         reserve = pass_bytes(model.config, limits, config.max_sequences)
         self.num_pages = num_pages(config, layout, context, dtype.itemsize, weight.device, reserve)
         self._pool = KVPool(layout, self.num_pages, dtype, weight.device)
         self._builder = BatchBuilder(
             layout, self._pool, model.config.num_attention_heads, weight.device,
-            int8_activations=_int8_activations(config, model),
+            int8_activations=int8_activations,
         )  # fmt: skip
         self._sampler = Sampler(weight.device)
-        self._fast = self._graphs = None
+        self._fast = self._graphs = self._cpu_decoder = None
         self.looks_ahead = fast
+        if why_not_cpu_decoder(model, dtype) is None:
+            self._cpu_decoder = CpuDecoder(model)
         if fast:
             self._fast = FastDecode(model, layout, self._pool, context, self._valid_end)
             self._graphs = _forward_graphs(model, config, layout, self._pool, context)
@@ -137,6 +148,8 @@ class ModelRunner:
     def _forward(self, batch: ForwardBatch) -> torch.Tensor:
         if self._graphs is not None and self._graphs.takes(batch):
             return self._graphs.run(batch)
+        if self._cpu_decoder is not None and self._cpu_decoder.takes(batch):
+            return self._model.unembed(self._cpu_decoder.run(batch), batch)
         return self._model(batch.to(self._device))
 
     def _score_prompts(
@@ -191,6 +204,28 @@ def _int8_activations(config: EngineConfig, model: CausalLM) -> bool:
             "leave it out for this model"
         )
     return True
+
+
+def _choose_weights(config: EngineConfig, model: CausalLM, *, int8_activations: bool) -> None:
+    """Round the model's matrices to 8 bits if that is asked for."""
+    reason = why_not_quantized(model)
+    if config.cpu_weights == "bf16" or (config.cpu_weights == "auto" and reason is not None):
+        if is_quantized(model):
+            raise ConfigError(
+                "cpu_weights='bf16', but another engine has rounded this model's weights to 8 bits; "
+                "load it anew"
+            )
+        return
+    if reason is not None:
+        raise ConfigError(f"cpu_weights='int8': this model or machine {reason}; leave it out")
+    if config.cpu_weights == "int8" or _is_short_of_memory(model):
+        quantize_weights(model, int8_activations=int8_activations)
+
+
+def _is_short_of_memory(model: CausalLM) -> bool:
+    """Whether little is left beside a model's weights, on the CPU."""
+    weights = sum(param.nbytes for param in model.parameters())
+    return machine_memory()[0].total_bytes < _ROOM * weights
 
 
 def _valid_end(config: EngineConfig, model_config: ModelConfig) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ossia.config import LayerType, ModelConfig
 from ossia.kernels.attention import attend, attend_paged, attend_ragged, attend_with_weights
+from ossia.kernels.dense import linear
 from ossia.kernels.kv_write import rotate_and_write
 from ossia.kernels.rope import apply_rope
 from ossia.model.batch import ForwardBatch, PagedKV
@@ -40,12 +40,14 @@ class Attention(nn.Module):
     def join_projections(self) -> None:
         """Lay the weights of queries, keys and values one behind the other, for one product of all.
 
-        They stay parameters of their own: views of one tensor. So do their biases.
+        They stay parameters of their own: views of one tensor. So do their biases. Weights of 8 bits
+        lie that way from the beginning.
         """
         parts = (self.q_proj, self.k_proj, self.v_proj)
-        weight = _joined([part.weight for part in parts])
         biases = [part.bias for part in parts] if self.q_proj.bias is not None else []
-        self._all_projections = (weight, _joined(biases) if biases else None)
+        bias = _joined(biases) if biases else None
+        if self.q_proj.int8 is None:
+            self._all_projections = (_joined([part.weight for part in parts]), bias)
 
     def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values: (tokens, heads or kv_heads, head_dim), rows maybe apart."""
@@ -54,7 +56,7 @@ class Attention(nn.Module):
         if joined is not None and _are_views(parts, *joined) and not torch.is_grad_enabled():
             weight, bias = joined
             sizes = [part.out_features for part in parts]
-            q, k, v = F.linear(x, weight, bias).split(sizes, dim=-1)
+            q, k, v = linear(x, weight, bias).split(sizes, dim=-1)
         else:
             q, k, v = (part(x) for part in parts)
         return (

@@ -44,7 +44,15 @@ class CausalLM(nn.Module):
         Returns:
             (rows, vocab) of the model's dtype.
         """
-        hidden = self.model.run(batch)
+        return self.unembed(self.model.run(batch), batch)
+
+    def unembed(self, hidden: torch.Tensor, batch: ForwardBatch) -> torch.Tensor:
+        """Logits, as `forward` gives them, of what the decoder has made of a batch.
+
+        Args:
+            hidden: (tokens, hidden) after the final norm.
+            batch: Whose they are.
+        """
         if batch.logits_rows is not None:
             hidden = hidden[batch.logits_rows]
         return self.lm_head(hidden)

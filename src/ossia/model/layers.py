@@ -6,17 +6,59 @@ import torch
 from torch import nn
 
 from ossia.config import ModelConfig
-from ossia.kernels.dense import linear
+from ossia.kernels.dense import linear, linear_int8
+from ossia.kernels.int8 import Int8Matrix, dequantize
 from ossia.kernels.norm import rms_norm
 from ossia.kernels.rope import rope_table, yarn_inverse_frequencies
 
 
 class Linear(nn.Linear):
-    """torch's, with the product by whatever kernel is the fastest."""
+    """torch's, with the product by whatever kernel is the fastest; its weights may be of 8 bits.
+
+    Attributes:
+        int8: The weights, once they were rounded; the parameter is empty then. Whoever asks for the
+            state gets a matrix of the parameter's dtype all the same.
+        int8_activations: Whether inputs are rounded to 8 bits, too.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self.int8: Int8Matrix | None = None
+        self.int8_activations = False
+        self.register_state_dict_post_hook(_as_in_checkpoints)
+        self.register_load_state_dict_pre_hook(_before_loading)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # as torch names it
         """(..., in_features) to (..., out_features)."""
-        return linear(input, self.weight, self.bias)
+        if self.int8 is None:
+            return linear(input, self.weight, self.bias)
+        rounded = self.int8_activations
+        return linear_int8(input, self.int8, self.bias, int8_activations=rounded)
+
+    def use_int8(self, matrix: Int8Matrix, *, int8_activations: bool) -> None:
+        """Take weights of 8 bits instead of the parameter, whose memory is given back."""
+        assert (matrix.rows, matrix.columns) == (self.out_features, self.in_features)
+        self.int8, self.int8_activations = matrix, int8_activations
+        self.weight.requires_grad_(False)
+        self.weight.data = self.weight.data.new_empty(0, self.in_features)
+
+
+def _as_in_checkpoints(
+    module: nn.Module, state: dict[str, torch.Tensor], prefix: str, metadata: object
+) -> None:
+    del metadata
+    assert isinstance(module, Linear)
+    if module.int8 is not None:
+        state[f"{prefix}weight"] = dequantize(module.int8).to(module.weight.dtype)
+
+
+def _before_loading(module: nn.Module, *args: object) -> None:
+    """What is loaded is not of 8 bits, and shapes are compared."""
+    del args
+    assert isinstance(module, Linear)
+    if module.int8 is not None:
+        module.int8 = None
+        module.weight.data = module.weight.data.new_empty(module.out_features, module.in_features)
 
 
 class RMSNorm(nn.Module):

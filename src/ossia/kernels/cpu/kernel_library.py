@@ -30,9 +30,9 @@ class LinearCall(ctypes.Structure):
     """Arguments of `ossia_run_linear`; csrc/cpu/ossia_cpu.h says what each holds."""
 
     _fields_ = (
-        *((name, _pointer) for name in ("weight", "bias", "x", "out")),
+        *((name, _pointer) for name in ("weight", "scales", "bias", "x", "out")),
         *((name, _int64) for name in ("tokens", "rows", "columns")),
-        ("threads", _int),
+        *((name, _int) for name in ("activations", "threads")),
     )
 
 
@@ -79,6 +79,48 @@ class ExpertsCall(ctypes.Structure):
     )  # fmt: skip
 
 
+class MatrixArguments(ctypes.Structure):
+    """A matrix of a `DecoderLayerArguments`."""
+
+    _fields_ = (*((name, _pointer) for name in ("weight", "scales", "bias")), ("rows", _int64))
+
+
+class DecoderLayerArguments(ctypes.Structure):
+    """A layer of a `DecoderCall`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        ("input_norm", _pointer),
+        ("qkv", MatrixArguments),
+        ("sinks", _pointer),
+        ("output", MatrixArguments),
+        ("post_norm", _pointer),
+        ("router", MatrixArguments),
+        *((name, _pointer) for name in (
+            "gate_up_codes", "gate_up_scales", "gate_up_bias", "down_codes", "down_scales",
+            "down_bias", "k_pages", "v_pages",
+        )),
+        *((name, _int64) for name in ("window", "kind")),
+    )  # fmt: skip
+
+
+class DecoderCall(ctypes.Structure):
+    """Arguments of `ossia_run_decoder`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        *((name, _pointer) for name in (
+            "layers", "final_norm", "x", "cos", "sin", "seqs", "positions",
+        )),
+        *((name, _pointer * 2) for name in ("slots", "page_tables")),
+        ("max_pages", _int64 * 2),
+        *((name, _int64) for name in (
+            "num_layers", "tokens", "hidden", "heads", "kv_heads", "head_dim", "page_size",
+            "experts", "ffn", "top_k",
+        )),
+        *((name, ctypes.c_float) for name in ("eps", "alpha", "limit")),
+        *((name, _int) for name in ("activations", "threads")),
+    )  # fmt: skip
+
+
 _INTERFACE = {  # name -> result, arguments
     "ossia_source_digest": (ctypes.c_char_p, ()),
     "ossia_isa_count": (_int, ()),
@@ -91,6 +133,7 @@ _INTERFACE = {  # name -> result, arguments
         _int,
         (_pointer, _pointer, _int64, _int64, _int64, _int, _pointer, _pointer, _int),
     ),
+    "ossia_quantize": (_int, (_pointer, _int64, _int64, _pointer, _pointer, _int)),
     "ossia_rms_norm": (
         _int,
         (_pointer, _pointer, ctypes.c_float, _pointer, _int64, _int64, _int, _int),
@@ -98,6 +141,7 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_rotate_and_write": (_int, (ctypes.POINTER(RopeCall),)),
     "ossia_attend": (_int, (ctypes.POINTER(AttentionCall),)),
     "ossia_run_linear": (_int, (ctypes.POINTER(LinearCall),)),
+    "ossia_run_decoder": (_int, (ctypes.POINTER(DecoderCall),)),
     "ossia_run_experts": (_int, (ctypes.POINTER(ExpertsCall),)),
 }
 

@@ -1,5 +1,5 @@
 """Products with dense matrices: a row for each output, as torch.nn.Linear has them."""
 
-from ossia.kernels.dense.choice import linear
+from ossia.kernels.dense.choice import linear, linear_int8
 
-__all__ = ["linear"]
+__all__ = ["linear", "linear_int8"]

@@ -60,6 +60,40 @@ void half_int8(
   for (int t = 0; t < T; ++t) _mm256_storeu_ps(out + t * stride, total[t]);
 }
 
+// Weights in int8; magnitudes are what is not negative here, and their signs go to the operands.
+template <int T>
+void half_byte(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    float* out, int64_t stride) {
+  const __m256i raise = _mm256_set1_epi8(static_cast<char>(kByteRaise)), ones = _mm256_set1_epi16(1);
+  __m256 total[T];
+  for (int t = 0; t < T; ++t) total[t] = _mm256_setzero_ps();
+  for (int64_t group = 0; group < groups; ++group) {
+    __m256i sums[T];
+    for (int t = 0; t < T; ++t) sums[t] = _mm256_setzero_si256();
+    for (int i = 0; i < kGroup / 4; ++i) {
+      const __m256i weight =
+          _mm256_sub_epi8(load(codes + group * kByteCodeBytes + i * kTileRows * 4), raise);
+      const __m256i magnitude = _mm256_abs_epi8(weight);
+      for (int t = 0; t < T; ++t) {
+        int32_t quad;
+        std::memcpy(&quad, rows[t] + group * kGroup + 4 * i, 4);
+        const __m256i signed_x = _mm256_sign_epi8(_mm256_set1_epi32(quad), weight);
+        const __m256i pairs = _mm256_maddubs_epi16(magnitude, signed_x);  // 2 * 127 * 127 fit 16 bits
+        sums[t] = _mm256_add_epi32(sums[t], _mm256_madd_epi16(pairs, ones));
+      }
+    }
+    const __m128i narrow =
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + group * kByteScaleBytes));
+    const __m256 scale = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16));
+    for (int t = 0; t < T; ++t) {
+      const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(Int8Row(rows[t], groups).scales[group]));
+      total[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[t]), factor, total[t]);
+    }
+  }
+  for (int t = 0; t < T; ++t) _mm256_storeu_ps(out + t * stride, total[t]);
+}
+
 template <int T>
 void half_f32(
     const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
@@ -96,13 +130,13 @@ using HalfProduct = void (*)(
     float* out, int64_t stride);
 
 // Both halves of a tile, by products of half of it with four tokens and with one.
-template <HalfProduct four, HalfProduct one>
+template <HalfProduct four, HalfProduct one, int kScaleBytes>
 void both_halves(
     const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
     int tokens, float* out, int64_t stride) {
   for (int half = 0; half < 2; ++half) {
     const uint8_t* half_codes = codes + half * kHalf * 4;
-    const uint8_t* half_scales = scales + half * kHalf;
+    const uint8_t* half_scales = scales + half * kHalf * kScaleBytes;
     float* half_out = out + half * kHalf;
     int t = 0;
     for (; t + 4 <= tokens; t += 4)
@@ -112,8 +146,9 @@ void both_halves(
   }
 }
 
-constexpr auto mxfp4_int8 = both_halves<half_int8<4>, half_int8<1>>;
-constexpr auto mxfp4_f32 = both_halves<half_f32<4>, half_f32<1>>;
+constexpr auto mxfp4_int8 = both_halves<half_int8<4>, half_int8<1>, 1>;
+constexpr auto mxfp4_f32 = both_halves<half_f32<4>, half_f32<1>, 1>;
+constexpr auto byte_int8 = both_halves<half_byte<4>, half_byte<1>, 2>;
 
 inline float sum_of(__m256 x) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -175,7 +210,8 @@ constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
 }  // namespace
 
 extern const Isa avx2 = {
-    "avx2", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow,
+    "avx2", runs, kF32, kF32, {kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
+    {kInt8GroupBytes, put_int8_for_int8, byte_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
 };
 
 }  // namespace ossia

@@ -38,6 +38,20 @@ inline void with_tokens(int tokens, Arguments... arguments) {
   }
 }
 
+// Adds a group of 16 raised rows times a row of operands.
+inline __m512 add_group(
+    __m512 total, const __m512i (&weights)[8], __m512 scale, const Int8Row& x, int64_t group) {
+  const int8_t* values = x.values + group * kGroup;
+  __m512i sums = _mm512_set1_epi32(x.corrections[group]);
+  for (int i = 0; i < 8; ++i) {
+    int32_t quad;
+    std::memcpy(&quad, values + 4 * i, 4);
+    sums = _mm512_dpbusd_epi32(sums, weights[i], _mm512_set1_epi32(quad));
+  }
+  const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(x.scales[group]));
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), factor, total);
+}
+
 template <int T>
 struct TileInt8 {
   static void run(
@@ -58,18 +72,32 @@ struct TileInt8 {
             _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(both, 4), low));
       }
       const __m512 scale = scales_of(scales + group * kTileRows);
-      for (int t = 0; t < T; ++t) {
-        const Int8Row x(rows[t], groups);
-        const int8_t* values = x.values + group * kGroup;
-        __m512i sums = _mm512_set1_epi32(x.corrections[group]);
-        for (int i = 0; i < 8; ++i) {
-          int32_t quad;
-          std::memcpy(&quad, values + 4 * i, 4);
-          sums = _mm512_dpbusd_epi32(sums, weights[i], _mm512_set1_epi32(quad));
-        }
-        const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(x.scales[group]));
-        total[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), factor, total[t]);
+      for (int t = 0; t < T; ++t)
+        total[t] = add_group(total[t], weights, scale, Int8Row(rows[t], groups), group);
+    }
+    for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
+  }
+};
+
+template <int T>
+struct TileByte {
+  static void run(
+      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+      float* out, int64_t stride) {
+    __m512 total[T];
+    for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
+    for (int64_t group = 0; group < groups; ++group) {
+      const uint8_t* at = codes + group * kByteCodeBytes;
+      __m512i weights[8];
+      for (int i = 0; i < 8; ++i) {
+        fetch_ahead(at + i * 64);
+        weights[i] = _mm512_loadu_si512(at + i * 64);
       }
+      const __m256i narrow =
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales + group * kByteScaleBytes));
+      const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+      for (int t = 0; t < T; ++t)
+        total[t] = add_group(total[t], weights, scale, Int8Row(rows[t], groups), group);
     }
     for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
   }
@@ -111,6 +139,12 @@ void mxfp4_int8(
     const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
     int tokens, float* out, int64_t stride) {
   with_tokens<TileInt8>(tokens, codes, scales, groups, rows, out, stride);
+}
+
+void byte_int8(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    int tokens, float* out, int64_t stride) {
+  with_tokens<TileByte>(tokens, codes, scales, groups, rows, out, stride);
 }
 
 void mxfp4_f32(
@@ -199,7 +233,8 @@ bool runs_vnni() {
 }
 
 constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
-constexpr Product kInt8 = {kInt8GroupBytes, put_int8, mxfp4_int8};
+constexpr Product kMxfp4Int8 = {kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8};
+constexpr Product kInt8 = {kInt8GroupBytes, put_int8_for_int8, byte_int8};
 
 }  // namespace
 }  // namespace ossia

@@ -78,7 +78,7 @@ bool runs() { return runs_vnni() && __builtin_cpu_supports("avx512bf16"); }
 }  // namespace
 
 extern const Isa avx512_bf16 = {
-    "avx512_bf16", runs, kF32, {kGroup * 2, put_bf16, mxfp4_bf16}, kInt8, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow,
+    "avx512_bf16", runs, kF32, {kGroup * 2, put_bf16, mxfp4_bf16}, kMxfp4Int8, kInt8, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
 };
 
 }  // namespace ossia

@@ -38,7 +38,7 @@ class Layer {
  public:
   Layer(const ossia_experts& call, int64_t first_token, int64_t tokens)
       : c_(call), isa_(used_isa()), is_bf16_(call.type == OSSIA_BF16),
-        product_(call.activations == OSSIA_INT8 ? isa_.int8 : is_bf16_ ? isa_.bf16 : isa_.f32),
+        product_(call.activations == OSSIA_INT8 ? isa_.mxfp4_int8 : is_bf16_ ? isa_.mxfp4_bf16 : isa_.mxfp4_f32),
         first_(first_token), tokens_(tokens), hidden_groups_(call.hidden / kGroup),
         ffn_groups_(call.ffn / kGroup), row_bytes_(hidden_groups_ * product_.group_bytes),
         inner_bytes_(ffn_groups_ * product_.group_bytes) {
@@ -105,7 +105,7 @@ class Layer {
       for (int t = 0; t < count; ++t) rows[t] = rows_.get() + slots[t] / c_.top_k * row_bytes_;
       for (int64_t tile = 0; tile < 4; ++tile) {  // gates and ups by turns; out has gates first
         const int64_t at = (first_tile + tile) * hidden_groups_;
-        product_.mxfp4(
+        product_.tile(
             c_.gate_up_codes + at * kCodeBytes, c_.gate_up_scales + at * kTileRows, hidden_groups_,
             rows, count, out + tile % 2 * kBlock + tile / 2 * kTileRows, 2 * kBlock);
       }
@@ -131,7 +131,7 @@ class Layer {
         const uint8_t* rows[kMaxTokens];
         float out[kMaxTokens * kTileRows];
         for (int t = 0; t < count; ++t) rows[t] = inner_.get() + slots[t] * inner_bytes_;
-        product_.mxfp4(
+        product_.tile(
             c_.down_codes + at * kCodeBytes, c_.down_scales + at * kTileRows, ffn_groups_, rows,
             count, out, kTileRows);
         for (int t = 0; t < count; ++t) {

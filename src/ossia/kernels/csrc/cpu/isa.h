@@ -10,10 +10,12 @@ namespace ossia {
 
 constexpr int kGroup = 32;       // columns of a scale, in MXFP4 and in int8
 constexpr int kTileRows = 16;    // rows that lie interleaved
-constexpr int kCodeBytes = 256;  // of a tile's group
+constexpr int kCodeBytes = 256;  // of a tile's group in MXFP4
+constexpr int kByteCodeBytes = kTileRows * kGroup;  // in int8
+constexpr int kByteScaleBytes = kTileRows * 2;
 constexpr int kMaxTokens = 8;    // of one call of a product
 
-// A tile of MXFP4 times rows: out[t * stride + r] = sum over k of weight[r][k] * rows[t][k].
+// A tile of weights times rows: out[t * stride + r] = sum over k of weight[r][k] * rows[t][k].
 using TileProduct = void (*)(
     const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
     int tokens, float* out, int64_t stride);
@@ -24,7 +26,7 @@ using PutGroup = void (*)(const float* x, uint8_t* row, int64_t groups, int64_t 
 struct Product {
   int64_t group_bytes;  // of a row of operands
   PutGroup put_group;
-  TileProduct mxfp4;
+  TileProduct tile;
 };
 
 // Rows of bfloat16 weights, one behind the other, times up to kMaxTokens rows of operands:
@@ -64,9 +66,10 @@ constexpr int64_t kReadBytes = 256;
 struct Isa {
   const char* name;
   bool (*runs)();
-  Product f32;   // operands stay float32
-  Product bf16;  // operands are bfloat16 already: no rounding
-  Product int8;  // operands are rounded to 8 bits with a scale a group
+  Product mxfp4_f32;   // operands stay float32
+  Product mxfp4_bf16;  // operands are bfloat16 already: no rounding
+  Product mxfp4_int8;  // operands are rounded to 8 bits with a scale a group
+  Product int8;        // the same operands for weights in int8
   DenseProduct dense;
   bool dense_takes_bf16;  // as operands; else they are float32
   LayerOps layer_f32, layer_bf16;
@@ -76,6 +79,7 @@ struct Isa {
   void (*swiglu)(const float* gate, const float* up, float alpha, float limit, float* out, int64_t count);
   void (*widen)(const uint16_t* x, float* out, int64_t count);   // bfloat16 to float32
   void (*narrow)(const float* x, uint16_t* out, int64_t count);  // to nearest, ties to even
+  void (*add)(uint16_t* x, const uint16_t* y, int64_t count);    // x += y, in bfloat16
 };
 
 extern const Isa portable;

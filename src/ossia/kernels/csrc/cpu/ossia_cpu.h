@@ -31,16 +31,23 @@ OSSIA_API int ossia_interleave(
     const uint8_t* blocks, const uint8_t* scales, int64_t experts, int64_t rows, int64_t groups,
     int paired, uint8_t* out_codes, uint8_t* out_scales, int threads);
 
+// A bfloat16 matrix (rows, columns) to int8 in tiles of 16 rows: codes (rows / 16, columns / 32, 512),
+// raised by 128, and scales, bfloat16 (rows / 16, columns / 32, 16). rows is a multiple of 16, columns of 32.
+OSSIA_API int ossia_quantize(
+    const void* weight, int64_t rows, int64_t columns, uint8_t* out_codes, void* out_scales, int threads);
+
 struct ossia_linear {
-  const void* weight;  // (rows, columns), bfloat16
+  const void* weight;  // bfloat16 (rows, columns), or int8 codes as ossia_quantize gives them
+  const void* scales;  // of int8; null for bfloat16
   const void* bias;    // (rows,) bfloat16, or null
   const void* x;       // (tokens, columns), bfloat16
   void* out;           // (tokens, rows), bfloat16
   int64_t tokens, rows, columns;
-  int threads;
+  int activations, threads;
 };
 
-// Rows of x times the transposed weight, plus the bias; rounded once.
+// Rows of x times the transposed weight, plus the bias; rounded once. By int8 weights x goes as 8 bits, with
+// a scale for 32 values, if activations says so; else as twice 8 bits, the second for what the first left out.
 OSSIA_API int ossia_run_linear(const struct ossia_linear* call);
 
 // Rows of `type` scaled to unit root mean square, times the weight (columns,).
@@ -99,3 +106,48 @@ struct ossia_experts {
 
 // Every token through its experts; kernels/moe/reference.py defines it.
 OSSIA_API int ossia_run_experts(const struct ossia_experts* call);
+
+struct ossia_matrix {  // as in ossia_linear
+  const void* weight;
+  const void* scales;
+  const void* bias;
+  int64_t rows;
+};
+
+struct ossia_decoder_layer {
+  const void* input_norm;      // (hidden,)
+  struct ossia_matrix qkv;     // queries, then keys, then values, from hidden columns
+  const void* sinks;           // (heads,)
+  struct ossia_matrix output;  // from heads * head_dim columns
+  const void* post_norm;       // (hidden,)
+  struct ossia_matrix router;
+  const uint8_t* gate_up_codes;  // these as in ossia_experts
+  const uint8_t* gate_up_scales;
+  const void* gate_up_bias;
+  const uint8_t* down_codes;
+  const uint8_t* down_scales;
+  const void* down_bias;
+  void* k_pages;  // (pages, page_size, kv_heads, head_dim), as v_pages
+  void* v_pages;
+  int64_t window;  // keys that a token sees at most; 0 for all
+  int64_t kind;    // which of the batch's two tables of pages it uses
+};
+
+struct ossia_decoder {
+  const struct ossia_decoder_layer* layers;
+  const void* final_norm;
+  void* x;           // (tokens, hidden): embeddings, then what the final norm gives
+  const float* cos;  // (tokens, head_dim / 2), as sin
+  const float* sin;
+  const int64_t* seqs;  // (tokens,): each token's sequence
+  const int64_t* positions;
+  const int64_t* slots[2];        // for either kind: (tokens,)
+  const int32_t* page_tables[2];  // (sequences, max_pages)
+  int64_t max_pages[2];
+  int64_t num_layers, tokens, hidden, heads, kv_heads, head_dim, page_size, experts, ffn, top_k;
+  float eps, alpha, limit;
+  int activations, threads;
+};
+
+// All layers and the final norm over new tokens of sequences in pages, everything in bfloat16.
+OSSIA_API int ossia_run_decoder(const struct ossia_decoder* call);

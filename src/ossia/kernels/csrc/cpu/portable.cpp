@@ -58,6 +58,23 @@ void mxfp4_int8(
   }
 }
 
+void byte_int8(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+    int tokens, float* out, int64_t stride) {
+  for (int t = 0; t < tokens; ++t) {
+    const Int8Row x(rows[t], groups);
+    for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
+    for (int64_t group = 0; group < groups; ++group)
+      for (int r = 0; r < kTileRows; ++r) {
+        int32_t sum = x.corrections[group];
+        for (int k = 0; k < kGroup; ++k)
+          sum += codes[group * kByteCodeBytes + (k / 4 * kTileRows + r) * 4 + k % 4] * x.values[group * kGroup + k];
+        const float scale = bf16_at(scales + group * kByteScaleBytes, r) * x.scales[group];
+        out[t * stride + r] += static_cast<float>(sum) * scale;
+      }
+  }
+}
+
 void dense(
     const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens,
     float* out) {
@@ -84,7 +101,8 @@ constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
 }  // namespace
 
 extern const Isa portable = {
-    "portable", runs, kF32, kF32, {kInt8GroupBytes, put_int8, mxfp4_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow,
+    "portable", runs, kF32, kF32, {kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
+    {kInt8GroupBytes, put_int8_for_int8, byte_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
 };
 
 }  // namespace ossia

@@ -46,6 +46,12 @@ void narrow(const float* x, uint16_t* out, int64_t count) {
   for (int64_t i = 0; i < count; ++i) out[i] = narrowed(x[i]);
 }
 
+// x += y, rounded to bfloat16.
+void add(uint16_t* x, const uint16_t* y, int64_t count) {
+  for (int64_t i = 0; i < count; ++i)
+    x[i] = narrowed(float_of(uint32_t(x[i]) << 16) + float_of(uint32_t(y[i]) << 16));
+}
+
 // e**x to about 2 units in the last place, by Cody and Waite's reduction and a Taylor polynomial;
 // NaN stays NaN.
 inline float exponential(float x) {
@@ -80,8 +86,8 @@ void put_f32(const float* x, uint8_t* row, int64_t, int64_t group) {
   std::memcpy(row + group * kGroup * 4, x, kGroup * 4);
 }
 
-// A row of int8 operands: the integers of all groups; for each group half the scale (the weights' table
-// holds doubled values); for each group -12 times the sum of its integers.
+// A row of int8 operands: the integers of all groups; for each group its scale; for each group what the
+// weights' being raised adds to a sum, negated.
 constexpr int64_t kInt8GroupBytes = kGroup + 4 + 4;
 
 struct Int8Row {
@@ -94,6 +100,8 @@ struct Int8Row {
         corrections(reinterpret_cast<const int32_t*>(row + groups * (kGroup + 4))) {}
 };
 
+// For weights that were doubled `kDoubled` times and then raised by kRaise, so that they are not negative.
+template <int kDoubled, int kRaise>
 void put_int8(const float* x, uint8_t* row, int64_t groups, int64_t group) {
   uint32_t peak = 0;  // magnitudes compare like integers, and NaN is the largest
   for (int i = 0; i < kGroup; ++i) {
@@ -113,10 +121,20 @@ void put_int8(const float* x, uint8_t* row, int64_t groups, int64_t group) {
     values[i] = static_cast<int8_t>(whole);
     sum += whole;
   }
-  const float scale = finite ? largest / 127.0f * 0.5f : float_of(0x7fc00000u);
-  const int32_t correction = -12 * sum;
+  const float scale = finite ? largest / (127.0f * (1 << kDoubled)) : float_of(0x7fc00000u);
+  const int32_t correction = -kRaise * sum;
   std::memcpy(row + groups * kGroup + group * 4, &scale, 4);
   std::memcpy(row + groups * (kGroup + 4) + group * 4, &correction, 4);
+}
+
+constexpr int kByteRaise = 128;  // of weights in int8
+constexpr auto put_int8_for_mxfp4 = put_int8<1, 12>;
+constexpr auto put_int8_for_int8 = put_int8<0, kByteRaise>;
+
+inline float bf16_at(const uint8_t* scales, int64_t i) {
+  uint16_t bits;
+  std::memcpy(&bits, scales + 2 * i, 2);
+  return float_of(uint32_t(bits) << 16);
 }
 
 // Column within its group of the code at nibble `nibble` of 32-bit word `word` (0 to 3) of a row.

@@ -1,0 +1,167 @@
+"""CpuDecoder: all layers over new tokens of sequences in pages, as one call of the CPU kernels."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from ossia.kernels.backend import choose
+from ossia.kernels.cpu import load, num_threads
+from ossia.kernels.cpu.kernel_library import DecoderCall, DecoderLayerArguments, MatrixArguments
+from ossia.model.attention import Attention
+from ossia.model.batch import ForwardBatch, PagedKV
+from ossia.model.heads import CausalLM
+from ossia.model.layers import Linear
+from ossia.model.moe import Experts
+from ossia.model.transformer import DecoderLayer
+
+_OPERATIONS = ("dense", "norm", "kv_write", "attention", "moe")
+_MAX_TOKENS = 64  # of a batch: longer pieces of prompts are better off as torch's products
+_Pages = tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]
+
+
+def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
+    """Why a model's layers cannot run as one call; None where they can."""
+    for operation in _OPERATIONS:
+        for implementation, reason in choose(operation, torch.device("cpu")).passed_over:
+            if implementation.name == "cpu":
+                return reason
+    if any(param.device.type != "cpu" for param in model.parameters()):
+        return "needs all weights on the CPU"
+    floats = [param for param in model.parameters() if param.dtype is not torch.uint8]
+    if kv_dtype is not torch.bfloat16 or any(w.dtype is not torch.bfloat16 for w in floats):
+        return "needs bfloat16 weights and KV cache"
+    if any(not module.interleaved for module in model.modules() if isinstance(module, Experts)):
+        return "needs experts in MXFP4"
+    if any(type(part) is not Linear for part in model.modules() if isinstance(part, nn.Linear)):
+        return "needs plain linear layers"
+    return None
+
+
+class CpuDecoder:
+    """What `Decoder.run` computes, for batches over pages.
+
+    Weights are used where they are: who replaces one makes a new CpuDecoder.
+
+    Args:
+        model: `why_not` has nothing against it.
+    """
+
+    def __init__(self, model: CausalLM) -> None:
+        self._config, self._decoder = model.config, model.model
+        self._kept: list[torch.Tensor] = []  # what pointers lead to
+        self._pages: _Pages | None = None
+        layers = self._decoder.layers
+        self._layers = (DecoderLayerArguments * len(layers))()
+        for arguments, layer in zip(self._layers, layers, strict=True):
+            assert isinstance(layer, DecoderLayer)
+            self._point_to(arguments, layer)
+
+    def takes(self, batch: ForwardBatch) -> bool:
+        """Whether a batch can run this way."""
+        return (
+            isinstance(batch.kv, PagedKV)
+            and batch.recording is None
+            and batch.inputs_embeds is None
+            and 0 < len(batch.input_ids) <= _MAX_TOKENS
+        )
+
+    def run(self, batch: ForwardBatch) -> torch.Tensor:
+        """As `Decoder.run`: bfloat16 (tokens, hidden) after the final norm.
+
+        Raises:
+            KernelError: memory is out.
+        """
+        kernels, kv, config = load(), batch.kv, self._config
+        assert kernels is not None
+        assert isinstance(kv, PagedKV)
+        self._use_pages(kv)
+        x = self._decoder.embed_tokens(batch.input_ids)
+        cos, sin = (part.contiguous() for part in self._decoder.rotary(batch.positions))
+        seqs = torch.arange(len(batch.seq_lens)).repeat_interleave(torch.tensor(batch.seq_lens))
+        tables = list(kv.page_tables.values())
+        slots = [kv.slots[kind] for kind in kv.page_tables]
+        call = DecoderCall(
+            layers=ctypes.addressof(self._layers), final_norm=self._decoder.norm.weight.data_ptr(),
+            x=x.data_ptr(), cos=cos.data_ptr(), sin=sin.data_ptr(),
+            seqs=seqs.data_ptr(), positions=batch.positions.data_ptr(),
+            slots=_two(some.data_ptr() for some in slots),
+            page_tables=_two(table.data_ptr() for table in tables),
+            max_pages=(ctypes.c_int64 * 2)(*(table.stride(0) for table in tables)),
+            num_layers=len(self._layers), tokens=len(x), hidden=config.hidden_size,
+            heads=config.num_attention_heads, kv_heads=config.num_key_value_heads,
+            head_dim=config.head_dim, page_size=kv.k_pages[0].shape[1],
+            experts=config.num_experts, ffn=config.intermediate_size,
+            top_k=config.experts_per_token, eps=config.rms_norm_eps,
+            alpha=config.swiglu_alpha, limit=config.swiglu_limit,
+            activations=int(batch.int8_activations), threads=num_threads(),
+        )  # fmt: skip
+        kernels.call("ossia_run_decoder", ctypes.byref(call))
+        return x
+
+    def _use_pages(self, kv: PagedKV) -> None:
+        pages = (kv.k_pages, kv.v_pages)
+        if self._pages is not None and all(map(_same, self._pages, pages)):
+            return
+        self._pages = pages
+        kinds = list(kv.page_tables)
+        for idx, (arguments, k_pages, v_pages) in enumerate(zip(self._layers, *pages, strict=True)):
+            arguments.k_pages, arguments.v_pages = k_pages.data_ptr(), v_pages.data_ptr()
+            arguments.kind = kinds.index(self._config.layer_types[idx])
+
+    def _point_to(self, arguments: DecoderLayerArguments, layer: DecoderLayer) -> None:
+        attention, moe = layer.self_attn, layer.mlp
+        experts = moe.experts
+        for name, param in (
+            ("input_norm", layer.input_layernorm.weight),
+            ("sinks", attention.sinks),
+            ("post_norm", layer.post_attention_layernorm.weight),
+            ("gate_up_codes", experts.gate_up_proj_blocks),
+            ("gate_up_scales", experts.gate_up_proj_scales),
+            ("gate_up_bias", experts.gate_up_proj_bias),
+            ("down_codes", experts.down_proj_blocks),
+            ("down_scales", experts.down_proj_scales),
+            ("down_bias", experts.down_proj_bias),
+        ):
+            setattr(arguments, name, self._pointer(param))
+        arguments.qkv = self._joined(attention)
+        arguments.output = self._matrix(attention.o_proj)
+        arguments.router = self._matrix(moe.router)
+        arguments.window = attention.window or 0
+
+    def _joined(self, attention: Attention) -> MatrixArguments:
+        """Queries', keys' and values' matrices, one behind the other."""
+        attention.join_projections()
+        first = self._matrix(attention.q_proj)
+        first.rows += attention.k_proj.out_features + attention.v_proj.out_features
+        return first
+
+    def _matrix(self, layer: Linear) -> MatrixArguments:
+        bias = None if layer.bias is None else self._pointer(layer.bias)
+        if layer.int8 is None:
+            return MatrixArguments(
+                weight=self._pointer(layer.weight), bias=bias, rows=layer.out_features
+            )
+        codes, scales = layer.int8
+        return MatrixArguments(
+            weight=self._pointer(codes),
+            scales=self._pointer(scales),
+            bias=bias,
+            rows=layer.out_features,
+        )
+
+    def _pointer(self, tensor: torch.Tensor) -> int:
+        assert tensor.is_contiguous()
+        self._kept.append(tensor.data)
+        return tensor.data_ptr()
+
+
+def _two(pointers: Iterator[int]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * 2)(*pointers)
+
+
+def _same(left: tuple[torch.Tensor, ...], right: tuple[torch.Tensor, ...]) -> bool:
+    return left is right or all(one is other for one, other in zip(left, right, strict=True))
