@@ -25,8 +25,8 @@ inline __m256i load(const uint8_t* at) {
 
 template <int T>
 void half_int8(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    float* out, int64_t stride) {
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
+    int64_t step, float* out, int64_t stride) {
   const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kRaised)));
   const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
   __m256 total[T];
@@ -41,19 +41,18 @@ void half_int8(
     }
     const __m256 scale = scales_of(scales + group * kTileRows);
     for (int t = 0; t < T; ++t) {
-      const Int8Row x(rows[t], groups);
-      const int8_t* values = x.values + group * kGroup;
-      __m256i sums = _mm256_set1_epi32(x.corrections[group]);
+      const auto& x = *reinterpret_cast<const Int8Group*>(panel + group * step + t * kInt8GroupBytes);
+      __m256i sums = _mm256_set1_epi32(x.correction);
       for (int part = 0; part < 2; ++part) {
         __m256i pairs = _mm256_setzero_si256();  // four times 2 * 24 * 127 fit 16 bits
         for (int i = part * 4; i < part * 4 + 4; ++i) {
           int32_t quad;
-          std::memcpy(&quad, values + 4 * i, 4);
+          std::memcpy(&quad, x.values + 4 * i, 4);
           pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(weights[i], _mm256_set1_epi32(quad)));
         }
         sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));
       }
-      const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(x.scales[group]));
+      const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(x.scale));
       total[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), factor, total[t]);
     }
   }
@@ -63,8 +62,8 @@ void half_int8(
 // Weights in int8; magnitudes are what is not negative here, and their signs go to the operands.
 template <int T>
 void half_byte(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    float* out, int64_t stride) {
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
+    int64_t step, float* out, int64_t stride) {
   const __m256i raise = _mm256_set1_epi8(static_cast<char>(kByteRaise)), ones = _mm256_set1_epi16(1);
   __m256 total[T];
   for (int t = 0; t < T; ++t) total[t] = _mm256_setzero_ps();
@@ -77,7 +76,7 @@ void half_byte(
       const __m256i magnitude = _mm256_abs_epi8(weight);
       for (int t = 0; t < T; ++t) {
         int32_t quad;
-        std::memcpy(&quad, rows[t] + group * kGroup + 4 * i, 4);
+        std::memcpy(&quad, panel + group * step + t * kInt8GroupBytes + 4 * i, 4);
         const __m256i signed_x = _mm256_sign_epi8(_mm256_set1_epi32(quad), weight);
         const __m256i pairs = _mm256_maddubs_epi16(magnitude, signed_x);  // 2 * 127 * 127 fit 16 bits
         sums[t] = _mm256_add_epi32(sums[t], _mm256_madd_epi16(pairs, ones));
@@ -87,7 +86,8 @@ void half_byte(
         _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + group * kByteScaleBytes));
     const __m256 scale = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16));
     for (int t = 0; t < T; ++t) {
-      const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(Int8Row(rows[t], groups).scales[group]));
+      const auto& x = *reinterpret_cast<const Int8Group*>(panel + group * step + t * kInt8GroupBytes);
+      const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(x.scale));
       total[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[t]), factor, total[t]);
     }
   }
@@ -96,8 +96,8 @@ void half_byte(
 
 template <int T>
 void half_f32(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    float* out, int64_t stride) {
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
+    int64_t step, float* out, int64_t stride) {
   const __m256 magnitudes = _mm256_load_ps(kValues);  // by a code's lower three bits
   const __m256i sign = _mm256_set1_epi32(static_cast<int>(0x80000000u));
   __m256 total[T];
@@ -113,9 +113,9 @@ void half_f32(
         const __m256 magnitude = _mm256_permutevar8x32_ps(magnitudes, code);
         const __m256i negative = _mm256_and_si256(_mm256_slli_epi32(eight, 28 - 4 * nibble), sign);
         const __m256 weight = _mm256_or_ps(magnitude, _mm256_castsi256_ps(negative));
-        const int64_t k = group * kGroup + column_of(word, nibble);
+        const int64_t k = column_of(word, nibble);
         for (int t = 0; t < T; ++t) {
-          const __m256 x = _mm256_broadcast_ss(reinterpret_cast<const float*>(rows[t]) + k);
+          const __m256 x = _mm256_broadcast_ss(reinterpret_cast<const float*>(panel + group * step + t * kF32GroupBytes) + k);
           sums[t] = _mm256_fmadd_ps(weight, x, sums[t]);
         }
       }
@@ -126,29 +126,29 @@ void half_f32(
 }
 
 using HalfProduct = void (*)(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    float* out, int64_t stride);
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
+    int64_t step, float* out, int64_t stride);
 
 // Both halves of a tile, by products of half of it with four tokens and with one.
-template <HalfProduct four, HalfProduct one, int kScaleBytes>
+template <HalfProduct four, HalfProduct one, int kScaleBytes, int64_t kBytes>
 void both_halves(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride) {
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+    float* out, int64_t stride) {
   for (int half = 0; half < 2; ++half) {
     const uint8_t* half_codes = codes + half * kHalf * 4;
     const uint8_t* half_scales = scales + half * kHalf * kScaleBytes;
     float* half_out = out + half * kHalf;
     int t = 0;
     for (; t + 4 <= tokens; t += 4)
-      four(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
+      four(half_codes, half_scales, groups, panel + t * kBytes, tokens * kBytes, half_out + t * stride, stride);
     for (; t < tokens; ++t)
-      one(half_codes, half_scales, groups, rows + t, half_out + t * stride, stride);
+      one(half_codes, half_scales, groups, panel + t * kBytes, tokens * kBytes, half_out + t * stride, stride);
   }
 }
 
-constexpr auto mxfp4_int8 = both_halves<half_int8<4>, half_int8<1>, 1>;
-constexpr auto mxfp4_f32 = both_halves<half_f32<4>, half_f32<1>, 1>;
-constexpr auto byte_int8 = both_halves<half_byte<4>, half_byte<1>, 2>;
+constexpr auto mxfp4_int8 = both_halves<half_int8<4>, half_int8<1>, 1, kInt8GroupBytes>;
+constexpr auto mxfp4_f32 = both_halves<half_f32<4>, half_f32<1>, 1, kF32GroupBytes>;
+constexpr auto byte_int8 = both_halves<half_byte<4>, half_byte<1>, 2, kInt8GroupBytes>;
 
 inline float sum_of(__m256 x) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -205,13 +205,13 @@ void dense(
 
 bool runs() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
+constexpr Product kF32 = {kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
 
 }  // namespace
 
 extern const Isa avx2 = {
-    "avx2", runs, kF32, kF32, {kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
-    {kInt8GroupBytes, put_int8_for_int8, byte_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "avx2", runs, kF32, kF32, {kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
+    {kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
 };
 
 }  // namespace ossia

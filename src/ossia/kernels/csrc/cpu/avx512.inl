@@ -39,74 +39,125 @@ inline void with_tokens(int tokens, Arguments... arguments) {
 }
 
 // Adds a group of 16 raised rows times a row of operands.
-inline __m512 add_group(
-    __m512 total, const __m512i (&weights)[8], __m512 scale, const Int8Row& x, int64_t group) {
-  const int8_t* values = x.values + group * kGroup;
-  __m512i sums = _mm512_set1_epi32(x.corrections[group]);
+inline __m512 add_group(__m512 total, const __m512i (&weights)[8], __m512 scale, const uint8_t* operands) {
+  const Int8Group& x = *reinterpret_cast<const Int8Group*>(operands);
+  __m512i sums = _mm512_set1_epi32(x.correction);
   for (int i = 0; i < 8; ++i) {
     int32_t quad;
-    std::memcpy(&quad, values + 4 * i, 4);
+    std::memcpy(&quad, x.values + 4 * i, 4);
     sums = _mm512_dpbusd_epi32(sums, weights[i], _mm512_set1_epi32(quad));
   }
-  const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(x.scales[group]));
+  const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(x.scale));
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), factor, total);
 }
 
-template <int T>
-struct TileInt8 {
-  static void run(
-      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-      float* out, int64_t stride) {
+// A group of 16 rows: raised weights, four columns of each row to a vector, and their scales.
+struct Mxfp4Group {
+  static constexpr int64_t kBytes = kCodeBytes, kScaleBytes = kTileRows;
+  static void load(const uint8_t* codes, __m512i (&weights)[8]) {
     const __m512i table =
         _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kRaised)));
     const __m512i low = _mm512_set1_epi8(15);
-    __m512 total[T];
-    for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
-    for (int64_t group = 0; group < groups; ++group) {
-      __m512i weights[8];
-      for (int word = 0; word < 4; ++word) {
-        fetch_ahead(codes + group * kCodeBytes + word * 64);
-        const __m512i both = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
-        weights[2 * word] = _mm512_shuffle_epi8(table, _mm512_and_si512(both, low));
-        weights[2 * word + 1] =
-            _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(both, 4), low));
-      }
-      const __m512 scale = scales_of(scales + group * kTileRows);
-      for (int t = 0; t < T; ++t)
-        total[t] = add_group(total[t], weights, scale, Int8Row(rows[t], groups), group);
+    for (int word = 0; word < 4; ++word) {
+      fetch_ahead(codes + word * 64);
+      const __m512i both = _mm512_loadu_si512(codes + word * 64);
+      weights[2 * word] = _mm512_shuffle_epi8(table, _mm512_and_si512(both, low));
+      weights[2 * word + 1] =
+          _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(both, 4), low));
     }
-    for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
+  }
+  static __m512 scales(const uint8_t* scales) { return scales_of(scales); }
+};
+
+struct ByteGroup {
+  static constexpr int64_t kBytes = kByteCodeBytes, kScaleBytes = kByteScaleBytes;
+  static void load(const uint8_t* codes, __m512i (&weights)[8]) {
+    for (int i = 0; i < 8; ++i) {
+      fetch_ahead(codes + i * 64);
+      weights[i] = _mm512_loadu_si512(codes + i * 64);
+    }
+  }
+  static __m512 scales(const uint8_t* scales) {
+    const __m256i narrow = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
   }
 };
 
-template <int T>
-struct TileByte {
-  static void run(
-      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-      float* out, int64_t stride) {
-    __m512 total[T];
-    for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
-    for (int64_t group = 0; group < groups; ++group) {
-      const uint8_t* at = codes + group * kByteCodeBytes;
-      __m512i weights[8];
-      for (int i = 0; i < 8; ++i) {
-        fetch_ahead(at + i * 64);
-        weights[i] = _mm512_loadu_si512(at + i * 64);
+template <typename Group>
+struct Int8 {
+  template <int T>
+  struct Tile {
+    static void run(
+        const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
+        float* out, int64_t stride) {
+      __m512 total[T];
+      for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
+      for (int64_t group = 0; group < groups; ++group) {
+        __m512i weights[8];
+        Group::load(codes + group * Group::kBytes, weights);
+        const __m512 scale = Group::scales(scales + group * Group::kScaleBytes);
+        for (int t = 0; t < T; ++t)
+          total[t] = add_group(total[t], weights, scale, panel + (group * T + t) * kInt8GroupBytes);
       }
-      const __m256i narrow =
-          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales + group * kByteScaleBytes));
-      const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
-      for (int t = 0; t < T; ++t)
-        total[t] = add_group(total[t], weights, scale, Int8Row(rows[t], groups), group);
+      for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
     }
-    for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
+  };
+
+  // Two tiles: operands, which are the harder to load, are loaded once for both. Sums are the same.
+  template <int T>
+  struct Pair {
+    static void run(
+        const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
+        float* out, int64_t stride, int64_t second) {
+      __m512 total[T][2];  // too many for registers, beside the weights
+      for (int t = 0; t < T; ++t) total[t][0] = total[t][1] = _mm512_setzero_ps();
+      for (int64_t group = 0; group < groups; ++group) {
+        __m512i weights[2][8];
+        __m512 scale[2];
+        for (int tile = 0; tile < 2; ++tile) {
+          const int64_t at = tile * groups + group;
+          Group::load(codes + at * Group::kBytes, weights[tile]);
+          scale[tile] = Group::scales(scales + at * Group::kScaleBytes);
+        }
+        for (int t = 0; t < T; ++t) {
+          const auto& x = *reinterpret_cast<const Int8Group*>(panel + (group * T + t) * kInt8GroupBytes);
+          __m512i sums[2] = {_mm512_set1_epi32(x.correction), _mm512_set1_epi32(x.correction)};
+          for (int i = 0; i < 8; ++i) {
+            int32_t quad;
+            std::memcpy(&quad, x.values + 4 * i, 4);
+            const __m512i operands = _mm512_set1_epi32(quad);
+            for (int tile = 0; tile < 2; ++tile)
+              sums[tile] = _mm512_dpbusd_epi32(sums[tile], weights[tile][i], operands);
+          }
+          for (int tile = 0; tile < 2; ++tile) {
+            const __m512 factor = _mm512_mul_ps(scale[tile], _mm512_set1_ps(x.scale));
+            total[t][tile] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[tile]), factor, total[t][tile]);
+          }
+        }
+      }
+      for (int t = 0; t < T; ++t)
+        for (int tile = 0; tile < 2; ++tile)
+          _mm512_storeu_ps(out + t * stride + tile * second, total[t][tile]);
+    }
+  };
+
+  static void tile(
+      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+      float* out, int64_t stride) {
+    with_tokens<Tile>(tokens, codes, scales, groups, panel, out, stride);
+  }
+
+  static void pair(
+      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+      float* out, int64_t stride, int64_t second) {
+    with_tokens<Pair>(tokens, codes, scales, groups, panel, out, stride, second);
   }
 };
 
 template <int T>
 struct TileF32 {
   static void run(
-      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
       float* out, int64_t stride) {
     const __m512 table = _mm512_load_ps(kValues);
     __m512 total[T];
@@ -122,9 +173,9 @@ struct TileF32 {
         for (int nibble = 0; nibble < 8; ++nibble) {
           // The permutation looks at the lower four bits only.
           const __m512 weight = _mm512_permutexvar_ps(_mm512_srli_epi32(eight, 4 * nibble), table);
-          const int64_t k = group * kGroup + column_of(word, nibble);
+          const int64_t k = column_of(word, nibble);
           for (int t = 0; t < T; ++t) {
-            const float x = reinterpret_cast<const float*>(rows[t])[k];
+            const float x = reinterpret_cast<const float*>(panel + (group * T + t) * kF32GroupBytes)[k];
             sums[t] = _mm512_fmadd_ps(weight, _mm512_set1_ps(x), sums[t]);
           }
         }
@@ -135,22 +186,10 @@ struct TileF32 {
   }
 };
 
-void mxfp4_int8(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride) {
-  with_tokens<TileInt8>(tokens, codes, scales, groups, rows, out, stride);
-}
-
-void byte_int8(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride) {
-  with_tokens<TileByte>(tokens, codes, scales, groups, rows, out, stride);
-}
-
 void mxfp4_f32(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride) {
-  with_tokens<TileF32>(tokens, codes, scales, groups, rows, out, stride);
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+    float* out, int64_t stride) {
+  with_tokens<TileF32>(tokens, codes, scales, groups, panel, out, stride);
 }
 
 // Adds the products of a row of bfloat16 weights with T rows of operands over columns [k, end). A Step says
@@ -232,9 +271,10 @@ bool runs_vnni() {
          __builtin_cpu_supports("avx2");
 }
 
-constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
-constexpr Product kMxfp4Int8 = {kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8};
-constexpr Product kInt8 = {kInt8GroupBytes, put_int8_for_int8, byte_int8};
+constexpr Product kF32 = {kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
+constexpr Product kMxfp4Int8 = {
+    kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, Int8<Mxfp4Group>::tile, Int8<Mxfp4Group>::pair};
+constexpr Product kInt8 = {kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, Int8<ByteGroup>::tile, Int8<ByteGroup>::pair};
 
 }  // namespace
 }  // namespace ossia

@@ -4,9 +4,11 @@
 namespace ossia {
 namespace {
 
+constexpr int64_t kBf16GroupBytes = kGroup * 2;
+
 // Pairs of columns lie as a word of codes gives them: nibbles n and n + 4 of it, for n from 0 to 3.
-void put_bf16(const float* x, uint8_t* row, int64_t, int64_t group) {
-  uint16_t* out = reinterpret_cast<uint16_t*>(row) + group * kGroup;
+void put_bf16(const float* x, uint8_t* group) {
+  uint16_t* out = reinterpret_cast<uint16_t*>(group);
   for (int word = 0; word < 4; ++word)
     for (int nibble = 0; nibble < 4; ++nibble)
       for (int second = 0; second < 2; ++second)
@@ -21,7 +23,7 @@ alignas(64) constexpr uint16_t kNarrowValues[32] = {
 template <int T>
 struct TileBf16 {
   static void run(
-      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
+      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
       float* out, int64_t stride) {
     const __m512i table = _mm512_load_si512(kNarrowValues);
     __m512 total[T];
@@ -40,7 +42,7 @@ struct TileBf16 {
               _mm512_permutexvar_epi16(_mm512_srli_epi16(eight, 4 * nibble), table);
           for (int t = 0; t < T; ++t) {
             int32_t pair;
-            std::memcpy(&pair, rows[t] + (group * kGroup + word * 8 + nibble * 2) * 2, 4);
+            std::memcpy(&pair, panel + (group * T + t) * kBf16GroupBytes + (word * 8 + nibble * 2) * 2, 4);
             sums[t] = _mm512_dpbf16_ps(
                 sums[t], reinterpret_cast<__m512bh>(weight),
                 reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair)));
@@ -54,9 +56,9 @@ struct TileBf16 {
 };
 
 void mxfp4_bf16(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride) {
-  with_tokens<TileBf16>(tokens, codes, scales, groups, rows, out, stride);
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+    float* out, int64_t stride) {
+  with_tokens<TileBf16>(tokens, codes, scales, groups, panel, out, stride);
 }
 
 struct StepBf16 {
@@ -78,7 +80,7 @@ bool runs() { return runs_vnni() && __builtin_cpu_supports("avx512bf16"); }
 }  // namespace
 
 extern const Isa avx512_bf16 = {
-    "avx512_bf16", runs, kF32, {kGroup * 2, put_bf16, mxfp4_bf16}, kMxfp4Int8, kInt8, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "avx512_bf16", runs, kF32, {kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16, mxfp4_bf16}, kMxfp4Int8, kInt8, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
 };
 
 }  // namespace ossia

@@ -12,7 +12,6 @@ namespace {
 
 using namespace ossia;
 
-constexpr int64_t kElement = 2;          // bytes
 constexpr int64_t kFewElements = 1 << 15;  // below this, waking others takes longer than the work
 
 float widened(uint16_t x) {
@@ -27,14 +26,9 @@ class Decoder {
   explicit Decoder(const ossia_decoder& call)
       : c_(call), isa_(used_isa()), q_columns_(call.heads * call.head_dim),
         qkv_columns_((call.heads + 2 * call.kv_heads) * call.head_dim),
-        normed_(allocate(call.tokens * call.hidden * kElement)),
-        qkv_(allocate(call.tokens * qkv_columns_ * kElement)),
-        q_(allocate(call.tokens * q_columns_ * kElement)),
-        attended_(allocate(call.tokens * q_columns_ * kElement)),
-        said_(allocate(call.tokens * call.hidden * kElement)),
-        router_logits_(allocate(call.tokens * call.experts * kElement)),
-        ids_(allocate(call.tokens * call.top_k * 8)),
-        weights_(allocate(call.tokens * call.top_k * kElement)) {}
+        normed_(bf16(call.hidden)), qkv_(bf16(qkv_columns_)), q_(bf16(q_columns_)), attended_(bf16(q_columns_)),
+        said_(bf16(call.hidden)), router_logits_(bf16(call.experts)), weights_(bf16(call.top_k)),
+        ids_(scratch_.take_array<int64_t>(call.tokens * call.top_k)) {}
 
   int run() {
     for (int64_t i = 0; i < c_.num_layers; ++i)
@@ -43,6 +37,8 @@ class Decoder {
   }
 
  private:
+  uint16_t* bf16(int64_t columns) { return scratch_.take_array<uint16_t>(c_.tokens * columns); }
+
   int run_layer(const ossia_decoder_layer& layer) {
     if (const int status = attend(layer)) return status;
     add_to_x();
@@ -52,42 +48,42 @@ class Decoder {
   }
 
   int attend(const ossia_decoder_layer& layer) {
-    if (const int status = norm(c_.x, layer.input_norm, normed_.get())) return status;
-    if (const int status = multiply(layer.qkv, normed_.get(), c_.hidden, qkv_.get())) return status;
-    uint8_t *k = qkv_.get() + q_columns_ * kElement, *v = k + c_.kv_heads * c_.head_dim * kElement;
+    if (const int status = norm(c_.x, layer.input_norm, normed_)) return status;
+    if (const int status = multiply(layer.qkv, normed_, c_.hidden, qkv_)) return status;
+    uint16_t *k = qkv_ + q_columns_, *v = k + c_.kv_heads * c_.head_dim;
     const ossia_rope rope = {
-        qkv_.get(), k, v, c_.cos, c_.sin, layer.k_pages, layer.v_pages, c_.slots[layer.kind],
+        qkv_, k, v, c_.cos, c_.sin, layer.k_pages, layer.v_pages, c_.slots[layer.kind],
         c_.tokens, c_.heads, c_.kv_heads, c_.head_dim, qkv_columns_, qkv_columns_, qkv_columns_,
         OSSIA_BF16, c_.threads};
     if (const int status = ossia_rotate_and_write(&rope)) return status;
     for (int64_t token = 0; token < c_.tokens; ++token)
       std::memcpy(
-          q_.get() + token * q_columns_ * kElement, qkv_.get() + token * qkv_columns_ * kElement,
-          static_cast<size_t>(q_columns_ * kElement));
+          q_ + token * q_columns_, qkv_ + token * qkv_columns_,
+          static_cast<size_t>(q_columns_) * sizeof(uint16_t));
     const ossia_attention attention = {
-        q_.get(), layer.k_pages, layer.v_pages, c_.page_tables[layer.kind], c_.seqs, c_.positions,
-        layer.sinks, attended_.get(), c_.tokens, c_.heads, c_.kv_heads, c_.head_dim, c_.page_size,
+        q_, layer.k_pages, layer.v_pages, c_.page_tables[layer.kind], c_.seqs, c_.positions,
+        layer.sinks, attended_, c_.tokens, c_.heads, c_.kv_heads, c_.head_dim, c_.page_size,
         c_.max_pages[layer.kind], layer.window, OSSIA_BF16, c_.threads};
     if (const int status = ossia_attend(&attention)) return status;
-    return multiply(layer.output, attended_.get(), q_columns_, said_.get());
+    return multiply(layer.output, attended_, q_columns_, said_);
   }
 
   int run_experts(const ossia_decoder_layer& layer) {
-    if (const int status = norm(c_.x, layer.post_norm, normed_.get())) return status;
-    if (const int status = multiply(layer.router, normed_.get(), c_.hidden, router_logits_.get())) return status;
+    if (const int status = norm(c_.x, layer.post_norm, normed_)) return status;
+    if (const int status = multiply(layer.router, normed_, c_.hidden, router_logits_)) return status;
     for (int64_t token = 0; token < c_.tokens; ++token) choose(token);
     const ossia_experts experts = {
         layer.gate_up_codes, layer.gate_up_scales, layer.gate_up_bias, layer.down_codes, layer.down_scales,
-        layer.down_bias, normed_.get(), ids(), weights_.get(), said_.get(), c_.tokens, c_.experts, c_.hidden,
+        layer.down_bias, normed_, ids_, weights_, said_, c_.tokens, c_.experts, c_.hidden,
         c_.ffn, c_.top_k, c_.alpha, c_.limit, OSSIA_BF16, c_.activations, c_.threads};
     return ossia_run_experts(&experts);
   }
 
   // A token's experts, best first (the lower number where two are equal), and their softmax.
   void choose(int64_t token) {
-    const auto* logits = reinterpret_cast<const uint16_t*>(router_logits_.get()) + token * c_.experts;
-    auto* weights = reinterpret_cast<uint16_t*>(weights_.get()) + token * c_.top_k;
-    int64_t* chosen = ids() + token * c_.top_k;
+    const uint16_t* logits = router_logits_ + token * c_.experts;
+    uint16_t* weights = weights_ + token * c_.top_k;
+    int64_t* chosen = ids_ + token * c_.top_k;
     for (int64_t choice = 0; choice < c_.top_k; ++choice) {
       int64_t best = -1;
       for (int64_t expert = 0; expert < c_.experts; ++expert) {
@@ -118,19 +114,20 @@ class Decoder {
 
   void add_to_x() {
     auto* x = static_cast<uint16_t*>(c_.x);
-    const auto* said = reinterpret_cast<const uint16_t*>(said_.get());
     const int threads = c_.tokens * c_.hidden < kFewElements ? 1 : c_.threads;
     for_each_task(threads, c_.tokens, [&](int64_t token, int) {
-      isa_.add(x + token * c_.hidden, said + token * c_.hidden, c_.hidden);
+      isa_.add(x + token * c_.hidden, said_ + token * c_.hidden, c_.hidden);
     });
   }
-
-  int64_t* ids() { return reinterpret_cast<int64_t*>(ids_.get()); }
 
   const ossia_decoder& c_;
   const Isa& isa_;
   const int64_t q_columns_, qkv_columns_;
-  const Bytes normed_, qkv_, q_, attended_, said_, router_logits_, ids_, weights_;
+  Scratch scratch_;
+  // (tokens, columns), one row behind the other
+  uint16_t *const normed_, *const qkv_, *const q_, *const attended_, *const said_, *const router_logits_;
+  uint16_t* const weights_;
+  int64_t* const ids_;
 };
 
 }  // namespace

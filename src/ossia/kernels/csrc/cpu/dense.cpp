@@ -19,45 +19,58 @@ int64_t rows_of_a_task(const ossia_linear& call) {
   return rows < 4 ? 4 : rows > kTaskRows ? kTaskRows : rows;
 }
 
-// Rows of operands for int8 weights: for each token one, or two whose sum is closer to x.
+// x as panels of operands for int8 weights: of each token one row, or two whose sum is closer to it.
 class Int8Operands {
  public:
   Int8Operands(const ossia_linear& call, const Isa& isa)
-      : planes_(call.activations == OSSIA_INT8 ? 1 : 2),
-        row_bytes_(call.columns / kGroup * isa.int8.group_bytes),
-        rows_(allocate(call.tokens * planes_ * row_bytes_)) {
-    const int64_t groups = call.columns / kGroup;
-    const int threads = call.tokens < kMaxTokens ? 1 : call.threads;
-    for_each_task(threads, call.tokens, [&](int64_t token, int) {
+      : planes_(call.activations == OSSIA_INT8 ? 1 : 2), tokens_(call.tokens),
+        panel_tokens_(kMaxTokens / planes_), groups_(call.columns / kGroup), product_(isa.int8),
+        rows_(scratch_.take(call.tokens * planes_ * groups_ * product_.group_bytes)) {
+    for_each_task(call.tokens < kMaxTokens ? 1 : call.threads, call.tokens, [&](int64_t token, int) {
       const auto* x = static_cast<const uint16_t*>(call.x) + token * call.columns;
-      for (int64_t group = 0; group < groups; ++group) {
+      for (int64_t group = 0; group < groups_; ++group) {
         float values[kGroup];
         isa.widen(x + group * kGroup, values, kGroup);
-        isa.int8.put_group(values, row(token * planes_), groups, group);
-        if (planes_ == 2) put_rest(values, token, groups, group, isa);
+        put(values, token, group);
       }
     });
   }
 
   int planes() const { return planes_; }
-  uint8_t* row(int64_t number) const { return rows_.get() + number * row_bytes_; }
+  int64_t panels() const { return (tokens_ + panel_tokens_ - 1) / panel_tokens_; }
+  int64_t first_token(int64_t panel) const { return panel * panel_tokens_; }
+  int tokens(int64_t panel) const {
+    const int64_t left = tokens_ - first_token(panel);
+    return static_cast<int>(left < panel_tokens_ ? left : panel_tokens_);
+  }
+  uint8_t* panel(int64_t number) const {
+    return rows_ + first_token(number) * planes_ * groups_ * product_.group_bytes;
+  }
 
  private:
-  void put_rest(float* values, int64_t token, int64_t groups, int64_t group, const Isa& isa) const {
-    const uint8_t* first = row(token * planes_);
+  void put(float* values, int64_t token, int64_t group) const {
+    const int64_t number = token / panel_tokens_;
+    const int rows = tokens(number) * planes_, row = static_cast<int>(token % panel_tokens_) * planes_;
+    uint8_t* first = panel(number) + place_of(product_, group, rows, row);
+    product_.put_group(values, first);
+    if (planes_ == 1) return;
+    int8_t whole[kGroup];
     float scale;
-    std::memcpy(&scale, first + groups * kGroup + group * 4, 4);
-    for (int i = 0; i < kGroup; ++i)
-      values[i] -= scale * static_cast<float>(reinterpret_cast<const int8_t*>(first)[group * kGroup + i]);
-    isa.int8.put_group(values, row(token * planes_ + 1), groups, group);
+    std::memcpy(whole, first, kGroup);
+    std::memcpy(&scale, first + kGroup, sizeof(scale));
+    for (int i = 0; i < kGroup; ++i) values[i] -= scale * static_cast<float>(whole[i]);
+    product_.put_group(values, panel(number) + place_of(product_, group, rows, row + 1));
   }
 
   const int planes_;
-  const int64_t row_bytes_;
-  const Bytes rows_;
+  const int64_t tokens_, panel_tokens_, groups_;
+  const Product& product_;
+  Scratch scratch_;
+  uint8_t* const rows_;
 };
 
-constexpr int64_t kTaskTiles = 2;  // of int8: about as many bytes as a task of bfloat16
+constexpr int64_t kTaskTiles = 2;    // of int8: about as many bytes as a task of bfloat16
+constexpr int64_t kTaskPanels = 16;  // that fit the second-level cache
 
 void run_int8(const ossia_linear& call) {
   const Isa& isa = used_isa();
@@ -66,31 +79,34 @@ void run_int8(const ossia_linear& call) {
   const auto* codes = static_cast<const uint8_t*>(call.weight);
   const auto* scales = static_cast<const uint8_t*>(call.scales);
   const auto* bias = static_cast<const uint16_t*>(call.bias);
-  auto* out = static_cast<uint16_t*>(call.out);
-  const int64_t at_once = kMaxTokens / operands.planes();
-  for_each_task(call.threads, (tiles + kTaskTiles - 1) / kTaskTiles, [&](int64_t task, int) {
-    const int64_t end = (task + 1) * kTaskTiles < tiles ? (task + 1) * kTaskTiles : tiles;
-    for (int64_t tile = task * kTaskTiles; tile < end; ++tile) {
-      const uint8_t* tile_codes = codes + tile * groups * kByteCodeBytes;
-      const uint8_t* tile_scales = scales + tile * groups * kByteScaleBytes;
-      float shift[kTileRows] = {}, sums[kMaxTokens * kTileRows];
-      if (bias != nullptr) isa.widen(bias + tile * kTileRows, shift, kTileRows);
-      for (int64_t first = 0; first < call.tokens; first += at_once) {
-        const int64_t tokens = call.tokens - first < at_once ? call.tokens - first : at_once;
-        const int rows = static_cast<int>(tokens) * operands.planes();
-        const uint8_t* x[kMaxTokens];
-        for (int i = 0; i < rows; ++i) x[i] = operands.row(first * operands.planes() + i);
-        isa.int8.tile(tile_codes, tile_scales, groups, x, rows, sums, kTileRows);
-        for (int64_t t = 0; t < tokens; ++t) {
-          float* values = sums + t * operands.planes() * kTileRows;
-          for (int r = 0; r < kTileRows; ++r) {
-            if (operands.planes() == 2) values[r] += values[kTileRows + r];
-            values[r] += shift[r];
-          }
-          isa.narrow(values, out + (first + t) * call.rows + tile * kTileRows, kTileRows);
-        }
+  const int64_t strips = (tiles + kTaskTiles - 1) / kTaskTiles;
+  const int64_t batches = (operands.panels() + kTaskPanels - 1) / kTaskPanels;
+  const auto run_strip = [&](int64_t tile, int64_t number) {
+    const int planes = operands.planes(), tokens = operands.tokens(number);
+    const int64_t rows = (tile + 1 < tiles ? kTaskTiles : 1) * kTileRows;
+    float shift[kTaskTiles * kTileRows] = {}, sums[kMaxTokens * kTaskTiles * kTileRows];
+    if (bias != nullptr) isa.widen(bias + tile * kTileRows, shift, rows);
+    if (rows > kTileRows)
+      multiply_two(
+          isa.int8, codes, scales, tile, groups, operands.panel(number), tokens * planes, sums, rows, kTileRows);
+    else
+      isa.int8.tile(
+          codes + tile * groups * kByteCodeBytes, scales + tile * groups * kByteScaleBytes, groups,
+          operands.panel(number), tokens * planes, sums, rows);
+    for (int t = 0; t < tokens; ++t) {
+      float* values = sums + t * planes * rows;
+      for (int64_t r = 0; r < rows; ++r) {
+        if (planes == 2) values[r] += values[rows + r];
+        values[r] += shift[r];
       }
+      const int64_t to = (operands.first_token(number) + t) * call.rows + tile * kTileRows;
+      isa.narrow(values, static_cast<uint16_t*>(call.out) + to, rows);
     }
+  };
+  for_each_task(call.threads, batches * strips, [&](int64_t task, int) {
+    const int64_t first = task / strips * kTaskPanels;
+    for (int64_t panel = first; panel < first + kTaskPanels && panel < operands.panels(); ++panel)
+      run_strip(task % strips * kTaskTiles, panel);
   });
 }
 
@@ -100,10 +116,11 @@ void run_bf16(const ossia_linear& call) {
   const auto* bias = static_cast<const uint16_t*>(call.bias);
   const auto* x = static_cast<const uint16_t*>(call.x);
   auto* out = static_cast<uint16_t*>(call.out);
-  Bytes widened;
+  Scratch scratch;
+  float* widened = nullptr;
   if (!isa.dense_takes_bf16) {
-    widened = allocate(call.tokens * call.columns * 4);
-    isa.widen(x, reinterpret_cast<float*>(widened.get()), call.tokens * call.columns);
+    widened = scratch.take_array<float>(call.tokens * call.columns);
+    isa.widen(x, widened, call.tokens * call.columns);
   }
   const int64_t step = rows_of_a_task(call);
   for_each_task(call.threads, (call.rows + step - 1) / step, [&](int64_t task, int) {
@@ -116,7 +133,7 @@ void run_bf16(const ossia_linear& call) {
       const void* operands[kMaxTokens];
       for (int t = 0; t < tokens; ++t) {
         const int64_t at = (first + t) * call.columns;
-        operands[t] = widened ? static_cast<const void*>(widened.get() + at * 4) : x + at;
+        operands[t] = widened != nullptr ? static_cast<const void*>(widened + at) : x + at;
       }
       isa.dense(weight + row * call.columns, call.columns, rows, operands, tokens, sums);
       for (int t = 0; t < tokens; ++t) {

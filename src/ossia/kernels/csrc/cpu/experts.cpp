@@ -1,5 +1,6 @@
 // The experts: gate and up with the clamped SwiGLU, then down with the weighted sum, over the whole
 // batch at once. An expert's weights are read once for all of its tokens.
+#include <cstring>
 #include <new>
 #include <vector>
 
@@ -28,10 +29,16 @@ struct Floats {
   }
 };
 
-// Which slots (token * top_k + choice) go to an expert; only experts that have some.
+// Tokens of an expert that go through a product together. Slots (token * top_k + choice) are put in the
+// order of their experts; a panel is some that follow each other there.
+struct Panel {
+  int64_t first;  // in that order
+  int count;
+};
+
+// An expert that some slots go to, and its panels.
 struct Share {
-  int64_t expert;
-  std::vector<int64_t> slots;
+  int64_t expert, first_panel, end_panel;
 };
 
 class Layer {
@@ -39,47 +46,74 @@ class Layer {
   Layer(const ossia_experts& call, int64_t first_token, int64_t tokens)
       : c_(call), isa_(used_isa()), is_bf16_(call.type == OSSIA_BF16),
         product_(call.activations == OSSIA_INT8 ? isa_.mxfp4_int8 : is_bf16_ ? isa_.mxfp4_bf16 : isa_.mxfp4_f32),
-        first_(first_token), tokens_(tokens), hidden_groups_(call.hidden / kGroup),
-        ffn_groups_(call.ffn / kGroup), row_bytes_(hidden_groups_ * product_.group_bytes),
-        inner_bytes_(ffn_groups_ * product_.group_bytes) {
+        first_(first_token), tokens_(tokens), slots_(tokens * call.top_k),
+        hidden_groups_(call.hidden / kGroup), ffn_groups_(call.ffn / kGroup),
+        row_bytes_(hidden_groups_ * product_.group_bytes), inner_bytes_(ffn_groups_ * product_.group_bytes),
+        down_tiles_(tokens > kMaxTokens ? kManyDownTiles : 1) {
     share_out();
-    rows_ = allocate(tokens * row_bytes_);
-    inner_ = allocate(tokens * c_.top_k * inner_bytes_);
-    said_ = allocate(c_.threads * said_floats() * 4);
+    rows_ = scratch_.take(slots_ * row_bytes_);
+    inner_ = scratch_.take(slots_ * inner_bytes_);
+    said_ = scratch_.take_array<float>(c_.threads * said_floats());
   }
 
   void run() {
-    for_each_task(c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
+    for_each_task(tokens_ < kMaxTokens ? 1 : c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
     const int64_t active = static_cast<int64_t>(shares_.size());
     for_each_task(c_.threads, active * ffn_groups_, [this](int64_t task, int) {
       gate_and_up(shares_[task / ffn_groups_], task % ffn_groups_);
     });
-    for_each_task(c_.threads, c_.hidden / kTileRows, [this](int64_t tile, int thread) {
-      down(tile, reinterpret_cast<float*>(said_.get()) + thread * said_floats());
+    const int64_t tiles = c_.hidden / kTileRows;
+    for_each_task(c_.threads, (tiles + down_tiles_ - 1) / down_tiles_, [&](int64_t task, int thread) {
+      const int64_t first = task * down_tiles_, left = tiles - first;
+      down(first, left < down_tiles_ ? left : down_tiles_,
+           said_ + thread * said_floats());
     });
   }
 
  private:
-  int64_t said_floats() const { return (tokens_ * c_.top_k + kMaxTokens) * kTileRows; }
+  // What enters the second product is used for so many tiles while it is in a near cache.
+  static constexpr int64_t kManyDownTiles = 4;
+
+  int64_t said_floats() const { return (slots_ + kMaxTokens) * down_tiles_ * kTileRows; }
 
   void share_out() {
-    std::vector<Share> all(static_cast<size_t>(c_.experts));
-    for (int64_t slot = 0; slot < tokens_ * c_.top_k; ++slot)
-      all[c_.ids[first_ * c_.top_k + slot]].slots.push_back(slot);
+    std::vector<std::vector<int64_t>> all(static_cast<size_t>(c_.experts));
+    for (int64_t slot = 0; slot < slots_; ++slot) all[c_.ids[first_ * c_.top_k + slot]].push_back(slot);
+    places_.resize(static_cast<size_t>(slots_));
+    int64_t place = 0;
     for (int64_t expert = 0; expert < c_.experts; ++expert) {
-      if (all[expert].slots.empty()) continue;
-      all[expert].expert = expert;
-      shares_.push_back(std::move(all[expert]));
+      const auto count = static_cast<int64_t>(all[expert].size());
+      if (count == 0) continue;
+      const int64_t first_panel = static_cast<int64_t>(panels_.size());
+      const int64_t panels = (count + kMaxTokens - 1) / kMaxTokens;
+      for (int64_t i = 0; i < panels; ++i) {  // about equally large
+        const int64_t from = count * i / panels, to = count * (i + 1) / panels;
+        panels_.push_back({place + from, static_cast<int>(to - from)});
+        for (int64_t j = from; j < to; ++j) {
+          order_.push_back(all[expert][j]);
+          places_[all[expert][j]] = {first_panel + i, static_cast<int>(j - from)};
+        }
+      }
+      shares_.push_back({expert, first_panel, first_panel + panels});
+      place += count;
     }
   }
 
   void take_token(int64_t token) {
     const Floats x{c_.x, is_bf16_};
+    uint8_t operands[kGroup * sizeof(float)];
     for (int64_t group = 0; group < hidden_groups_; ++group) {
       float values[kGroup];
       for (int i = 0; i < kGroup; ++i)
         values[i] = x[(first_ + token) * c_.hidden + group * kGroup + i];
-      product_.put_group(values, rows_.get() + token * row_bytes_, hidden_groups_, group);
+      product_.put_group(values, operands);
+      for (int64_t choice = 0; choice < c_.top_k; ++choice) {
+        const Place& place = places_[token * c_.top_k + choice];
+        const Panel& panel = panels_[place.panel];
+        std::memcpy(
+            rows_ + panel.first * row_bytes_ + place_of(product_, group, panel.count, place.row), operands,
+            static_cast<size_t>(product_.group_bytes));
+      }
     }
   }
 
@@ -99,78 +133,86 @@ class Layer {
       const int64_t at = share.expert * 2 * c_.ffn + 2 * (block * kBlock + i);
       gate_bias[i] = bias[at], up_bias[i] = bias[at + 1];
     }
-    float out[kMaxTokens * 2 * kBlock];
-    in_blocks(share, [&](const int64_t* slots, int count) {
-      const uint8_t* rows[kMaxTokens];
-      for (int t = 0; t < count; ++t) rows[t] = rows_.get() + slots[t] / c_.top_k * row_bytes_;
-      for (int64_t tile = 0; tile < 4; ++tile) {  // gates and ups by turns; out has gates first
-        const int64_t at = (first_tile + tile) * hidden_groups_;
-        product_.tile(
-            c_.gate_up_codes + at * kCodeBytes, c_.gate_up_scales + at * kTileRows, hidden_groups_,
-            rows, count, out + tile % 2 * kBlock + tile / 2 * kTileRows, 2 * kBlock);
-      }
-      for (int t = 0; t < count; ++t) {
+    for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
+      const Panel& panel = panels_[number];
+      float out[kMaxTokens * 2 * kBlock];
+      for (int64_t half = 0; half < 2; ++half)  // gates and ups by turns; out has gates first
+        multiply_two(
+            product_, c_.gate_up_codes, c_.gate_up_scales, first_tile + 2 * half, hidden_groups_,
+            rows_ + panel.first * row_bytes_, panel.count, out + half * kTileRows, 2 * kBlock, kBlock);
+      for (int t = 0; t < panel.count; ++t) {
         float *gate = out + t * 2 * kBlock, *up = gate + kBlock, values[kBlock];
         for (int64_t i = 0; i < kBlock; ++i) gate[i] += gate_bias[i], up[i] += up_bias[i];
         round(gate, kBlock), round(up, kBlock);
         isa_.swiglu(gate, up, c_.alpha, c_.limit, values, kBlock);
         round(values, kBlock);
-        product_.put_group(values, inner_.get() + slots[t] * inner_bytes_, ffn_groups_, block);
+        product_.put_group(
+            values, inner_ + panel.first * inner_bytes_ + place_of(product_, block, panel.count, t));
       }
-    });
+    }
   }
 
-  void down(int64_t tile, float* said) {
+  // Rows of some tiles of the result: what each expert says, (slots, tiles, 16), and then the weighted sums.
+  void down(int64_t first_tile, int64_t tiles, float* said) {
     const Floats bias{c_.down_bias, is_bf16_}, weights{c_.weights, is_bf16_};
+    const int64_t rows = tiles * kTileRows, first_row = first_tile * kTileRows;
     for (const Share& share : shares_) {
-      float tile_bias[kTileRows];
-      for (int r = 0; r < kTileRows; ++r)
-        tile_bias[r] = bias[share.expert * c_.hidden + tile * kTileRows + r];
-      const int64_t at = (share.expert * (c_.hidden / kTileRows) + tile) * ffn_groups_;
-      in_blocks(share, [&](const int64_t* slots, int count) {
-        const uint8_t* rows[kMaxTokens];
-        float out[kMaxTokens * kTileRows];
-        for (int t = 0; t < count; ++t) rows[t] = inner_.get() + slots[t] * inner_bytes_;
-        product_.tile(
-            c_.down_codes + at * kCodeBytes, c_.down_scales + at * kTileRows, ffn_groups_, rows,
-            count, out, kTileRows);
-        for (int t = 0; t < count; ++t) {
-          float* values = out + t * kTileRows;
-          for (int r = 0; r < kTileRows; ++r) values[r] += tile_bias[r];
-          round(values, kTileRows);
-          for (int r = 0; r < kTileRows; ++r) said[slots[t] * kTileRows + r] = values[r];
+      float tile_bias[kManyDownTiles * kTileRows];
+      for (int64_t r = 0; r < rows; ++r) tile_bias[r] = bias[share.expert * c_.hidden + first_row + r];
+      for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
+        const Panel& panel = panels_[number];
+        float out[kMaxTokens * kManyDownTiles * kTileRows];
+        const uint8_t* operands = inner_ + panel.first * inner_bytes_;
+        const int64_t at = share.expert * (c_.hidden / kTileRows) + first_tile;
+        for (int64_t tile = 0; tile < tiles; tile += 2) {
+          if (tile + 1 < tiles)
+            multiply_two(
+                product_, c_.down_codes, c_.down_scales, at + tile, ffn_groups_, operands, panel.count,
+                out + tile * kTileRows, rows, kTileRows);
+          else
+            product_.tile(
+                c_.down_codes + (at + tile) * ffn_groups_ * kCodeBytes,
+                c_.down_scales + (at + tile) * ffn_groups_ * kTileRows, ffn_groups_, operands, panel.count,
+                out + tile * kTileRows, rows);
         }
-      });
+        for (int t = 0; t < panel.count; ++t) {
+          float* values = out + t * rows;
+          for (int64_t r = 0; r < rows; ++r) values[r] += tile_bias[r];
+          for (int64_t r = 0; r < rows; r += kTileRows) round(values + r, kTileRows);
+          std::memcpy(said + order_[panel.first + t] * rows, values, static_cast<size_t>(rows) * sizeof(float));
+        }
+      }
     }
     for (int64_t token = 0; token < tokens_; ++token) {
-      float sum[kTileRows] = {};
+      float sum[kManyDownTiles * kTileRows] = {};
       for (int64_t choice = 0; choice < c_.top_k; ++choice) {  // in routing order
         const int64_t slot = token * c_.top_k + choice;
         const float weight = weights[first_ * c_.top_k + slot];
-        for (int r = 0; r < kTileRows; ++r) sum[r] += weight * said[slot * kTileRows + r];
+        for (int64_t r = 0; r < rows; ++r) sum[r] += weight * said[slot * rows + r];
       }
-      const int64_t to = (first_ + token) * c_.hidden + tile * kTileRows;
-      if (is_bf16_) isa_.narrow(sum, static_cast<uint16_t*>(c_.out) + to, kTileRows);
-      else __builtin_memcpy(static_cast<float*>(c_.out) + to, sum, sizeof(sum));
+      const int64_t to = (first_ + token) * c_.hidden + first_row;
+      if (is_bf16_) isa_.narrow(sum, static_cast<uint16_t*>(c_.out) + to, rows);
+      else std::memcpy(static_cast<float*>(c_.out) + to, sum, static_cast<size_t>(rows) * sizeof(float));
     }
   }
 
-  template <typename F>
-  static void in_blocks(const Share& share, F&& body) {
-    const int64_t count = static_cast<int64_t>(share.slots.size());
-    for (int64_t first = 0; first < count; first += kMaxTokens) {
-      const int64_t left = count - first;
-      body(share.slots.data() + first, static_cast<int>(left < kMaxTokens ? left : kMaxTokens));
-    }
-  }
+  struct Place {
+    int64_t panel;
+    int row;
+  };
 
   const ossia_experts& c_;
   const Isa& isa_;
   const bool is_bf16_;
   const Product& product_;
-  const int64_t first_, tokens_, hidden_groups_, ffn_groups_, row_bytes_, inner_bytes_;
+  const int64_t first_, tokens_, slots_, hidden_groups_, ffn_groups_, row_bytes_, inner_bytes_, down_tiles_;
   std::vector<Share> shares_;
-  Bytes rows_, inner_, said_;
+  std::vector<Panel> panels_;
+  std::vector<int64_t> order_;  // slots by expert
+  std::vector<Place> places_;   // of slots
+  Scratch scratch_;
+  uint8_t *rows_, *inner_;
+  float* said_;
 };
 
 }  // namespace

@@ -1,11 +1,8 @@
 // From the checkpoint's order of MXFP4 to tiles of 16 rows.
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <cstring>
 
 #include "isa.h"
+#include "memory.h"
 #include "ossia_cpu.h"
 #include "pool.h"
 
@@ -26,24 +23,14 @@ inline uint32_t spread(uint32_t nibbles) {
 // The checkpoint has columns 2 i and 2 i + 1 in byte i of a word; here byte i has i and i + 4.
 inline uint32_t reordered(uint32_t word) { return spread(word & 0xffffu) | spread(word >> 16) << 4; }
 
-// Large pages for memory that is read over and over, where the system gives some on request.
-void ask_for_large_pages([[maybe_unused]] uint8_t* bytes, [[maybe_unused]] int64_t count) {
-#if defined(__linux__)
-  constexpr uintptr_t kLarge = 2 << 20;
-  const uintptr_t first = (reinterpret_cast<uintptr_t>(bytes) + kLarge - 1) / kLarge * kLarge;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(bytes) + static_cast<uintptr_t>(count)) / kLarge * kLarge;
-  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
-#endif
-}
-
 }  // namespace
 
 int ossia_interleave(
     const uint8_t* blocks, const uint8_t* scales, int64_t experts, int64_t rows, int64_t groups,
     int paired, uint8_t* out_codes, uint8_t* out_scales, int threads) {
   const int64_t tiles = rows / kTileRows;
-  ask_for_large_pages(out_codes, experts * rows * groups * kBlockBytes);
-  ask_for_large_pages(out_scales, experts * rows * groups);
+  ossia::ask_for_large_pages(out_codes, experts * rows * groups * kBlockBytes);
+  ossia::ask_for_large_pages(out_scales, experts * rows * groups);
   ossia::for_each_task(threads, experts * tiles, [&](int64_t task, int) {
     const int64_t tile = task % tiles, first_of_expert = task / tiles * rows;
     int64_t rows_at[kTileRows];

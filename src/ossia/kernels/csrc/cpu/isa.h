@@ -13,21 +13,50 @@ constexpr int kTileRows = 16;    // rows that lie interleaved
 constexpr int kCodeBytes = 256;  // of a tile's group in MXFP4
 constexpr int kByteCodeBytes = kTileRows * kGroup;  // in int8
 constexpr int kByteScaleBytes = kTileRows * 2;
-constexpr int kMaxTokens = 8;    // of one call of a product
+constexpr int kMaxTokens = 8;    // of one call of a product: a panel
+constexpr int kPairTokens = 4;   // from here on two tiles at once: below, memory is what is waited for
 
-// A tile of weights times rows: out[t * stride + r] = sum over k of weight[r][k] * rows[t][k].
+// A tile of weights times a panel of operands x: out[t * stride + r] = sum over k of weight[r][k] * x[t][k].
+// A panel holds group 0 of each of its tokens, then group 1 of each, so that it is read from one end to the
+// other.
 using TileProduct = void (*)(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride);
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+    float* out, int64_t stride);
 
-// 32 floats as group `group` of a row.
-using PutGroup = void (*)(const float* x, uint8_t* row, int64_t groups, int64_t group);
+// 32 floats as a group of operands.
+using PutGroup = void (*)(const float* x, uint8_t* out);
+
+// Two tiles that lie one behind the other; the second's results lie so many floats behind the first's.
+using PairProduct = void (*)(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+    float* out, int64_t stride, int64_t second);
 
 struct Product {
-  int64_t group_bytes;  // of a row of operands
+  int64_t code_bytes, scale_bytes;  // of a group of a tile
+  int64_t group_bytes;              // of operands
   PutGroup put_group;
   TileProduct tile;
+  PairProduct pair = nullptr;  // null where two tiles one after the other are as fast
 };
+
+// Where a group of a token lies in its panel.
+static inline int64_t place_of(const Product& product, int64_t group, int tokens, int token) {
+  return (group * tokens + token) * product.group_bytes;
+}
+
+// Two tiles, first and first + 1 of the matrix; the second's results lie so many floats behind the first's.
+static inline void multiply_two(
+    const Product& product, const uint8_t* codes, const uint8_t* scales, int64_t first, int64_t groups,
+    const uint8_t* panel, int tokens, float* out, int64_t stride, int64_t second) {
+  codes += first * groups * product.code_bytes;
+  scales += first * groups * product.scale_bytes;
+  if (product.pair != nullptr && tokens >= kPairTokens)
+    return product.pair(codes, scales, groups, panel, tokens, out, stride, second);
+  product.tile(codes, scales, groups, panel, tokens, out, stride);
+  product.tile(
+      codes + groups * product.code_bytes, scales + groups * product.scale_bytes, groups, panel, tokens,
+      out + second, stride);
+}
 
 // Rows of bfloat16 weights, one behind the other, times up to kMaxTokens rows of operands:
 // out[t * rows + r]. Columns are summed in chunks, so that operands stay in the first-level cache; how

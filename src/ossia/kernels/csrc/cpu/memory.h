@@ -1,9 +1,14 @@
-// Memory at the start of a cache line.
+// Memory for what kernels keep between their stages.
 #pragma once
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace ossia {
 
@@ -12,13 +17,87 @@ struct FreeAligned {
 };
 using Bytes = std::unique_ptr<uint8_t, FreeAligned>;
 
-// Throws std::bad_alloc.
+constexpr size_t kLine = 64;
+constexpr size_t kLargePage = 2 << 20;
+
+// Large pages for memory that is used over and over, where the system gives some on request.
+inline void ask_for_large_pages([[maybe_unused]] uint8_t* bytes, [[maybe_unused]] int64_t count) {
+#if defined(__linux__)
+  const uintptr_t at = reinterpret_cast<uintptr_t>(bytes);
+  const uintptr_t first = (at + kLargePage - 1) / kLargePage * kLargePage;
+  const uintptr_t end = (at + static_cast<uintptr_t>(count)) / kLargePage * kLargePage;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
+}
+
+// At the start of a cache line; throws std::bad_alloc.
 inline Bytes allocate(int64_t bytes) {
-  constexpr size_t kLine = 64;
-  const size_t lines = (static_cast<size_t>(bytes) + kLine - 1) / kLine + 1;
-  void* memory = std::aligned_alloc(kLine, lines * kLine);
+  const size_t align = static_cast<size_t>(bytes) < kLargePage ? kLine : kLargePage;
+  const size_t rounded = (static_cast<size_t>(bytes) / align + 1) * align;
+  void* memory = std::aligned_alloc(align, rounded);
   if (memory == nullptr) throw std::bad_alloc();
+  ask_for_large_pages(static_cast<uint8_t*>(memory), static_cast<int64_t>(rounded));
   return Bytes(static_cast<uint8_t*>(memory));
 }
+
+// Memory of one call, taken piece by piece and given back all at once, which the calling thread keeps for
+// its next call: pages that are new each time would cost a fifth of a prompt's time. Scopes may nest.
+class Scratch {
+ public:
+  Scratch() : block_(arena().current), used_(arena().used) {}
+  Scratch(const Scratch&) = delete;
+  ~Scratch() {
+    Arena& all = arena();
+    all.current = block_, all.used = used_;
+    if (block_ == 0 && used_ == 0 && all.blocks.size() > 1) all.join();
+  }
+
+  // At the start of a cache line; throws std::bad_alloc.
+  uint8_t* take(int64_t bytes) {
+    Arena& all = arena();
+    const size_t wanted = (static_cast<size_t>(bytes) / kLine + 1) * kLine;
+    while (all.current < all.blocks.size() && all.used + wanted > all.blocks[all.current].size)
+      ++all.current, all.used = 0;
+    if (all.current == all.blocks.size()) all.add(wanted);
+    uint8_t* found = all.blocks[all.current].memory.get() + all.used;
+    all.used += wanted;
+    return found;
+  }
+
+  template <typename T>
+  T* take_array(int64_t count) {
+    return reinterpret_cast<T*>(take(count * static_cast<int64_t>(sizeof(T))));
+  }
+
+ private:
+  struct Block {
+    size_t size;
+    Bytes memory;
+  };
+  struct Arena {
+    std::vector<Block> blocks;
+    size_t current = 0, used = 0;
+
+    void add(size_t bytes) { blocks.push_back({bytes, allocate(static_cast<int64_t>(bytes))}); }
+
+    // One block of what all had together.
+    void join() noexcept {
+      size_t total = 0;
+      for (const Block& block : blocks) total += block.size;
+      blocks.clear();
+      try {
+        add(total);
+      } catch (const std::bad_alloc&) {  // then the next call begins with nothing
+      }
+    }
+  };
+
+  static Arena& arena() {
+    thread_local Arena all;
+    return all;
+  }
+
+  const size_t block_, used_;
+};
 
 }  // namespace ossia

@@ -16,15 +16,15 @@ void unpack(const uint8_t* tile, const Table& table, Weight (&weights)[kGroup][k
 }
 
 void mxfp4_f32(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride) {
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+    float* out, int64_t stride) {
   for (int t = 0; t < tokens; ++t)
     for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
   for (int64_t group = 0; group < groups; ++group) {
     float weights[kGroup][kTileRows];
     unpack(codes + group * kCodeBytes, kValues, weights);
     for (int t = 0; t < tokens; ++t) {
-      const float* x = reinterpret_cast<const float*>(rows[t]) + group * kGroup;
+      const auto* x = reinterpret_cast<const float*>(panel + (group * tokens + t) * kF32GroupBytes);
       float sums[kTileRows] = {};
       for (int k = 0; k < kGroup; ++k)
         for (int r = 0; r < kTileRows; ++r) sums[r] += weights[k][r] * x[k];
@@ -35,23 +35,23 @@ void mxfp4_f32(
 }
 
 void mxfp4_int8(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride) {
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+    float* out, int64_t stride) {
   for (int t = 0; t < tokens; ++t)
     for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
   for (int64_t group = 0; group < groups; ++group) {
     int16_t weights[kGroup][kTileRows];
     unpack(codes + group * kCodeBytes, kRaised, weights);
     for (int t = 0; t < tokens; ++t) {
-      const Int8Row x(rows[t], groups);
+      const auto& x = *reinterpret_cast<const Int8Group*>(panel + (group * tokens + t) * kInt8GroupBytes);
       int32_t sums[kTileRows];
-      for (int r = 0; r < kTileRows; ++r) sums[r] = x.corrections[group];
+      for (int r = 0; r < kTileRows; ++r) sums[r] = x.correction;
       for (int k = 0; k < kGroup; ++k) {
-        const int32_t value = x.values[group * kGroup + k];
+        const int32_t value = x.values[k];
         for (int r = 0; r < kTileRows; ++r) sums[r] += weights[k][r] * value;
       }
       for (int r = 0; r < kTileRows; ++r) {
-        const float scale = scale_of(scales[group * kTileRows + r]) * x.scales[group];
+        const float scale = scale_of(scales[group * kTileRows + r]) * x.scale;
         out[t * stride + r] += static_cast<float>(sums[r]) * scale;
       }
     }
@@ -59,19 +59,20 @@ void mxfp4_int8(
 }
 
 void byte_int8(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* const* rows,
-    int tokens, float* out, int64_t stride) {
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+    float* out, int64_t stride) {
   for (int t = 0; t < tokens; ++t) {
-    const Int8Row x(rows[t], groups);
     for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
-    for (int64_t group = 0; group < groups; ++group)
+    for (int64_t group = 0; group < groups; ++group) {
+      const auto& x = *reinterpret_cast<const Int8Group*>(panel + (group * tokens + t) * kInt8GroupBytes);
       for (int r = 0; r < kTileRows; ++r) {
-        int32_t sum = x.corrections[group];
+        int32_t sum = x.correction;
         for (int k = 0; k < kGroup; ++k)
-          sum += codes[group * kByteCodeBytes + (k / 4 * kTileRows + r) * 4 + k % 4] * x.values[group * kGroup + k];
-        const float scale = bf16_at(scales + group * kByteScaleBytes, r) * x.scales[group];
+          sum += codes[group * kByteCodeBytes + (k / 4 * kTileRows + r) * 4 + k % 4] * x.values[k];
+        const float scale = bf16_at(scales + group * kByteScaleBytes, r) * x.scale;
         out[t * stride + r] += static_cast<float>(sum) * scale;
       }
+    }
   }
 }
 
@@ -96,13 +97,13 @@ void dense(
 
 bool runs() { return true; }
 
-constexpr Product kF32 = {kGroup * 4, put_f32, mxfp4_f32};
+constexpr Product kF32 = {kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
 
 }  // namespace
 
 extern const Isa portable = {
-    "portable", runs, kF32, kF32, {kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
-    {kInt8GroupBytes, put_int8_for_int8, byte_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "portable", runs, kF32, kF32, {kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
+    {kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
 };
 
 }  // namespace ossia

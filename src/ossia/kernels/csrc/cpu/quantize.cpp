@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "isa.h"
+#include "memory.h"
 #include "ossia_cpu.h"
 #include "pool.h"
 
@@ -49,6 +50,7 @@ void quantize_group(const uint16_t* weights, uint8_t* codes, uint16_t* scale) {
 int ossia_quantize(
     const void* weight, int64_t rows, int64_t columns, uint8_t* out_codes, void* out_scales, int threads) {
   const int64_t groups = columns / kGroup;
+  ask_for_large_pages(out_codes, rows * columns);
   for_each_task(threads, rows / kTileRows, [&](int64_t tile, int) {
     for (int r = 0; r < kTileRows; ++r) {
       const uint16_t* row = static_cast<const uint16_t*>(weight) + (tile * kTileRows + r) * columns;

@@ -81,28 +81,21 @@ void swiglu(const float* gate, const float* up, float alpha, float limit, float*
   }
 }
 
-// A row of float32 operands is just that.
-void put_f32(const float* x, uint8_t* row, int64_t, int64_t group) {
-  std::memcpy(row + group * kGroup * 4, x, kGroup * 4);
-}
+// A group of float32 operands is just that.
+constexpr int64_t kF32GroupBytes = kGroup * 4;
+void put_f32(const float* x, uint8_t* out) { std::memcpy(out, x, kF32GroupBytes); }
 
-// A row of int8 operands: the integers of all groups; for each group its scale; for each group what the
-// weights' being raised adds to a sum, negated.
-constexpr int64_t kInt8GroupBytes = kGroup + 4 + 4;
-
-struct Int8Row {
-  const int8_t* values;
-  const float* scales;
-  const int32_t* corrections;
-  Int8Row(const uint8_t* row, int64_t groups)
-      : values(reinterpret_cast<const int8_t*>(row)),
-        scales(reinterpret_cast<const float*>(row + groups * kGroup)),
-        corrections(reinterpret_cast<const int32_t*>(row + groups * (kGroup + 4))) {}
+// A group of int8 operands.
+struct Int8Group {
+  int8_t values[kGroup];
+  float scale;
+  int32_t correction;  // what the weights' being raised adds to a sum, negated
 };
+constexpr int64_t kInt8GroupBytes = sizeof(Int8Group);
 
 // For weights that were doubled `kDoubled` times and then raised by kRaise, so that they are not negative.
 template <int kDoubled, int kRaise>
-void put_int8(const float* x, uint8_t* row, int64_t groups, int64_t group) {
+void put_int8(const float* x, uint8_t* out) {
   uint32_t peak = 0;  // magnitudes compare like integers, and NaN is the largest
   for (int i = 0; i < kGroup; ++i) {
     const uint32_t magnitude = bits_of(x[i]) & 0x7fffffffu;
@@ -112,19 +105,18 @@ void put_int8(const float* x, uint8_t* row, int64_t groups, int64_t group) {
   const bool usable = finite && peak > 0x03000000u;  // below 4e-37 everything counts as 0
   const float largest = float_of(peak);
   const float inverse = usable ? 127.0f / largest : 0.0f;
-  int8_t* values = reinterpret_cast<int8_t*>(row) + group * kGroup;
+  Int8Group group;
   int32_t sum = 0;
   for (int i = 0; i < kGroup; ++i) {
     const float scaled = usable ? x[i] * inverse : 0.0f;
     const float rounded = scaled + 12582912.0f;  // 1.5 * 2**23
     const int32_t whole = static_cast<int32_t>(bits_of(rounded) - 0x4b400000u);
-    values[i] = static_cast<int8_t>(whole);
+    group.values[i] = static_cast<int8_t>(whole);
     sum += whole;
   }
-  const float scale = finite ? largest / (127.0f * (1 << kDoubled)) : float_of(0x7fc00000u);
-  const int32_t correction = -kRaise * sum;
-  std::memcpy(row + groups * kGroup + group * 4, &scale, 4);
-  std::memcpy(row + groups * (kGroup + 4) + group * 4, &correction, 4);
+  group.scale = finite ? largest / (127.0f * (1 << kDoubled)) : float_of(0x7fc00000u);
+  group.correction = -kRaise * sum;
+  std::memcpy(out, &group, sizeof(group));
 }
 
 constexpr int kByteRaise = 128;  // of weights in int8
