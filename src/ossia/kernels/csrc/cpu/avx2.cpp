@@ -205,13 +205,17 @@ void dense(
 
 bool runs() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-constexpr Product kF32 = {kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
+constexpr Product kF32 = {kMaxTokens, kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
 
 }  // namespace
 
 extern const Isa avx2 = {
-    "avx2", runs, kF32, kF32, {kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
-    {kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8}, dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "avx2", runs, kF32,
+    {kMaxTokens / 2, kCodeBytes, kTileRows, kPlanesGroupBytes, put_planes_for_mxfp4, multiply_planes<mxfp4_int8>},
+    {kMaxTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
+    {kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8},
+    {kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8, multiply_planes<byte_int8>},
+    dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
 };
 
 }  // namespace ossia

@@ -1,6 +1,9 @@
 // What the AVX-512 sources share: products of 16 rows at once, in float32 and, with VNNI, in int8.
 #include <immintrin.h>
 
+#include <array>
+#include <utility>
+
 #include "layer.inl"
 
 namespace ossia {
@@ -23,32 +26,27 @@ inline void fetch_ahead(const void* at) {
   _mm_prefetch(static_cast<const char*>(at) + kBytes, _MM_HINT_T1);
 }
 
-// Calls F<T> with the number of tokens as a constant.
-template <template <int> class F, typename... Arguments>
+// Calls F<T> with the number of tokens, up to kMost, as a constant.
+template <template <int> class F, int kMost, typename... Arguments>
 inline void with_tokens(int tokens, Arguments... arguments) {
-  switch (tokens) {
-    case 1: return F<1>::run(arguments...);
-    case 2: return F<2>::run(arguments...);
-    case 3: return F<3>::run(arguments...);
-    case 4: return F<4>::run(arguments...);
-    case 5: return F<5>::run(arguments...);
-    case 6: return F<6>::run(arguments...);
-    case 7: return F<7>::run(arguments...);
-    case 8: return F<8>::run(arguments...);
-  }
+  using Run = void (*)(Arguments...);
+  static constexpr auto all = []<int... T>(std::integer_sequence<int, T...>) {
+    return std::array<Run, kMost>{F<T + 1>::run...};
+  }(std::make_integer_sequence<int, kMost>());
+  all[static_cast<size_t>(tokens - 1)](arguments...);
 }
 
-// Adds a group of 16 raised rows times a row of operands.
+// Adds a group of 16 raised rows times a group of operands. Two sums take turns: one would wait for itself.
 inline __m512 add_group(__m512 total, const __m512i (&weights)[8], __m512 scale, const uint8_t* operands) {
   const Int8Group& x = *reinterpret_cast<const Int8Group*>(operands);
-  __m512i sums = _mm512_set1_epi32(x.correction);
+  __m512i sums[2] = {_mm512_set1_epi32(x.correction), _mm512_setzero_si512()};
   for (int i = 0; i < 8; ++i) {
     int32_t quad;
     std::memcpy(&quad, x.values + 4 * i, 4);
-    sums = _mm512_dpbusd_epi32(sums, weights[i], _mm512_set1_epi32(quad));
+    sums[i % 2] = _mm512_dpbusd_epi32(sums[i % 2], weights[i], _mm512_set1_epi32(quad));
   }
   const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(x.scale));
-  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), factor, total);
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(sums[0], sums[1])), factor, total);
 }
 
 // A group of 16 rows: raised weights, four columns of each row to a vector, and their scales.
@@ -103,56 +101,14 @@ struct Int8 {
     }
   };
 
-  // Two tiles: operands, which are the harder to load, are loaded once for both. Sums are the same.
-  template <int T>
-  struct Pair {
-    static void run(
-        const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
-        float* out, int64_t stride, int64_t second) {
-      __m512 total[T][2];  // too many for registers, beside the weights
-      for (int t = 0; t < T; ++t) total[t][0] = total[t][1] = _mm512_setzero_ps();
-      for (int64_t group = 0; group < groups; ++group) {
-        __m512i weights[2][8];
-        __m512 scale[2];
-        for (int tile = 0; tile < 2; ++tile) {
-          const int64_t at = tile * groups + group;
-          Group::load(codes + at * Group::kBytes, weights[tile]);
-          scale[tile] = Group::scales(scales + at * Group::kScaleBytes);
-        }
-        for (int t = 0; t < T; ++t) {
-          const auto& x = *reinterpret_cast<const Int8Group*>(panel + (group * T + t) * kInt8GroupBytes);
-          __m512i sums[2] = {_mm512_set1_epi32(x.correction), _mm512_set1_epi32(x.correction)};
-          for (int i = 0; i < 8; ++i) {
-            int32_t quad;
-            std::memcpy(&quad, x.values + 4 * i, 4);
-            const __m512i operands = _mm512_set1_epi32(quad);
-            for (int tile = 0; tile < 2; ++tile)
-              sums[tile] = _mm512_dpbusd_epi32(sums[tile], weights[tile][i], operands);
-          }
-          for (int tile = 0; tile < 2; ++tile) {
-            const __m512 factor = _mm512_mul_ps(scale[tile], _mm512_set1_ps(x.scale));
-            total[t][tile] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[tile]), factor, total[t][tile]);
-          }
-        }
-      }
-      for (int t = 0; t < T; ++t)
-        for (int tile = 0; tile < 2; ++tile)
-          _mm512_storeu_ps(out + t * stride + tile * second, total[t][tile]);
-    }
-  };
-
   static void tile(
       const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
       float* out, int64_t stride) {
-    with_tokens<Tile>(tokens, codes, scales, groups, panel, out, stride);
-  }
-
-  static void pair(
-      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-      float* out, int64_t stride, int64_t second) {
-    with_tokens<Pair>(tokens, codes, scales, groups, panel, out, stride, second);
+    with_tokens<Tile, kMaxTokens>(tokens, codes, scales, groups, panel, out, stride);
   }
 };
+
+constexpr int kFewTokens = 8;  // of a panel of floats: their sums fill the registers
 
 template <int T>
 struct TileF32 {
@@ -189,7 +145,7 @@ struct TileF32 {
 void mxfp4_f32(
     const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
     float* out, int64_t stride) {
-  with_tokens<TileF32>(tokens, codes, scales, groups, panel, out, stride);
+  with_tokens<TileF32, kFewTokens>(tokens, codes, scales, groups, panel, out, stride);
 }
 
 // Adds the products of a row of bfloat16 weights with T rows of operands over columns [k, end). A Step says
@@ -237,7 +193,7 @@ struct Dense {
     for (int64_t i = 0; i < rows * tokens; ++i) out[i] = 0.0f;
     for (int64_t r = 0; r < rows; r += kRows)
       for (int t = 0; t < tokens; t += kTokens)
-        with_tokens<Tokens>(
+        with_tokens<Tokens, kTokens>(
             tokens - t < kTokens ? tokens - t : kTokens, weights + r * columns, columns,
             rows - r < kRows ? rows - r : kRows, x + t, out + t * rows + r, rows);
   }
@@ -271,10 +227,16 @@ bool runs_vnni() {
          __builtin_cpu_supports("avx2");
 }
 
-constexpr Product kF32 = {kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
+using Mxfp4Int8 = Int8<Mxfp4Group>;
+using ByteInt8 = Int8<ByteGroup>;
+constexpr Product kF32 = {kFewTokens, kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
 constexpr Product kMxfp4Int8 = {
-    kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, Int8<Mxfp4Group>::tile, Int8<Mxfp4Group>::pair};
-constexpr Product kInt8 = {kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, Int8<ByteGroup>::tile, Int8<ByteGroup>::pair};
+    kMaxTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, Mxfp4Int8::tile};
+constexpr Product kInt8 = {
+    kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, ByteInt8::tile};
+constexpr Product kInt8Planes = {
+    kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8,
+    multiply_planes<ByteInt8::tile>};
 
 }  // namespace
 }  // namespace ossia

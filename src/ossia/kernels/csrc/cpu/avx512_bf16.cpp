@@ -58,7 +58,7 @@ struct TileBf16 {
 void mxfp4_bf16(
     const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
     float* out, int64_t stride) {
-  with_tokens<TileBf16>(tokens, codes, scales, groups, panel, out, stride);
+  with_tokens<TileBf16, kFewTokens>(tokens, codes, scales, groups, panel, out, stride);
 }
 
 struct StepBf16 {
@@ -80,7 +80,7 @@ bool runs() { return runs_vnni() && __builtin_cpu_supports("avx512bf16"); }
 }  // namespace
 
 extern const Isa avx512_bf16 = {
-    "avx512_bf16", runs, kF32, {kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16, mxfp4_bf16}, kMxfp4Int8, kInt8, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "avx512_bf16", runs, kF32, {kFewTokens, kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16, mxfp4_bf16}, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
 };
 
 }  // namespace ossia

@@ -14,6 +14,7 @@ namespace {
 using namespace ossia;
 
 constexpr int64_t kTokensAtOnce = 512;  // bounds what is kept between the two products
+constexpr int64_t kManyTokens = 8;      // from here on arithmetic counts more than reading weights
 constexpr int64_t kBlock = 2 * kTileRows;  // inner elements of a task: a group of the second product
 
 // Floats of either type.
@@ -49,7 +50,7 @@ class Layer {
         first_(first_token), tokens_(tokens), slots_(tokens * call.top_k),
         hidden_groups_(call.hidden / kGroup), ffn_groups_(call.ffn / kGroup),
         row_bytes_(hidden_groups_ * product_.group_bytes), inner_bytes_(ffn_groups_ * product_.group_bytes),
-        down_tiles_(tokens > kMaxTokens ? kManyDownTiles : 1) {
+        down_tiles_(tokens < kManyTokens ? 1 : kManyDownTiles) {
     share_out();
     rows_ = scratch_.take(slots_ * row_bytes_);
     inner_ = scratch_.take(slots_ * inner_bytes_);
@@ -57,7 +58,7 @@ class Layer {
   }
 
   void run() {
-    for_each_task(tokens_ < kMaxTokens ? 1 : c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
+    for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
     const int64_t active = static_cast<int64_t>(shares_.size());
     for_each_task(c_.threads, active * ffn_groups_, [this](int64_t task, int) {
       gate_and_up(shares_[task / ffn_groups_], task % ffn_groups_);
@@ -74,7 +75,7 @@ class Layer {
   // What enters the second product is used for so many tiles while it is in a near cache.
   static constexpr int64_t kManyDownTiles = 4;
 
-  int64_t said_floats() const { return (slots_ + kMaxTokens) * down_tiles_ * kTileRows; }
+  int64_t said_floats() const { return slots_ * down_tiles_ * kTileRows; }
 
   void share_out() {
     std::vector<std::vector<int64_t>> all(static_cast<size_t>(c_.experts));
@@ -85,7 +86,7 @@ class Layer {
       const auto count = static_cast<int64_t>(all[expert].size());
       if (count == 0) continue;
       const int64_t first_panel = static_cast<int64_t>(panels_.size());
-      const int64_t panels = (count + kMaxTokens - 1) / kMaxTokens;
+      const int64_t panels = (count + product_.max_tokens - 1) / product_.max_tokens;
       for (int64_t i = 0; i < panels; ++i) {  // about equally large
         const int64_t from = count * i / panels, to = count * (i + 1) / panels;
         panels_.push_back({place + from, static_cast<int>(to - from)});
@@ -136,10 +137,11 @@ class Layer {
     for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
       const Panel& panel = panels_[number];
       float out[kMaxTokens * 2 * kBlock];
-      for (int64_t half = 0; half < 2; ++half)  // gates and ups by turns; out has gates first
-        multiply_two(
-            product_, c_.gate_up_codes, c_.gate_up_scales, first_tile + 2 * half, hidden_groups_,
-            rows_ + panel.first * row_bytes_, panel.count, out + half * kTileRows, 2 * kBlock, kBlock);
+      for (int64_t tile = 0; tile < 4; ++tile)  // gates and ups by turns; out has gates first
+        multiply(
+            product_, c_.gate_up_codes, c_.gate_up_scales, first_tile + tile, hidden_groups_,
+            rows_ + panel.first * row_bytes_, panel.count, out + tile % 2 * kBlock + tile / 2 * kTileRows,
+            2 * kBlock);
       for (int t = 0; t < panel.count; ++t) {
         float *gate = out + t * 2 * kBlock, *up = gate + kBlock, values[kBlock];
         for (int64_t i = 0; i < kBlock; ++i) gate[i] += gate_bias[i], up[i] += up_bias[i];
@@ -162,19 +164,11 @@ class Layer {
       for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
         const Panel& panel = panels_[number];
         float out[kMaxTokens * kManyDownTiles * kTileRows];
-        const uint8_t* operands = inner_ + panel.first * inner_bytes_;
         const int64_t at = share.expert * (c_.hidden / kTileRows) + first_tile;
-        for (int64_t tile = 0; tile < tiles; tile += 2) {
-          if (tile + 1 < tiles)
-            multiply_two(
-                product_, c_.down_codes, c_.down_scales, at + tile, ffn_groups_, operands, panel.count,
-                out + tile * kTileRows, rows, kTileRows);
-          else
-            product_.tile(
-                c_.down_codes + (at + tile) * ffn_groups_ * kCodeBytes,
-                c_.down_scales + (at + tile) * ffn_groups_ * kTileRows, ffn_groups_, operands, panel.count,
-                out + tile * kTileRows, rows);
-        }
+        for (int64_t tile = 0; tile < tiles; ++tile)
+          multiply(
+              product_, c_.down_codes, c_.down_scales, at + tile, ffn_groups_,
+              inner_ + panel.first * inner_bytes_, panel.count, out + tile * kTileRows, rows);
         for (int t = 0; t < panel.count; ++t) {
           float* values = out + t * rows;
           for (int64_t r = 0; r < rows; ++r) values[r] += tile_bias[r];

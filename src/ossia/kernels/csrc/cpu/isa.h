@@ -13,8 +13,7 @@ constexpr int kTileRows = 16;    // rows that lie interleaved
 constexpr int kCodeBytes = 256;  // of a tile's group in MXFP4
 constexpr int kByteCodeBytes = kTileRows * kGroup;  // in int8
 constexpr int kByteScaleBytes = kTileRows * 2;
-constexpr int kMaxTokens = 8;    // of one call of a product: a panel
-constexpr int kPairTokens = 4;   // from here on two tiles at once: below, memory is what is waited for
+constexpr int kMaxTokens = 16;   // of one call of a product: a panel
 
 // A tile of weights times a panel of operands x: out[t * stride + r] = sum over k of weight[r][k] * x[t][k].
 // A panel holds group 0 of each of its tokens, then group 1 of each, so that it is read from one end to the
@@ -26,17 +25,12 @@ using TileProduct = void (*)(
 // 32 floats as a group of operands.
 using PutGroup = void (*)(const float* x, uint8_t* out);
 
-// Two tiles that lie one behind the other; the second's results lie so many floats behind the first's.
-using PairProduct = void (*)(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride, int64_t second);
-
 struct Product {
+  int max_tokens;                   // of a panel; at most kMaxTokens
   int64_t code_bytes, scale_bytes;  // of a group of a tile
   int64_t group_bytes;              // of operands
   PutGroup put_group;
   TileProduct tile;
-  PairProduct pair = nullptr;  // null where two tiles one after the other are as fast
 };
 
 // Where a group of a token lies in its panel.
@@ -44,23 +38,19 @@ static inline int64_t place_of(const Product& product, int64_t group, int tokens
   return (group * tokens + token) * product.group_bytes;
 }
 
-// Two tiles, first and first + 1 of the matrix; the second's results lie so many floats behind the first's.
-static inline void multiply_two(
-    const Product& product, const uint8_t* codes, const uint8_t* scales, int64_t first, int64_t groups,
-    const uint8_t* panel, int tokens, float* out, int64_t stride, int64_t second) {
-  codes += first * groups * product.code_bytes;
-  scales += first * groups * product.scale_bytes;
-  if (product.pair != nullptr && tokens >= kPairTokens)
-    return product.pair(codes, scales, groups, panel, tokens, out, stride, second);
-  product.tile(codes, scales, groups, panel, tokens, out, stride);
+// One tile of a matrix by its number.
+static inline void multiply(
+    const Product& product, const uint8_t* codes, const uint8_t* scales, int64_t tile, int64_t groups,
+    const uint8_t* panel, int tokens, float* out, int64_t stride) {
   product.tile(
-      codes + groups * product.code_bytes, scales + groups * product.scale_bytes, groups, panel, tokens,
-      out + second, stride);
+      codes + tile * groups * product.code_bytes, scales + tile * groups * product.scale_bytes, groups, panel,
+      tokens, out, stride);
 }
 
-// Rows of bfloat16 weights, one behind the other, times up to kMaxTokens rows of operands:
+// Rows of bfloat16 weights, one behind the other, times up to kDenseTokens rows of operands:
 // out[t * rows + r]. Columns are summed in chunks, so that operands stay in the first-level cache; how
 // depends on the set, but not on the number of rows or tokens.
+constexpr int kDenseTokens = 8;
 constexpr int64_t kChunk = 4096;
 using DenseProduct = void (*)(
     const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens, float* out);
@@ -95,10 +85,11 @@ constexpr int64_t kReadBytes = 256;
 struct Isa {
   const char* name;
   bool (*runs)();
-  Product mxfp4_f32;   // operands stay float32
-  Product mxfp4_bf16;  // operands are bfloat16 already: no rounding
-  Product mxfp4_int8;  // operands are rounded to 8 bits with a scale a group
-  Product int8;        // the same operands for weights in int8
+  // MXFP4 by operands that stay float32, that are bfloat16 already, or that are rounded to 8 bits with a
+  // scale a group.
+  Product mxfp4_f32, mxfp4_bf16, mxfp4_int8;
+  // Weights in int8 by operands rounded to 8 bits, and by pairs of those, which keep more than bfloat16 has.
+  Product int8, int8_planes;
   DenseProduct dense;
   bool dense_takes_bf16;  // as operands; else they are float32
   LayerOps layer_f32, layer_bf16;

@@ -119,9 +119,37 @@ void put_int8(const float* x, uint8_t* out) {
   std::memcpy(out, &group, sizeof(group));
 }
 
+// A group as the sum of two: the second holds what the first's rounding left out, so that both together
+// keep more bits than bfloat16 has.
+template <int kDoubled, int kRaise>
+void put_planes(const float* x, uint8_t* out) {
+  put_int8<kDoubled, kRaise>(x, out);
+  Int8Group first;
+  std::memcpy(&first, out, sizeof(first));
+  float rest[kGroup];
+  const float scale = first.scale * (1 << kDoubled);
+  for (int i = 0; i < kGroup; ++i) rest[i] = x[i] - scale * static_cast<float>(first.values[i]);
+  put_int8<kDoubled, kRaise>(rest, out + kInt8GroupBytes);
+}
+
+// A product whose operands are such pairs, from one that takes twice as many tokens.
+template <TileProduct product>
+void multiply_planes(
+    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
+    float* out, int64_t stride) {
+  float both[kMaxTokens * kTileRows];
+  product(codes, scales, groups, panel, 2 * tokens, both, kTileRows);
+  for (int t = 0; t < tokens; ++t)
+    for (int r = 0; r < kTileRows; ++r)
+      out[t * stride + r] = both[2 * t * kTileRows + r] + both[(2 * t + 1) * kTileRows + r];
+}
+
+constexpr int64_t kPlanesGroupBytes = 2 * kInt8GroupBytes;
 constexpr int kByteRaise = 128;  // of weights in int8
 constexpr auto put_int8_for_mxfp4 = put_int8<1, 12>;
 constexpr auto put_int8_for_int8 = put_int8<0, kByteRaise>;
+constexpr auto put_planes_for_mxfp4 = put_planes<1, 12>;
+constexpr auto put_planes_for_int8 = put_planes<0, kByteRaise>;
 
 inline float bf16_at(const uint8_t* scales, int64_t i) {
   uint16_t bits;
