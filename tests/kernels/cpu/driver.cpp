@@ -80,8 +80,36 @@ std::vector<uint8_t> linear(int64_t tokens, int64_t rows, int64_t columns, int t
   const auto weight = floats(random, rows * columns, OSSIA_BF16), bias = floats(random, rows, OSSIA_BF16);
   const auto x = floats(random, tokens * columns, OSSIA_BF16);
   std::vector<uint8_t> out(static_cast<size_t>(2 * tokens * rows), 0xff);
-  const ossia_linear call = {weight.data(), bias.data(), x.data(), out.data(), tokens, rows, columns, threads};
+  const ossia_linear call = {weight.data(), nullptr, bias.data(), x.data(), out.data(), tokens, rows, columns,
+                             OSSIA_FULL, threads};
   check(ossia_run_linear(&call), "run_linear");
+  for (int64_t i = 0; i < tokens * rows; ++i)
+    if (!std::isfinite(at(out, i, OSSIA_BF16))) check(-1, "not finite");
+  return out;
+}
+
+// A matrix of 8 bits with what it needs to be one of a decoder.
+struct Rounded {
+  std::vector<uint8_t> codes, scales, bias;
+  ossia_matrix matrix;
+
+  Rounded(std::mt19937& random, int64_t rows, int64_t columns, int threads)
+      : codes(static_cast<size_t>(rows * columns)), scales(static_cast<size_t>(rows * columns / 32 * 2)),
+        bias(floats(random, rows, OSSIA_BF16)), matrix{codes.data(), scales.data(), bias.data(), rows} {
+    const auto weight = floats(random, rows * columns, OSSIA_BF16);
+    check(ossia_quantize(weight.data(), rows, columns, codes.data(), scales.data(), threads), "quantize");
+  }
+};
+
+std::vector<uint8_t> rounded_linear(
+    int64_t tokens, int64_t rows, int64_t columns, int activations, int threads, unsigned seed) {
+  std::mt19937 random(seed);
+  const Rounded weight(random, rows, columns, threads);
+  const auto x = floats(random, tokens * columns, OSSIA_BF16);
+  std::vector<uint8_t> out(static_cast<size_t>(2 * tokens * rows), 0xff);
+  const ossia_linear call = {weight.matrix.weight, weight.matrix.scales, weight.matrix.bias, x.data(), out.data(),
+                             tokens, rows, columns, activations, threads};
+  check(ossia_run_linear(&call), "run_linear of 8 bits");
   for (int64_t i = 0; i < tokens * rows; ++i)
     if (!std::isfinite(at(out, i, OSSIA_BF16))) check(-1, "not finite");
   return out;
@@ -132,6 +160,11 @@ void every_kind(int threads, unsigned seed) {
     for (int64_t columns : {1, 31, 1100})
       if (linear(tokens, 301, columns, threads, seed) != linear(tokens, 301, columns, 1, seed))
         check(-1, "threads change the product");
+  for (int64_t tokens : {1, 5, 35})
+    for (int activations : {OSSIA_FULL, OSSIA_INT8})
+      if (rounded_linear(tokens, 80, 96, activations, threads, seed) !=
+          rounded_linear(tokens, 80, 96, activations, 1, seed))
+        check(-1, "threads change the product of 8 bits");
   for (int type : {OSSIA_F32, OSSIA_BF16})
     for (int64_t dim : {2, 30, 64})
       for (int64_t window : {0, 4})

@@ -22,6 +22,9 @@ alignas(64) constexpr uint16_t kNarrowValues[32] = {
 
 template <int T>
 struct TileBf16 {
+  // With few tokens a sum would wait for itself: two take turns.
+  static constexpr int kTurns = T <= 4 ? 2 : 1;
+
   static void run(
       const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
       float* out, int64_t stride) {
@@ -30,8 +33,9 @@ struct TileBf16 {
     for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
     for (int64_t group = 0; group < groups; ++group) {
       const __m512 scale = scales_of(scales + group * kTileRows);
-      __m512 sums[T];
-      for (int t = 0; t < T; ++t) sums[t] = _mm512_setzero_ps();
+      __m512 sums[T][kTurns];
+      for (int t = 0; t < T; ++t)
+        for (int turn = 0; turn < kTurns; ++turn) sums[t][turn] = _mm512_setzero_ps();
       for (int word = 0; word < 4; ++word) {
         fetch_ahead(codes + group * kCodeBytes + word * 64);
         const __m512i eight = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
@@ -43,13 +47,17 @@ struct TileBf16 {
           for (int t = 0; t < T; ++t) {
             int32_t pair;
             std::memcpy(&pair, panel + (group * T + t) * kBf16GroupBytes + (word * 8 + nibble * 2) * 2, 4);
-            sums[t] = _mm512_dpbf16_ps(
-                sums[t], reinterpret_cast<__m512bh>(weight),
+            __m512& sum = sums[t][nibble % kTurns];
+            sum = _mm512_dpbf16_ps(
+                sum, reinterpret_cast<__m512bh>(weight),
                 reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair)));
           }
         }
       }
-      for (int t = 0; t < T; ++t) total[t] = _mm512_fmadd_ps(sums[t], scale, total[t]);
+      for (int t = 0; t < T; ++t) {
+        if constexpr (kTurns == 2) sums[t][0] = _mm512_add_ps(sums[t][0], sums[t][1]);
+        total[t] = _mm512_fmadd_ps(sums[t][0], scale, total[t]);
+      }
     }
     for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
   }
