@@ -33,6 +33,9 @@ from ossia.kernels.mxfp4 import Mxfp4Tensor, interleave
 from ossia.kernels.norm import cpu as norm_cpu
 from ossia.kernels.norm import reference as norm_reference
 from ossia.kernels.routing import route
+from ossia.kernels.sampling import Drawing
+from ossia.kernels.sampling import cpu as sampling_cpu
+from ossia.kernels.sampling import reference as sampling_reference
 
 HIDDEN, FFN, EXPERTS, TOP_K = 2880, 2880, 32, 4
 HEADS, KV_HEADS, HEAD_DIM, VOCAB = 64, 8, 64, 201_088
@@ -196,6 +199,36 @@ def small_cases() -> Iterator[Case]:
     yield attention_case(4096, None)
 
 
+def sampling_case(name: str, logits: torch.Tensor, drawing: Drawing | None) -> Case:
+    """One row, which the caches hold."""
+    return Case(
+        f"sample {name}",
+        lambda: sampling_cpu.sample(logits, [drawing]),
+        lambda: sampling_reference.sample(logits, [drawing]),
+        0.0,
+    )
+
+
+def sampling_cases() -> Iterator[Case]:
+    """Every way of drawing from logits as a trained model gives them, and top-p from flat ones."""
+    flat = torch.randn(1, VOCAB)
+    logits = 2.2 * flat
+    logits[0, torch.randperm(VOCAB)[:40]] += torch.linspace(5, 15, 40)
+    plain = Drawing(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, uniform=0.37)
+    yield sampling_case("greedy", logits, None)
+    yield sampling_case("temperature", logits, plain)
+    yield sampling_case("top-k", logits, replace(plain, top_k=50))
+    yield sampling_case("top-p", logits, replace(plain, top_p=0.95))
+    yield sampling_case("top-p, flat", flat, replace(plain, top_p=0.95))
+    yield sampling_case("min-p", logits, replace(plain, min_p=0.05))
+    token_ids = torch.tensor([5])
+    yield Case(
+        "log-probabilities, top 20",
+        lambda: sampling_cpu.token_logprobs(logits, token_ids, 20),
+        lambda: sampling_reference.token_logprobs(logits, token_ids, 20), 0.0,
+    )  # fmt: skip
+
+
 def report(case: Case, gb_per_s: float) -> None:
     """A line of the table."""
     ours = best_ms(case.run)
@@ -225,8 +258,8 @@ def main() -> None:
         for threads in arguments.threads:
             torch.set_num_threads(threads)
             print(f"{kernels.isa}, {threads} threads")
-            cases = itertools.chain(expert_cases(arguments.quick), dense_cases(), small_cases())
-            for case in cases:
+            cases = (expert_cases(arguments.quick), dense_cases(), small_cases(), sampling_cases())
+            for case in itertools.chain(*cases):
                 report(case, bandwidth(kernels, memory, threads))
 
 

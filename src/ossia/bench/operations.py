@@ -19,7 +19,7 @@ from ossia.kernels.attention import attend_paged, blocks_for
 from ossia.kernels.kv_write import rotate_and_write
 from ossia.kernels.moe import run_experts
 from ossia.kernels.routing import route
-from ossia.kernels.sampling import draw_greedy
+from ossia.kernels.sampling import sample
 from ossia.model.batch import ForwardBatch, PagedKV
 from ossia.model.heads import CausalLM
 from ossia.model.transformer import DecoderLayer
@@ -65,7 +65,7 @@ def time_operations(
         seconds = median_seconds(partial(_run_all, calls), device, repeats) / len(calls)
         each = None if operation.nbytes is None else operation.nbytes / len(calls)
         kernels.append(KernelTime.of(operation.name, len(calls), seconds, each, bandwidth))
-    whole = median_seconds(lambda: draw_greedy(model(step)), device, repeats)
+    whole = median_seconds(lambda: _likeliest(model(step)), device, repeats)
     nbytes = sum(operation.nbytes or 0.0 for operation in operations)
     return StepTimes.of("operations", batch, context, distinct, kernels, whole, nbytes, bandwidth)
 
@@ -138,8 +138,13 @@ def operations_of(model: CausalLM, step: ForwardBatch) -> tuple[list[Operation],
         *_attention(model, layers, x, step),
         *experts,
         Operation("unembedding", [partial(model.lm_head, x)], weight.nbytes),
-        Operation("argmax", [partial(draw_greedy, scores)]),
+        Operation("argmax", [partial(_likeliest, scores)]),
     ], distinct
+
+
+def _likeliest(logits: torch.Tensor) -> torch.Tensor:
+    """As the engine takes it: in float32."""
+    return sample(logits.float(), [None] * len(logits))[0]
 
 
 def _attention(

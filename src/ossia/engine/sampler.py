@@ -9,14 +9,7 @@ import torch
 from ossia.engine.plan import Drawn
 from ossia.engine.randomness import uniform
 from ossia.engine.sequence import Sequence
-from ossia.kernels.sampling import (
-    allow_only,
-    draw,
-    draw_greedy,
-    penalise,
-    token_logprobs,
-    truncate,
-)
+from ossia.kernels.sampling import Drawing, allow_only, penalise, sample, token_logprobs
 from ossia.types import SamplingParams, TokenLogprob
 
 _MAX_KEPT_SETS = 64  # of 25 kB
@@ -53,9 +46,9 @@ class Sampler:
         """
         failed: dict[int, str] = {}
         adjusted = self._adjust(logits, sequences, failed)
-        token_ids = self._draw(adjusted, sequences)
+        token_ids, peaks = sample(adjusted, [_drawing(sequence) for sequence in sequences])
         ids: list[int] = token_ids.tolist()
-        for row, peak in enumerate(adjusted.amax(dim=-1).tolist()):
+        for row, peak in enumerate(peaks.tolist()):
             if (reason := unusable(peak)) is not None:
                 failed.setdefault(row, reason)
         self._note(sequences, ids, failed)
@@ -184,32 +177,6 @@ class Sampler:
             self._few[allowed] = few
         return self._few[allowed]
 
-    def _draw(self, logits: torch.Tensor, sequences: list[Sequence]) -> torch.Tensor:
-        """int64 (rows,): greedy rows by argmax, the others by chance."""
-        rows = [row for row, seq in enumerate(sequences) if seq.request.sampling.temperature > 0]
-        if not rows:
-            return draw_greedy(logits)
-        chosen = [sequences[row] for row in rows]
-        sampling = [sequence.request.sampling for sequence in chosen]
-
-        def each(values: list[float], dtype: torch.dtype = logits.dtype) -> torch.Tensor:
-            return torch.tensor(values, dtype=dtype, device=self._device)
-
-        kept = truncate(
-            logits if len(rows) == len(sequences) else logits[rows],
-            each([params.temperature for params in sampling]),
-            each([params.top_k for params in sampling], torch.int64),
-            each([params.top_p for params in sampling]),
-            each([params.min_p for params in sampling]),
-        )
-        numbers = [uniform(seq.seed, seq.index, seq.num_outputs) for seq in chosen]
-        drawn = draw(kept, each(numbers, torch.float64))
-        if len(rows) == len(sequences):
-            return drawn
-        token_ids = draw_greedy(logits)
-        token_ids[rows] = drawn
-        return token_ids
-
     def _note(self, sequences: list[Sequence], ids: list[int], failed: dict[int, str]) -> None:
         """Tell penalties and masks what was drawn."""
         for row, (sequence, token_id) in enumerate(zip(sequences, ids, strict=True)):
@@ -273,6 +240,19 @@ def _as_logprobs(
         TokenLogprob(token_id, logprob, tuple(zip(best_ids, best, strict=True)))
         for token_id, logprob, best, best_ids in rows
     ]
+
+
+def _drawing(sequence: Sequence) -> Drawing | None:
+    sampling = sequence.request.sampling
+    if sampling.temperature == 0:
+        return None
+    return Drawing(
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        min_p=sampling.min_p,
+        uniform=uniform(sequence.seed, sequence.index, sequence.num_outputs),
+    )
 
 
 def _has_penalty(sampling: SamplingParams) -> bool:

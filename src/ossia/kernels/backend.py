@@ -93,6 +93,8 @@ _CPU = Implementation(
 
 _CPU_NORM = Implementation(name="cpu", what="C++, bfloat16, without gradients", requires=_cpu)
 
+_CPU_SAMPLING = Implementation(name="cpu", what="C++, float32 logits", requires=_cpu)
+
 _CPU_ATTENTION = Implementation(
     name="cpu",
     what="C++ over pages, bfloat16 and float32, up to 8 new tokens a sequence",
@@ -121,7 +123,7 @@ IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
     "norm": (_TRITON, _CPU_NORM, _REFERENCE),
     "rope": (_REFERENCE,),
     "routing": (_REFERENCE,),
-    "sampling": (_REFERENCE,),
+    "sampling": (_CPU_SAMPLING, _REFERENCE),
 }
 """Every operation's implementations, the best one first; the last runs everywhere."""
 

@@ -148,6 +148,36 @@ std::vector<uint8_t> attention(int64_t dim, int64_t window, int type, int thread
   return normed;
 }
 
+// Every way of drawing, and log-probabilities, from rows in exactly fitting memory.
+std::vector<int64_t> sampling(int64_t rows, int64_t vocab, int threads, unsigned seed) {
+  std::mt19937 random(seed);
+  const auto memory = floats(random, rows * vocab, OSSIA_F32);
+  const float* logits = reinterpret_cast<const float*>(memory.data());
+  std::vector<int64_t> all;
+  for (const ossia_draw& how : {
+           ossia_draw{0.0, 0, 0.0f, 1.0f, 0.0f}, ossia_draw{0.3, 0, 1.0f, 1.0f, 0.0f},
+           ossia_draw{1.0, 3, 0.7f, 1.0f, 0.0f}, ossia_draw{0.5, vocab / 2, 2.0f, 0.5f, 0.0f},
+           ossia_draw{0.9, 0, 1.0f, 0.9f, 0.0f}, ossia_draw{0.6, 2 * vocab, 9.0f, 0.999f, 0.1f}}) {
+    const std::vector<ossia_draw> draws(static_cast<size_t>(rows), how);
+    std::vector<int64_t> ids(draws.size(), -1);
+    std::vector<float> peaks(draws.size());
+    const ossia_sampling call = {logits, draws.data(), ids.data(), peaks.data(), rows, vocab, vocab, threads};
+    check(ossia_sample(&call), "sample");
+    all.insert(all.end(), ids.begin(), ids.end());
+  }
+  const int64_t num_top = vocab < 20 ? vocab : 20;
+  const std::vector<int64_t> token_ids(static_cast<size_t>(rows), vocab - 1);
+  std::vector<float> chosen(token_ids.size()), top(token_ids.size() * static_cast<size_t>(num_top));
+  std::vector<int64_t> top_ids(top.size(), -1);
+  const ossia_logprobs call = {logits, token_ids.data(), chosen.data(), top.data(), top_ids.data(),
+                               rows, vocab, vocab, num_top, threads};
+  check(ossia_token_logprobs(&call), "token_logprobs");
+  all.insert(all.end(), top_ids.begin(), top_ids.end());
+  for (int64_t id : all)
+    if (id < 0 || id >= vocab) check(-1, "no token");
+  return all;
+}
+
 void every_kind(int threads, unsigned seed) {
   for (int type : {OSSIA_F32, OSSIA_BF16})
     for (int activations : {OSSIA_FULL, OSSIA_INT8})
@@ -170,6 +200,10 @@ void every_kind(int threads, unsigned seed) {
       for (int64_t window : {0, 4})
         if (attention(dim, window, type, threads, seed) != attention(dim, window, type, 1, seed))
           check(-1, "threads change attention");
+  for (int64_t rows : {1, 7})
+    for (int64_t vocab : {1, 129, 50001})
+      if (sampling(rows, vocab, threads, seed) != sampling(rows, vocab, 1, seed))
+        check(-1, "threads change the sample");
 }
 
 }  // namespace

@@ -121,6 +121,38 @@ class DecoderCall(ctypes.Structure):
     )  # fmt: skip
 
 
+class Draw(ctypes.Structure):
+    """How a row of `ossia_sample` is drawn; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        ("uniform", ctypes.c_double),
+        ("top_k", _int64),
+        *((name, ctypes.c_float) for name in ("temperature", "top_p", "min_p")),
+    )
+
+
+class SamplingCall(ctypes.Structure):
+    """Arguments of `ossia_sample`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        ("logits", _pointer),
+        ("draws", ctypes.POINTER(Draw)),
+        *((name, _pointer) for name in ("ids", "peaks")),
+        *((name, _int64) for name in ("rows", "vocab", "stride")),
+        ("threads", _int),
+    )
+
+
+class LogprobsCall(ctypes.Structure):
+    """Arguments of `ossia_token_logprobs`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        *((name, _pointer) for name in ("logits", "token_ids", "chosen", "top", "top_ids")),
+        *((name, _int64) for name in ("rows", "vocab", "stride", "num_top")),
+        ("threads", _int),
+    )
+
+
 _INTERFACE = {  # name -> result, arguments
     "ossia_source_digest": (ctypes.c_char_p, ()),
     "ossia_isa_count": (_int, ()),
@@ -143,12 +175,15 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_run_linear": (_int, (ctypes.POINTER(LinearCall),)),
     "ossia_run_decoder": (_int, (ctypes.POINTER(DecoderCall),)),
     "ossia_run_experts": (_int, (ctypes.POINTER(ExpertsCall),)),
+    "ossia_sample": (_int, (ctypes.POINTER(SamplingCall),)),
+    "ossia_token_logprobs": (_int, (ctypes.POINTER(LogprobsCall),)),
 }
 
 _ERRORS = {
     1: "not enough memory",
     2: "an expert's number is out of range",
     3: "an instruction set that this library lacks, or this processor",
+    4: "a token's number is out of range",
 }
 
 

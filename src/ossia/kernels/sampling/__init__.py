@@ -5,20 +5,17 @@ float32 or wider. A token that must not be drawn has logit -inf. The order in wh
 applies them is the one in which they are listed here.
 """
 
-from ossia.kernels.sampling.reference import (
-    allow_only,
-    draw,
-    draw_greedy,
-    penalise,
-    token_logprobs,
-    truncate,
-)
+from ossia.kernels.sampling.choice import sample, token_logprobs
+from ossia.kernels.sampling.drawing import Drawing
+from ossia.kernels.sampling.reference import allow_only, draw, draw_greedy, penalise, truncate
 
 __all__ = [
+    "Drawing",
     "allow_only",
     "draw",
     "draw_greedy",
     "penalise",
+    "sample",
     "token_logprobs",
     "truncate",
 ]

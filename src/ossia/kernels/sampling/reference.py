@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
 
+from ossia.kernels.sampling.drawing import Drawing
+
 _TOP_P_CANDIDATES = 512  # most distributions reach top-p within these; the rest are sorted whole
-_MIN_TEMPERATURE = 1e-30  # keeps (x - max) / temperature from being 0 / 0
+MIN_TEMPERATURE = 1e-30
+"""Keeps (x - max) / temperature from being 0 / 0."""
 
 
 def penalise(
@@ -90,7 +94,7 @@ def truncate(
         (rows, vocab), new, with a maximum of 0 in each row and -inf for what is not kept.
     """
     peak = logits.amax(dim=-1, keepdim=True)
-    logits = (logits - peak) / temperature.clamp(min=_MIN_TEMPERATURE)[:, None]
+    logits = (logits - peak) / temperature.clamp(min=MIN_TEMPERATURE)[:, None]
     vocab = logits.shape[1]
     largest_k = int(top_k.max()) if len(top_k) else 0
     if largest_k:
@@ -135,6 +139,43 @@ def draw_greedy(logits: torch.Tensor) -> torch.Tensor:
         int64 (rows,).
     """
     return logits.argmax(dim=-1)
+
+
+def sample(
+    logits: torch.Tensor, drawings: Sequence[Drawing | None]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A token of each row.
+
+    Args:
+        logits: (rows, vocab).
+        drawings: One a row; None takes the most likely token, the lowest id among equals.
+
+    Returns:
+        int64 (rows,): ids, which mean nothing where the largest logit is not finite; (rows,): the largest
+        logits, NaN where there is a NaN.
+    """
+    peaks = logits.amax(dim=-1)
+    rows = [row for row, drawing in enumerate(drawings) if drawing is not None]
+    if not rows:
+        return draw_greedy(logits), peaks
+    chosen = [drawing for drawing in drawings if drawing is not None]
+
+    def each(values: list[float], dtype: torch.dtype = logits.dtype) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype, device=logits.device)
+
+    kept = truncate(
+        logits if len(rows) == len(drawings) else logits[rows],
+        each([drawing.temperature for drawing in chosen]),
+        each([drawing.top_k for drawing in chosen], torch.int64),
+        each([drawing.top_p for drawing in chosen]),
+        each([drawing.min_p for drawing in chosen]),
+    )
+    drawn = draw(kept, each([drawing.uniform for drawing in chosen], torch.float64))
+    if len(rows) == len(drawings):
+        return drawn, peaks
+    token_ids = draw_greedy(logits)
+    token_ids[rows] = drawn
+    return token_ids, peaks
 
 
 def token_logprobs(

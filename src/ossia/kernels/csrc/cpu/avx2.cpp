@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "layer.inl"
+#include "sampling.inl"
 
 namespace ossia {
 namespace {
@@ -216,6 +217,7 @@ extern const Isa avx2 = {
     {kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8},
     {kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8, multiply_planes<byte_int8>},
     dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    kSampling,
 };
 
 }  // namespace ossia

@@ -1,5 +1,6 @@
 // AVX-512 with VNNI and BF16: as avx512_vnni, and products of bfloat16 pairs.
 #include "avx512.inl"
+#include "sampling.inl"
 
 namespace ossia {
 namespace {
@@ -89,6 +90,7 @@ bool runs() { return runs_vnni() && __builtin_cpu_supports("avx512bf16"); }
 
 extern const Isa avx512_bf16 = {
     "avx512_bf16", runs, kF32, {kFewTokens, kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16, mxfp4_bf16}, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    kSampling,
 };
 
 }  // namespace ossia

@@ -1,5 +1,6 @@
 // AVX-512 with VNNI: Intel from Cascade Lake, AMD from Zen 4 on.
 #include "avx512.inl"
+#include "sampling.inl"
 
 namespace ossia {
 
@@ -9,6 +10,7 @@ constexpr Product kMxfp4Planes = {
 
 extern const Isa avx512_vnni = {
     "avx512_vnni", runs_vnni, kF32, kMxfp4Planes, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepF32>::run, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    kSampling,
 };
 
 }  // namespace ossia

@@ -82,6 +82,26 @@ struct LayerOps {
 
 constexpr int64_t kReadBytes = 256;
 
+// A row of logits is looked at in blocks of so many.
+constexpr int64_t kSampleBlock = 128;  // so that bytes tell where in it
+
+// What becomes of a logit: scaled is (logit - peak) / temperature, its weight e to the power of that; 0
+// below `least`, and where that is less than e**-87.
+struct Weighing {
+  float peak, temperature, least;
+};
+
+struct SamplingOps {
+  // The largest of each block of `count` logits; NaN for the first block if there is one anywhere.
+  void (*find_peaks)(const float* logits, int64_t count, float* peaks);
+  void (*weigh_block)(const float* logits, int64_t count, const Weighing& how, float* scaled, float* weights);
+  // The sum of each block's weights; blocks are passed over by their peaks.
+  void (*sum_weights)(
+      const float* logits, int64_t count, const float* peaks, const Weighing& how, double* sums);
+  // Which of a block's numbers lie from `from` to `to`; returns how many.
+  int64_t (*find_between)(const float* x, int64_t count, float from, float to, uint8_t* found);
+};
+
 struct Isa {
   const char* name;
   bool (*runs)();
@@ -100,6 +120,7 @@ struct Isa {
   void (*widen)(const uint16_t* x, float* out, int64_t count);   // bfloat16 to float32
   void (*narrow)(const float* x, uint16_t* out, int64_t count);  // to nearest, ties to even
   void (*add)(uint16_t* x, const uint16_t* y, int64_t count);    // x += y, in bfloat16
+  SamplingOps sampling;
 };
 
 extern const Isa portable;

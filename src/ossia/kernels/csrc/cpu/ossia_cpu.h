@@ -5,7 +5,7 @@
 
 #define OSSIA_API extern "C" __attribute__((visibility("default")))
 
-enum { OSSIA_OK = 0, OSSIA_BAD_MEMORY = 1, OSSIA_BAD_EXPERT = 2, OSSIA_BAD_ISA = 3 };
+enum { OSSIA_OK = 0, OSSIA_BAD_MEMORY = 1, OSSIA_BAD_EXPERT = 2, OSSIA_BAD_ISA = 3, OSSIA_BAD_TOKEN = 4 };
 enum { OSSIA_F32 = 0, OSSIA_BF16 = 1 };  // types of floats
 enum { OSSIA_FULL = 0, OSSIA_INT8 = 1 };  // what activations are rounded to before a product
 
@@ -151,3 +151,36 @@ struct ossia_decoder {
 
 // All layers and the final norm over new tokens of sequences in pages, everything in bfloat16.
 OSSIA_API int ossia_run_decoder(const struct ossia_decoder* call);
+
+struct ossia_draw {
+  double uniform;  // in [0, 1)
+  int64_t top_k;   // 0 keeps all
+  float temperature;  // 0 takes the most likely token
+  float top_p, min_p;
+};
+
+struct ossia_sampling {
+  const float* logits;             // (rows, vocab), rows `stride` apart
+  const struct ossia_draw* draws;  // (rows,)
+  int64_t* ids;                    // (rows,)
+  float* peaks;  // (rows,), the largest logits; NaN if there is one; the id means something if it is finite
+  int64_t rows, vocab, stride;
+  int threads;
+};
+
+// A token for each row; kernels/sampling/reference.py defines it.
+OSSIA_API int ossia_sample(const struct ossia_sampling* call);
+
+struct ossia_logprobs {
+  const float* logits;       // (rows, vocab), rows `stride` apart
+  const int64_t* token_ids;  // (rows,), below vocab
+  float* chosen;             // (rows,)
+  float* top;                // (rows, num_top), the largest first
+  int64_t* top_ids;          // the lowest first among equals
+  int64_t rows, vocab, stride, num_top;
+  int threads;
+};
+
+// Log-probabilities of given tokens and of the most likely ones; NaN where the largest logit is not finite or
+// one is NaN.
+OSSIA_API int ossia_token_logprobs(const struct ossia_logprobs* call);

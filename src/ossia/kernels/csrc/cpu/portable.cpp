@@ -1,5 +1,6 @@
 // For every processor: plain C++, in the order in which the vector sets add.
 #include "layer.inl"
+#include "sampling.inl"
 
 namespace ossia {
 namespace {
@@ -107,6 +108,7 @@ extern const Isa portable = {
     {kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8},
     {kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8, multiply_planes<byte_int8>},
     dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    kSampling,
 };
 
 }  // namespace ossia

@@ -1,5 +1,6 @@
 // Plain loops over floats. Every source of an instruction set includes this file, and its compiler
 // turns the loops into that set's vectors; the unnamed namespace keeps the copies apart.
+#pragma once
 #include <cstdint>
 #include <cstring>
 
@@ -52,11 +53,9 @@ void add(uint16_t* x, const uint16_t* y, int64_t count) {
     x[i] = narrowed(float_of(uint32_t(x[i]) << 16) + float_of(uint32_t(y[i]) << 16));
 }
 
-// e**x to about 2 units in the last place, by Cody and Waite's reduction and a Taylor polynomial;
-// NaN stays NaN.
-inline float exponential(float x) {
-  x = x > 88.0f ? 88.0f : x;
-  x = x < -87.0f ? -87.0f : x;
+// e**x for x from -87 to 88 to about 2 units in the last place, by Cody and Waite's reduction and a Taylor
+// polynomial; NaN stays NaN.
+inline float exponential_within(float x) {
   const float shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2**23: rounds to a whole number
   const float n = shifted - 12582912.0f;
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -69,6 +68,13 @@ inline float exponential(float x) {
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   return p * float_of((bits_of(shifted) + 127u) << 23);
+}
+
+// The same for any x, which counts as -87 below and as 88 above.
+inline float exponential(float x) {
+  x = x > 88.0f ? 88.0f : x;
+  x = x < -87.0f ? -87.0f : x;
+  return exponential_within(x);
 }
 
 void swiglu(const float* gate, const float* up, float alpha, float limit, float* out, int64_t count) {

@@ -1,0 +1,44 @@
+"""sample and token_logprobs: the fastest implementation that takes these tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+
+from ossia.kernels.backend import choose
+from ossia.kernels.sampling import cpu, reference
+from ossia.kernels.sampling.drawing import Drawing
+
+
+def sample(
+    logits: torch.Tensor, drawings: Sequence[Drawing | None]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `reference.sample` defines it."""
+    implementation = cpu if _taken_by_cpu(logits) else reference
+    return implementation.sample(logits, drawings)
+
+
+def token_logprobs(
+    logits: torch.Tensor, token_ids: torch.Tensor, num_top: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As `reference.token_logprobs` defines it."""
+    implementation = cpu if _taken_by_cpu(logits) else reference
+    return implementation.token_logprobs(logits, token_ids, num_top)
+
+
+def _taken_by_cpu(logits: torch.Tensor) -> bool:
+    return (
+        logits.device.type == "cpu"
+        and logits.dtype is torch.float32
+        and logits.stride(1) == 1
+        and logits.numel() > 0
+        and not (torch.is_grad_enabled() and logits.requires_grad)
+        and _chosen(logits.device) == "cpu"
+    )
+
+
+@lru_cache
+def _chosen(device: torch.device) -> str:
+    return choose("sampling", device).chosen.name
