@@ -117,6 +117,7 @@ IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
     "attention": (_TRITON_ATTENTION, _CPU_ATTENTION, _REFERENCE),
     "dense": (_CPU_DENSE, _REFERENCE),
     "decode": (_CUDA_DECODE, _REFERENCE),
+    "int8": (_REFERENCE,),
     "kv_write": (_TRITON, _CPU, _REFERENCE),
     "moe": (_CUDA_MOE, _TRITON_MOE, _CPU_MOE, _REFERENCE),
     "mxfp4": (_REFERENCE,),
