@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _log = logger(__name__)
 _FILE = "store.sqlite3"
+_CACHE_KB = 512  # of each connection: the system keeps the file's pages, too, and can do without them
 _WRITES_BETWEEN_UPKEEP = 256
 
 
@@ -117,4 +118,6 @@ def _open(folder: Path | None) -> sqlite3.Connection:
 
 def _connect(path: Path | str) -> sqlite3.Connection:
     # Autocommit; transactions are begun and ended by the session that the connection is given to.
-    return sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10.0)
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10.0)
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+    return connection
