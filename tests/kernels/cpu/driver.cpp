@@ -206,13 +206,48 @@ void every_kind(int threads, unsigned seed) {
         check(-1, "threads change the sample");
 }
 
+// One of each kind as floats, for a comparison of instruction sets.
+std::vector<std::vector<float>> one_of_each() {
+  std::vector<std::vector<float>> all;
+  const auto keep = [&](const std::vector<uint8_t>& bytes, int type) {
+    std::vector<float> values(bytes.size() / (type == OSSIA_BF16 ? 2 : 4));
+    for (size_t i = 0; i < values.size(); ++i) values[i] = at(bytes, static_cast<int64_t>(i), type);
+    all.push_back(values);
+  };
+  for (int type : {OSSIA_F32, OSSIA_BF16}) {
+    for (int activations : {OSSIA_FULL, OSSIA_INT8}) keep(layer(9, 5, 96, 64, 3, type, activations, 2, 11), type);
+    keep(attention(64, 4, type, 2, 12), type);
+  }
+  for (int activations : {OSSIA_FULL, OSSIA_INT8}) keep(rounded_linear(9, 80, 96, activations, 2, 13), OSSIA_BF16);
+  keep(linear(9, 80, 96, 2, 14), OSSIA_BF16);
+  return all;
+}
+
+// Roundings may differ between sets, by a bfloat16 or an eighth bit here and there; mistakes are larger.
+void compare(const std::vector<std::vector<float>>& some, const std::vector<std::vector<float>>& plain) {
+  for (size_t kind = 0; kind < plain.size(); ++kind) {
+    double error = 0.0, size = 0.0;
+    for (size_t i = 0; i < plain[kind].size(); ++i) {
+      error += std::pow(double(some[kind][i]) - plain[kind][i], 2);
+      size += std::pow(double(plain[kind][i]), 2);
+    }
+    if (!(error <= 2e-4 * size)) {
+      std::fprintf(stderr, "kind %zu: relative error %g\n", kind, std::sqrt(error / size));
+      check(-1, "differs from the portable set");
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
+  check(ossia_use("portable"), "use");
+  const auto plain = one_of_each();
   for (int idx = 0; idx < ossia_isa_count(); ++idx) {
     if (!ossia_isa_runs(idx)) continue;
     check(ossia_use(ossia_isa_name(idx)), "use");
     for (int threads : {1, 2, 5}) every_kind(threads, 7u * static_cast<unsigned>(idx + 1));
+    compare(one_of_each(), plain);
     std::printf("%s\n", ossia_isa_used());
   }
   std::thread other([] { every_kind(3, 100); });

@@ -12,6 +12,8 @@ const Isa* const kAll[] = {
     &portable,
 #if defined(__x86_64__)
     &avx2, &avx512_vnni, &avx512_bf16,
+#elif defined(__aarch64__)
+    &neon_dotprod,
 #endif
 };
 constexpr int kCount = sizeof(kAll) / sizeof(kAll[0]);

@@ -126,6 +126,8 @@ struct Isa {
 extern const Isa portable;
 #if defined(__x86_64__)
 extern const Isa avx2, avx512_vnni, avx512_bf16;
+#elif defined(__aarch64__)
+extern const Isa neon_dotprod;
 #endif
 
 const Isa& used_isa();

@@ -1,5 +1,6 @@
 // For every processor: plain C++, in the order in which the vector sets add.
 #include "layer.inl"
+#include "plain_dense.inl"
 #include "sampling.inl"
 
 namespace ossia {
@@ -77,25 +78,6 @@ void byte_int8(
   }
 }
 
-void dense(
-    const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens,
-    float* out) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const uint16_t* row = weights + r * columns;
-    for (int t = 0; t < tokens; ++t) {
-      const float* values = static_cast<const float*>(x[t]);
-      float sums[16] = {};
-      int64_t k = 0;
-      for (; k + 16 <= columns; k += 16)
-        for (int i = 0; i < 16; ++i) sums[i] += float_of(uint32_t(row[k + i]) << 16) * values[k + i];
-      float sum = 0.0f;
-      for (; k < columns; ++k) sum += float_of(uint32_t(row[k]) << 16) * values[k];
-      for (int i = 0; i < 16; ++i) sum += sums[i];
-      out[t * rows + r] = sum;
-    }
-  }
-}
-
 bool runs() { return true; }
 
 constexpr Product kF32 = {kMaxTokens, kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
@@ -107,7 +89,7 @@ extern const Isa portable = {
     {kMaxTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
     {kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8},
     {kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8, multiply_planes<byte_int8>},
-    dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    plain_dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
     kSampling,
 };
 
