@@ -119,6 +119,15 @@ def test_auto_says_so_and_keeps_to_it(monkeypatch, caplog):
     assert len(caplog.records) == 1
 
 
+def test_elsewhere_than_on_the_cpu_int8_is_refused():
+    """As on a GPU."""
+    with torch.device("meta"):
+        model = CausalLM(_model().config).to(torch.bfloat16)
+    for option in ("cpu_weights", "cpu_activations"):
+        with pytest.raises(ConfigError, match=f"{option}='int8'.* on the CPU; leave it out"):
+            _core(model, **{option: "int8"})
+
+
 def test_what_cannot_be_rounded_is_refused():
     with pytest.raises(ConfigError, match="cpu_weights is 'int4'; known: bf16, int8, auto"):
         EngineConfig(cpu_weights="int4")  # type: ignore[arg-type]
