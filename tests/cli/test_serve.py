@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from openai import AuthenticationError, NotFoundError, OpenAI
 
+from ossia.cli import serve_view
 from ossia.cli.output import Output
 from ossia.cli.serve_view import ServeView
 from ossia.server.options import serve_options
@@ -75,7 +76,8 @@ def test_the_banner_says_what_to_paste(server):
         ({"cpu_activations": "int8"}, "  device auto, CPU activations int8, 64 requests"),
     ],
 )
-def test_the_banner_names_a_precision_that_is_not_the_default(capsys, flags, told):
+def test_the_banner_names_a_precision_that_is_not_the_default(capsys, monkeypatch, flags, told):
+    monkeypatch.setattr(serve_view, "_show_server_log", lambda: None)  # for a process of its own
     ServeView(Output(), serve_options(flags, environ={})).started("http://127.0.0.1:1")
     assert capsys.readouterr().out.splitlines()[1].startswith(told)
 
