@@ -11,15 +11,19 @@ from ossia.kernels import backend
 from ossia.kernels.backend import Implementation, choose, choose_all
 
 KERNELS = Path(backend.__file__).parent
-PLACES = {("decode", "cpu"): KERNELS.parent / "model" / "cpu_decoder.py"}  # goes over modules
+# What does not lie in its operation's folder under its own name.
+PLACES = {
+    ("decode", "cpu"): KERNELS.parent / "model" / "cpu_decoder.py",
+    ("int8", "cpu"): KERNELS / "int8" / "quantize.py",
+    ("int8", "reference"): KERNELS / "int8" / "quantize.py",
+}
 
 
 def test_every_operation_has_a_choice_and_every_choice_an_operation():
     folders = {path.parent.name for path in KERNELS.glob("*/__init__.py")} - {
         "cuda",
         "cpu",
-        "int8",
-    }  # tools, and the format of what `dense` multiplies
+    }  # tools
     assert set(backend.IMPLEMENTATIONS) == folders
     choices = choose_all(torch.device("cpu"))
     assert [choice.operation for choice in choices] == sorted(folders)
