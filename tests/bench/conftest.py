@@ -11,3 +11,9 @@ from ossia.bench.subject import Subject, load_subject
 def tiny() -> Subject:
     """Random weights of a small shape on the CPU."""
     return load_subject("random:tiny", device="cpu", threads=1)
+
+
+@pytest.fixture
+def own_tiny() -> Subject:
+    """The same, for a test that changes its weights."""
+    return load_subject("random:tiny", device="cpu", threads=1)

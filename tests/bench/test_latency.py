@@ -9,7 +9,10 @@ from ossia.bench.ceilings import Ceilings
 from ossia.bench.latency import DecodeResult, LatencyBench, LatencyPlan, PrefillResult
 from ossia.bench.request_timing import RequestTiming
 from ossia.bench.roofline import kv_bytes, prefill_flops, weight_bytes
+from ossia.engine import runner
 from ossia.errors import CapacityError, RequestError
+from ossia.machine import Memory
+from support import cpu_kernels
 
 CEILINGS = Ceilings(read_bandwidth=1e9, matrix_rate=1e10)
 
@@ -121,3 +124,34 @@ def test_a_trace_is_a_short_run(tiny, monkeypatch):
     LatencyBench(tiny, LatencyPlan(tokens=100, prompt=3)).trace()
     ((prompts, tokens, cached),) = played.asked
     assert (len(prompts), tokens, cached) == (1, 8, 0)
+
+
+@pytest.mark.parametrize("weights", ["int8", "auto"])
+def test_rounded_weights_are_counted_as_such(own_tiny, monkeypatch, weights):
+    """As soon as the engine is there, which "auto" has round where memory is short."""
+    cpu_kernels.needed()
+    ram = Memory("RAM", "cpu", own_tiny.nbytes, own_tiny.nbytes)
+    monkeypatch.setattr(runner, "machine_memory", lambda: (ram,))
+    plan = LatencyPlan(prompt=6, tokens=4, repeats=1, cpu_weights=weights, cpu_activations="int8")
+    bench, whole = LatencyBench(own_tiny, plan), own_tiny.nbytes
+    assert own_tiny.describe()["dense_weights"] == "bfloat16"
+    core = bench.start()
+    assert bench.start() is core
+    assert core.config.cpu_activations == "int8"
+    told = own_tiny.describe(plan.cpu_activations)
+    assert (told["dense_weights"], told["activations"]) == ("int8", "int8")
+    assert told["weight_bytes"] == own_tiny.nbytes < 0.8 * whole
+    _, decode = list(bench.run(CEILINGS))
+    assert isinstance(decode, DecodeResult)
+    assert decode.weight_bytes == weight_bytes(own_tiny.network.config, 2, 1, int8=True)
+
+
+def test_auto_leaves_weights_that_fit(own_tiny, monkeypatch):
+    cpu_kernels.needed()
+    ram = Memory("RAM", "cpu", 9 * own_tiny.nbytes, 9 * own_tiny.nbytes)
+    monkeypatch.setattr(runner, "machine_memory", lambda: (ram,))
+    bench = LatencyBench(own_tiny, LatencyPlan(prompt=6, tokens=4, repeats=1, cpu_weights="auto"))
+    _, decode = list(bench.run(CEILINGS))
+    assert isinstance(decode, DecodeResult)
+    assert decode.weight_bytes == weight_bytes(own_tiny.network.config, 2, 1)
+    assert own_tiny.describe()["dense_weights"] == "bfloat16"

@@ -14,10 +14,13 @@ from ossia.bench.roofline import (
     prefill_flops,
     weight_bytes,
 )
+from ossia.bench.subject import Subject
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.config import PRESETS, ModelConfig
 from ossia.model.heads import CausalLM
+from ossia.model.quantizing import quantize_weights
 from support.folders import tiny_config, write_tiny_folder
+from support.models import small_model
 
 
 @pytest.fixture(scope="module", params=["mxfp4", "dense"])
@@ -58,6 +61,19 @@ def test_wider_floats_are_those_of_a_model(dtype: torch.dtype):
     embedding = model.model.embed_tokens.weight.nbytes
     found = weight_bytes(config, dtype.itemsize, 0, config.num_experts)
     assert found == pytest.approx(floats - embedding)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_matrices_of_8_bits_are_those_of_a_rounded_model(batch: int):
+    shape = {"vocab_size": 96, "intermediate_size": 96, "num_hidden_layers": 3}
+    model = small_model(3, expert_format="mxfp4", **shape).to(torch.bfloat16)
+    quantize_weights(model, int8_activations=False)
+    held = Subject("small", model, torch.device("cpu")).nbytes
+    embedding = model.model.embed_tokens.weight
+    expected = held - embedding.nbytes + batch * embedding[0].nbytes
+    found = weight_bytes(model.config, 2, batch, model.config.num_experts, int8=True)
+    assert found == pytest.approx(expected)
+    assert found < weight_bytes(model.config, 2, batch, model.config.num_experts)
 
 
 @pytest.mark.parametrize(("experts", "per_token"), [(4, 2), (32, 4), (128, 4), (5, 5)])

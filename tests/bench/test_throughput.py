@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ossia.bench import throughput
 from ossia.bench.throughput import ThroughputBench, ThroughputPlan, default_plan
+from ossia.engine.config import EngineConfig
 from ossia.errors import RequestError
+from support import cpu_kernels
 
 PLAN = ThroughputPlan(num_prompts=7, input_len=6, output_len=5, max_sequences=3, chunk=8)
 
@@ -66,3 +70,21 @@ def test_a_context_that_the_model_lacks_is_refused(tiny):
     plan = ThroughputPlan(num_prompts=1, input_len=131_072, output_len=1, max_sequences=1, chunk=8)
     with pytest.raises(RequestError, match=r"^input-len: "):
         ThroughputBench(tiny, plan)
+
+
+def test_the_precision_is_the_plan_s(own_tiny, monkeypatch):
+    cpu_kernels.needed()
+    configs: list[EngineConfig] = []
+    core_for = throughput.core_for
+
+    def noting(network, config):
+        configs.append(config)
+        return core_for(network, config)
+
+    monkeypatch.setattr(throughput, "core_for", noting)
+    plan = replace(PLAN, cpu_weights="int8", cpu_activations="int8")
+    bench = ThroughputBench(own_tiny, plan)
+    assert bench.run().metrics.completed == 7
+    assert own_tiny.is_int8
+    bench.trace()
+    assert [(one.cpu_weights, one.cpu_activations) for one in configs] == [("int8", "int8")] * 2

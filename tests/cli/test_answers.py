@@ -6,11 +6,12 @@ import io
 import json
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ossia.api.runtime import Runtime
+from ossia.api.runtime import ONE_AT_A_TIME, Runtime
 from ossia.cli.main import main
 from ossia.types import FinishReason
 from support.scripted_engine import TOKENIZER, ScriptedEngine
@@ -70,6 +71,28 @@ def test_run_passes_its_options_on(ossia, scripted):
     assert "# Instructions\n\nBe kind." in _prompt(engine)
     loaded = engine.loads[0][1]
     assert (loaded["device"], loaded["dtype"], loaded["revision"]) == ("cpu", "float32", "main")
+
+
+PRECISION = ["--cpu-weights", "auto", "--cpu-activations", "int8"]
+
+
+@pytest.mark.parametrize("words", [["run", "Hi"], ["generate", "demo", "Hi"], ["chat"]])
+@pytest.mark.parametrize(
+    ("options", "chosen"), [([], ("bf16", "full")), (PRECISION, ("auto", "int8"))]
+)
+def test_the_cpu_s_precision_reaches_the_engine(ossia, scripted, words, options, chosen):
+    engine = scripted(ANSWER)
+    result = ossia(*words, *options)
+    config = engine.loads[0][1]["config"]
+    assert (config.cpu_weights, config.cpu_activations) == chosen
+    assert config == replace(ONE_AT_A_TIME, cpu_weights=chosen[0], cpu_activations=chosen[1])
+    assert result.stderr == ("--cpu-weights auto: nothing is rounded\n" if options else "")
+
+
+def test_auto_says_that_it_has_rounded(ossia, scripted, monkeypatch):
+    scripted(ANSWER)
+    monkeypatch.setattr("ossia.model.quantizing.is_quantized", lambda _: True)
+    assert ossia("run", "Hi", *PRECISION).stderr == "--cpu-weights auto: int8\n"
 
 
 def test_unset_sampling_is_the_recommendation(ossia, scripted):

@@ -53,6 +53,17 @@ BAD_ARGUMENTS = {
     "absent device": (["run", "{tiny}", "hi", "--device", "cuda:99"], USAGE, r"device: .*CUDA"),
     "unsupported device": (["run", "{tiny}", "hi", "--device", "meta"], USAGE, r"use cpu or cuda"),
     "dtype typo": (["run", "{tiny}", "hi", "--dtype", "bf16"], USAGE, r"dtype: 'bf16' is not one"),
+    "cpu weights typo": (
+        ["run", "hi", "--cpu-weights", "int4"],
+        USAGE,
+        r"'int4'.*bf16.*int8.*auto",
+    ),
+    "cpu activations typo": (["chat", "--cpu-activations", "x"], USAGE, r"'x'.*full.*int8"),
+    "int8 of another dtype": (
+        ["run", "{tiny}", "hi", "--device", "cpu", "--dtype", "float32", "--cpu-weights", "int8"],
+        BROKEN,
+        r"cpu_weights='int8': .*needs a model in bfloat16; leave it out",
+    ),
     "empty stop string": (["run", "{tiny}", "hi", "--stop", ""], USAGE, r"stop: a stop string is"),
     "prompt too long": (
         ["run", "{short}", "hi " * 99],
@@ -190,6 +201,21 @@ def test_cuda_without_a_gpu(ossia, tiny_folder):
     result = ossia("run", tiny_folder, "hi", "--device", "cuda")
     assert result.exit_code == USAGE
     assert result.stderr == "error: device: this torch finds no CUDA device; see `ossia doctor`\n"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--cpu-weights", r"needs all weights on the CPU; leave"),
+        ("--cpu-activations", r"on the CPU"),
+    ],
+)
+def test_int8_on_a_gpu(ossia, tiny_folder, option, told):
+    result = ossia("run", tiny_folder, "hi", "--device", "cuda", option, "int8")
+    assert (result.exit_code, result.stdout) == (BROKEN, "")
+    (line,) = result.stderr.splitlines()
+    assert re.search(told, line)
 
 
 def test_standard_input_that_is_no_text(ossia):

@@ -19,6 +19,7 @@ from ossia.cli import bench
 from ossia.cli.bench_view import show_load_metrics, show_step
 from ossia.cli.main import app
 from ossia.cli.output import Output
+from support import cpu_kernels
 from support.scripted_api import DONE, Scripted, scripted_api, text_event, usage_event
 from support.serve_process import serving
 
@@ -117,6 +118,22 @@ def test_a_pasted_result_says_what_it_is(ossia, command: str):
         assert rest[0] == "measured here: memory reads 25 GB/s, bfloat16 products 2 TFLOP/s"
 
 
+@pytest.mark.parametrize("command", ["latency", "throughput"])
+def test_reports_say_which_precision_ran(ossia, command: str):
+    cpu_kernels.needed()
+    plain = ossia(*words(command)).stdout.splitlines()[0]
+    assert ", dense weights bfloat16, activations bfloat16, weights 51.8 MB" in plain
+    options = ["--cpu-weights", "int8", "--cpu-activations", "int8"]
+    first = ossia(*words(command), *options).stdout.splitlines()[0]
+    assert ", dense weights int8, activations int8, weights 3" in first
+    found = strict_json(ossia(*words(command), *options, "--json").stdout)
+    assert {"dense_weights": "int8", "activations": "int8"}.items() <= found["model"].items()
+    assert {"cpu_weights": "int8", "cpu_activations": "int8"}.items() <= found["settings"].items()
+    chosen = strict_json(ossia(*words(command), "--cpu-weights", "auto", "--json").stdout)
+    assert chosen["settings"]["cpu_weights"] == "auto"
+    assert chosen["model"]["dense_weights"] == "bfloat16"
+
+
 def test_latency_lists_what_llama_bench_does(ossia):
     lines = ossia(*words("latency")).stdout.splitlines()[5:]
     assert lines[0].split() == ["test", "batch", "depth", "tokens/s", "median", "ms", "share"]
@@ -190,6 +207,8 @@ def test_threads_are_those_of_torch(ossia, monkeypatch):
         ("latency --batch 0", "batch: "),
         ("latency --depth 8", "depth: 8 is no multiple of 16"),
         ("latency --tokens 1", "tokens: 1 is too few"),
+        ("latency --cpu-weights int4", "Invalid value for '--cpu-weights'"),
+        ("throughput --cpu-activations x", "Invalid value for '--cpu-activations'"),
         ("latency --profile nowhere/trace.json", "profile: "),
         ("latency --dtype int8", "dtype: "),
         ("latency --device tpu", "device: "),

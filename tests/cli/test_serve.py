@@ -12,6 +12,12 @@ from pathlib import Path
 import pytest
 from openai import AuthenticationError, NotFoundError, OpenAI
 
+from ossia.cli import serve_view
+from ossia.cli.output import Output
+from ossia.cli.serve_view import ServeView
+from ossia.server.options import serve_options
+from support import cpu_kernels
+
 SOURCE = Path(__file__).parents[2] / "src"
 QUESTION = [{"role": "user", "content": "What is 2 + 3?"}]
 
@@ -60,6 +66,20 @@ def test_the_banner_says_what_to_paste(server):
     assert f"curl {address}/v1/chat/completions" in banner
     assert "Authorization: Bearer KEY" in banner
     assert "on cpu" in banner
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({}, "  device auto, 64 requests"),
+        ({"cpu_weights": "auto"}, "  device auto, CPU weights auto, 64 requests"),
+        ({"cpu_activations": "int8"}, "  device auto, CPU activations int8, 64 requests"),
+    ],
+)
+def test_the_banner_names_a_precision_that_is_not_the_default(capsys, monkeypatch, flags, told):
+    monkeypatch.setattr(serve_view, "_show_server_log", lambda: None)  # for a process of its own
+    ServeView(Output(), serve_options(flags, environ={})).started("http://127.0.0.1:1")
+    assert capsys.readouterr().out.splitlines()[1].startswith(told)
 
 
 @pytest.mark.parametrize("name", ["demo", "openai/gpt-oss-20b"])
@@ -126,6 +146,7 @@ def test_ossia_chat_talks_to_it(server, ossia, monkeypatch):
         (("--web-search", "altavista"), "the URL of a SearXNG"),
         (("--port", "0", "--web-search", "exa"), "EXA_API_KEY"),
         (("--max-context", "-1"), "max_context"),
+        (("--cpu-weights", "int4"), "'int4' is not one of 'bf16', 'int8', 'auto'"),
         (("--port", "0", "--state-url", "mysql://u:p@h/db"), "must begin with postgresql://"),
     ],
 )
@@ -148,3 +169,31 @@ def test_a_model_that_cannot_be_loaded_ends_the_server():
     )
     assert done.returncode == 1
     assert "error: the model cannot be served: nosuch/model is no folder" in done.stderr
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_precision_reaches_the_engine_process(dtype):
+    """Which rounds a bfloat16 model, and refuses another one."""
+    cpu_kernels.needed()
+    words = ["--device", "cpu", "--dtype", dtype, "--cpu-activations", "int8"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ossia", "serve", "--port", "0", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OSSIA_SERVE_CPU_WEIGHTS": "int8"},
+    )
+    assert process.stdout is not None
+    banner = ""
+    for line in process.stdout:
+        banner += line
+        if line.startswith("The model is ready"):
+            process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=60)
+    assert "CPU weights int8, CPU activations int8" in banner
+    if dtype == "bfloat16":
+        assert process.returncode == 0, log
+    else:
+        assert process.returncode == 1
+        assert "error: the model cannot be served: cpu_weights='int8': " in log
+        assert "Traceback" not in log

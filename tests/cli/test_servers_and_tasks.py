@@ -43,7 +43,13 @@ def test_a_server_s_fault_ends_the_chat_in_a_pipe(ossia: Any):
 
 
 def test_what_a_server_decides_is_refused_here(ossia: Any):
-    for options in (["--device", "cpu"], ["--dtype", "float32"], ["--revision", "x"]):
+    for options in (
+        ["--device", "cpu"],
+        ["--dtype", "float32"],
+        ["--revision", "x"],
+        ["--cpu-weights", "auto"],
+        ["--cpu-activations", "int8"],
+    ):
         result = ossia("chat", "localhost:8000", *options)
         assert result.exit_code == 2
         assert options[0].lstrip("-") in result.stderr
@@ -127,6 +133,8 @@ def test_tasks_read_and_write_files(ossia: Any, piped: list[Any], tmp_path: Any)
         (["--input", "{broken}"], "no JSON"),
         ([], "no line of input"),
         (["a/model", "a prompt"], "standard input"),
+        (["--cpu-weights", "auto"], "cpu-weights: pipelines round nothing"),
+        (["--cpu-activations", "int8"], "cpu-activations: pipelines round nothing"),
     ],
 )
 def test_what_tasks_refuse(ossia: Any, piped: list[Any], tmp_path: Any, words: Any, told: str):

@@ -104,6 +104,30 @@ def test_auto_rounds_where_memory_is_short(share, expected, monkeypatch):
     assert is_quantized(model) is expected
 
 
+def test_auto_says_so_and_keeps_to_it(monkeypatch, caplog):
+    """What is rounded takes less, so that a second engine would find room enough."""
+    model = _model()
+    weights = sum(param.nbytes for param in model.parameters())
+    ram = Memory("RAM", "cpu", int(1.4 * weights), int(1.4 * weights))
+    monkeypatch.setattr(runner, "machine_memory", lambda: (ram,))
+    _core(model, cpu_weights="auto", cpu_activations="int8")
+    (record,) = caplog.records
+    assert "rounded to int8" in record.message
+    assert sum(param.nbytes for param in model.parameters()) * 1.5 < 1.4 * weights
+    _core(model, cpu_weights="auto")
+    assert not any(part.int8_activations for part in model.modules() if isinstance(part, Linear))
+    assert len(caplog.records) == 1
+
+
+def test_elsewhere_than_on_the_cpu_int8_is_refused():
+    """As on a GPU."""
+    with torch.device("meta"):
+        model = CausalLM(_model().config).to(torch.bfloat16)
+    for option in ("cpu_weights", "cpu_activations"):
+        with pytest.raises(ConfigError, match=f"{option}='int8'.* on the CPU; leave it out"):
+            _core(model, **{option: "int8"})
+
+
 def test_what_cannot_be_rounded_is_refused():
     with pytest.raises(ConfigError, match="cpu_weights is 'int4'; known: bf16, int8, auto"):
         EngineConfig(cpu_weights="int4")  # type: ignore[arg-type]

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from ossia.errors import ConfigError
+from ossia.server.engine.spec import WorkerSpec
+from ossia.server.launch import worker_spec
 from ossia.server.options import ModelOptions, serve_options
 from ossia.server.settings import ServerSettings
 
@@ -85,6 +87,7 @@ def test_keys_from_a_file_join_the_others(tmp_path):
         pytest.param("port = 70000", "0 to 65535", id="range"),
         pytest.param("allowed_hosts = [1]", "list of strings", id="list"),
         pytest.param('reasoning = "all"', "known: raw", id="choice"),
+        pytest.param('cpu_weights = "int4"', "known: bf16, int8, auto", id="precision"),
         pytest.param("port = ", "serve.toml", id="no-toml"),
         pytest.param("max_queue = 0", "above 0", id="zero"),
         pytest.param('tls_key = "k"', "tls_certificate", id="key-alone"),
@@ -107,3 +110,21 @@ def test_nonsense_in_the_environment_is_refused(name, value):
 def test_no_name_means_two_options():
     names = [each.name for kind in (ModelOptions, ServerSettings) for each in fields(kind)]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("where", ["flag", "environment", "file"])
+def test_the_cpu_s_precision_reaches_the_engine_s_config(tmp_path, where):
+    given = {"cpu_weights": "auto", "cpu_activations": "int8"}
+    options = {
+        "flag": lambda: _options(given),
+        "environment": lambda: _options(
+            environ={f"OSSIA_SERVE_{name.upper()}": value for name, value in given.items()}
+        ),
+        "file": lambda: _options(
+            text="".join(f'{name} = "{value}"\n' for name, value in given.items()),
+            tmp_path=tmp_path,
+        ),
+    }[where]()
+    spec = worker_spec(options.model)
+    assert WorkerSpec.from_json(spec.to_json()) == spec
+    assert (spec.engine.cpu_weights, spec.engine.cpu_activations) == ("auto", "int8")

@@ -19,7 +19,7 @@ from ossia.bench.playing import Prompt, play, random_prompt
 from ossia.bench.request_timing import RequestTiming
 from ossia.bench.roofline import kv_bytes, prefill_flops, weight_bytes
 from ossia.bench.subject import Subject
-from ossia.engine.config import EngineConfig
+from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.errors import CapacityError, RequestError
 from ossia.tokenizer import special
@@ -41,6 +41,8 @@ class LatencyPlan:
         repeats: Times that each case is measured, after one that is not counted.
         chunk: Prompt tokens of one forward pass at most; None is 8,192 on CUDA, 2,048 on the CPU.
         seed: Of the random ids.
+        cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
+        cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
 
     Raises:
         RequestError: a value is out of range; names the field.
@@ -53,6 +55,8 @@ class LatencyPlan:
     repeats: int = 5
     chunk: int | None = None
     seed: int = 0
+    cpu_weights: CpuWeights = "bf16"
+    cpu_activations: CpuActivations = "full"
 
     def __post_init__(self) -> None:
         for name, least in (("prompt", 1), ("tokens", 2), ("repeats", 1)):
@@ -156,8 +160,21 @@ class LatencyBench:
             max_batch_tokens=max(chunk, *plan.batches),
             prefill_chunk=chunk,
             max_context=min(longest + own, config.max_position_embeddings),
+            cpu_weights=plan.cpu_weights,
+            cpu_activations=plan.cpu_activations,
             prefix_reuse=max(plan.depths) > 0,
         )
+        self._core: EngineCore | None = None
+
+    def start(self) -> EngineCore:
+        """Make the engine, if there is none yet: it may round the subject's weights.
+
+        Raises:
+            ConfigError: the plan asks for a precision that the model does not have here.
+        """
+        if self._core is None:
+            self._core = core_for(self._subject.network, self._config)
+        return self._core
 
     def run(self, ceilings: Ceilings, tell: Teller = lambda _: None) -> Iterator[LatencyResult]:
         """Measure every case.
@@ -171,9 +188,10 @@ class LatencyBench:
 
         Raises:
             CapacityError: sequences do not find room side by side.
+            ConfigError: as `start`.
             OssiaError: a forward pass failed.
         """
-        core = core_for(self._subject.network, self._config)
+        core = self.start()
         for batch in self._plan.batches:
             for depth in self._plan.depths:
                 tell(f"{batch} x depth {depth}")
@@ -182,7 +200,7 @@ class LatencyBench:
     def trace(self) -> None:
         """The first case once, with few tokens, for a profiler."""
         plan = replace(self._plan, tokens=min(self._plan.tokens, 8))
-        core = core_for(self._subject.network, self._config)
+        core = self.start()
         contexts = self._contexts(core, plan.batches[0], plan.depths[0])
         self._once(core, contexts, plan.tokens)
 
@@ -239,7 +257,7 @@ class LatencyBench:
     ) -> DecodeResult:
         plan, config = self._plan, self._subject.network.config
         itemsize = self._subject.dtype.itemsize
-        weights = weight_bytes(config, itemsize, batch)
+        weights = weight_bytes(config, itemsize, batch, int8=self._subject.is_int8)
         keys = kv_bytes(config, itemsize, batch, depth + plan.prompt + plan.tokens / 2)
         rate = _distribution(rates)
         reads = rate.mean / batch / ceilings.read_bandwidth  # passes a byte of the bandwidth

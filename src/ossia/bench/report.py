@@ -10,6 +10,7 @@ from ossia.bench.environment import hardware, software
 if TYPE_CHECKING:
     from ossia.bench.ceilings import Ceilings
     from ossia.bench.subject import Subject
+    from ossia.engine.config import CpuActivations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +40,15 @@ class Report:
         settings: dict[str, Any],
         subject: Subject,
         ceilings: Ceilings,
+        cpu_activations: CpuActivations = "full",
     ) -> Report:
-        """Of a model on a device."""
+        """Of a model on a device, once its engine is there."""
         return cls(
             command=command,
             settings=settings,
             software=software(),
             device=hardware(str(subject.device)),
-            model=subject.describe(),
+            model=subject.describe(cpu_activations),
             measured=asdict(ceilings),
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ossia.checkpoint.spec import ITEM_BYTES, TensorKind, TensorSpec, tensor_specs
 from ossia.config import ModelConfig
 
+_INT8_BYTES = 1 + 2 / 32  # of a weight: its code, and its part of a group's bfloat16 scale
+
 
 def expected_distinct(num_experts: int, per_token: int, tokens: float) -> float:
     """Different experts that so many tokens choose of a layer, on average.
@@ -16,7 +18,12 @@ def expected_distinct(num_experts: int, per_token: int, tokens: float) -> float:
 
 
 def weight_bytes(
-    config: ModelConfig, itemsize: int, batch: int, distinct: float | None = None
+    config: ModelConfig,
+    itemsize: int,
+    batch: int,
+    distinct: float | None = None,
+    *,
+    int8: bool = False,
 ) -> float:
     """Bytes of weights that one decode step has to read.
 
@@ -29,6 +36,7 @@ def weight_bytes(
         batch: Sequences, each with one new token.
         distinct: Experts of a layer that are chosen, on average; None expects what uniform routing
             gives.
+        int8: Whether attention's matrices and the unembedding are of 8 bits (model/quantizing.py).
     """
     if distinct is None:
         distinct = expected_distinct(config.num_experts, config.experts_per_token, batch)
@@ -36,6 +44,8 @@ def weight_bytes(
     for spec in tensor_specs(config).values():
         if spec.kind is TensorKind.EXPERTS:
             total += _nbytes(spec, itemsize) / config.num_experts * distinct
+        elif int8 and _is_rounded(spec):
+            total += spec.numel * _INT8_BYTES
         elif spec.kind is not TensorKind.EMBEDDING:
             total += _nbytes(spec, itemsize)
     return total
@@ -102,6 +112,11 @@ def launch_bytes(config: ModelConfig, distinct: float) -> dict[str, float]:
 
 def _nbytes(spec: TensorSpec, itemsize: int) -> int:
     return spec.numel * (ITEM_BYTES["U8"] if "U8" in spec.dtypes else itemsize)
+
+
+def _is_rounded(spec: TensorSpec) -> bool:
+    """Whether `model.quantizing` makes 8 bits of it: matrices, not biases and sinks."""
+    return spec.kind in (TensorKind.ATTENTION, TensorKind.UNEMBEDDING) and len(spec.shape) == 2
 
 
 def _keys_seen(prompt: int, depth: int, window: int | None) -> int:

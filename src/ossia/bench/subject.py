@@ -11,9 +11,12 @@ from ossia.api.loading import load_module
 from ossia.api.model_source import find_model
 from ossia.api.placement import Dtype, torch_device
 from ossia.api.threads import use_fitting_threads
+from ossia.engine.config import CpuActivations
 from ossia.env import threads_chosen
 from ossia.errors import RequestError
 from ossia.model.heads import CausalLM
+from ossia.model.layers import Linear
+from ossia.model.quantizing import is_quantized
 from ossia.types import ProgressCallback
 
 
@@ -38,15 +41,29 @@ class Subject:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all its weights."""
-        return sum(param.nbytes for param in self.network.parameters())
+        """Bytes of all its weights, as they are by now."""
+        kept = sum(param.nbytes for param in self.network.parameters())
+        rounded = (part.int8 for part in self.network.modules() if isinstance(part, Linear))
+        return kept + sum(part.nbytes for matrix in rounded if matrix for part in matrix)
 
-    def describe(self) -> dict[str, Any]:
-        """As JSON values."""
+    @property
+    def is_int8(self) -> bool:
+        """Whether an engine has rounded the matrices around attention and the unembedding."""
+        return is_quantized(self.network)
+
+    def describe(self, cpu_activations: CpuActivations = "full") -> dict[str, Any]:
+        """As JSON values.
+
+        Args:
+            cpu_activations: Of the engine's config.
+        """
+        dtype = str(self.dtype).removeprefix("torch.")
         return {
             "name": self.name,
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": dtype,
             "experts": self.network.config.expert_format,
+            "dense_weights": "int8" if self.is_int8 else dtype,
+            "activations": "int8" if cpu_activations == "int8" else dtype,
             "weight_bytes": self.nbytes,
         }
 

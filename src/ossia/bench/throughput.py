@@ -13,7 +13,7 @@ from ossia.bench.load_metrics import LoadMetrics
 from ossia.bench.memory import peak_device_bytes, peak_resident_bytes
 from ossia.bench.playing import Prompt, play, random_prompt
 from ossia.bench.subject import Subject
-from ossia.engine.config import EngineConfig
+from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.errors import RequestError
 from ossia.tokenizer import special
@@ -32,6 +32,8 @@ class ThroughputPlan:
         max_sequences: That run side by side; further ones wait.
         chunk: Tokens of one forward pass at most.
         seed: Of the random ids.
+        cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
+        cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
 
     Raises:
         RequestError: a value is out of range; names the field.
@@ -43,6 +45,8 @@ class ThroughputPlan:
     max_sequences: int
     chunk: int
     seed: int = 0
+    cpu_weights: CpuWeights = "bf16"
+    cpu_activations: CpuActivations = "full"
 
     def __post_init__(self) -> None:
         for name in ("num_prompts", "input_len", "output_len", "max_sequences", "chunk"):
@@ -108,6 +112,8 @@ class ThroughputBench:
             max_batch_tokens=max(plan.chunk, plan.max_sequences),
             prefill_chunk=plan.chunk,
             max_context=length,
+            cpu_weights=plan.cpu_weights,
+            cpu_activations=plan.cpu_activations,
             prefix_reuse=False,
         )
 

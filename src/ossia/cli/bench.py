@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ossia.cli import bench_serve
-from ossia.cli.options import DeviceOption, DtypeOption, JsonOption, RevisionOption
+from ossia.cli.options import (
+    CpuActivations,
+    CpuActivationsOption,
+    CpuWeights,
+    CpuWeightsOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    RevisionOption,
+)
 from ossia.cli.output import Output
 from ossia.errors import RequestError
 from ossia.garbage import collector_paused
@@ -28,6 +38,7 @@ app = typer.Typer(
 EXAMPLES = {
     "latency": (
         "ossia bench latency",
+        "ossia bench latency --device cpu --cpu-weights int8 --cpu-activations int8",
         "ossia bench latency --model random:20b --batch 1,8 --prompt 512 --depth 0,4096",
         "ossia bench latency --device cpu --threads 2 --profile trace.json",
     ),
@@ -92,6 +103,8 @@ def latency(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
+    cpu_weights: CpuWeightsOption = CpuWeights.BF16,
+    cpu_activations: CpuActivationsOption = CpuActivations.FULL,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -118,12 +131,16 @@ def latency(
         repeats=repeats,
         chunk=chunk,
         seed=seed,
+        cpu_weights=cpu_weights.value,
+        cpu_activations=cpu_activations.value,
     )
     subject = _subject(output, settings)
     bench = LatencyBench(subject, plan)
     with output.waiting("reading memory and multiplying matrices"):
         ceilings = measure_ceilings(subject.device)
-    report = Report.on_device("ossia bench latency", settings, subject, ceilings)
+        bench.start()  # behind the ceilings, whose memory it may take
+    activations = plan.cpu_activations
+    report = Report.on_device("ossia bench latency", settings, subject, ceilings, activations)
     if not as_json:
         show_heading(output, report)
     results: list[LatencyResult] = []
@@ -158,6 +175,8 @@ def throughput(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
+    cpu_weights: CpuWeightsOption = CpuWeights.BF16,
+    cpu_activations: CpuActivationsOption = CpuActivations.FULL,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -180,14 +199,21 @@ def throughput(
 
     given = {"num_prompts": num_prompts, "input_len": input_len, "output_len": output_len, "max_sequences": max_sequences, "chunk": chunk}  # fmt: skip
     chosen = {name: value for name, value in given.items() if value is not None}
-    plan = replace(default_plan(torch_device(device)), **chosen, seed=seed)
+    plan = replace(
+        default_plan(torch_device(device)),
+        **chosen,
+        seed=seed,
+        cpu_weights=cpu_weights.value,
+        cpu_activations=cpu_activations.value,
+    )
     settings |= {name: getattr(plan, name) for name in given}
     subject = _subject(output, settings)
     bench = ThroughputBench(subject, plan)
     with output.waiting("measuring"):
         result = bench.run()
     ceilings = measure_ceilings(subject.device)  # behind the run, whose memory is measured too
-    report = Report.on_device("ossia bench throughput", settings, subject, ceilings)
+    activations = plan.cpu_activations
+    report = Report.on_device("ossia bench throughput", settings, subject, ceilings, activations)
     _trace(output, profile, bench.trace, subject)
     if as_json:
         output.json(report.to_dict(result))
@@ -298,7 +324,7 @@ def load(
 def _settings(flags: dict[str, Any]) -> dict[str, Any]:
     """What was asked for, as JSON values."""
     return {
-        name: str(value) if isinstance(value, Path) else value
+        name: str(value) if isinstance(value, Path | StrEnum) else value
         for name, value in flags.items()
         if name != "as_json"
     }

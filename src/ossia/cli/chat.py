@@ -14,6 +14,10 @@ from ossia.cli.line_reader import LineReader
 from ossia.cli.loading import load_runtime
 from ossia.cli.options import (
     ChatModelArgument,
+    CpuActivations,
+    CpuActivationsOption,
+    CpuWeights,
+    CpuWeightsOption,
     DeviceOption,
     DtypeOption,
     Effort,
@@ -70,6 +74,8 @@ def chat(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
+    cpu_weights: CpuWeightsOption = CpuWeights.BF16,
+    cpu_activations: CpuActivationsOption = CpuActivations.FULL,
 ) -> None:
     """Talk with a model, a line at a time, or through a pipe.
 
@@ -79,8 +85,14 @@ def chat(
     address, name = _server(model, url, served_model)
     output = Output()
     if address is not None:
-        for flag, value in (("device", device), ("dtype", dtype), ("revision", revision)):
-            if value not in (None, "auto"):
+        for flag, value, default in (
+            ("device", device, "auto"),
+            ("dtype", dtype, "auto"),
+            ("revision", revision, None),
+            ("cpu-weights", cpu_weights, CpuWeights.BF16),
+            ("cpu-activations", cpu_activations, CpuActivations.FULL),
+        ):
+            if value != default:
                 raise RequestError("is the server's business; leave it out", field=flag)
         if no_reasoning:
             raise RequestError("servers take no such wish; use --effort low", field="no-reasoning")
@@ -98,7 +110,15 @@ def chat(
         sampling = SamplingParams(
             temperature=temperature, top_p=top_p, seed=seed, max_tokens=max_tokens
         )
-        runtime = load_runtime(output, model, dtype=dtype, device=device, revision=revision)
+        runtime = load_runtime(
+            output,
+            model,
+            dtype=dtype,
+            device=device,
+            revision=revision,
+            cpu_weights=cpu_weights,
+            cpu_activations=cpu_activations,
+        )
 
         from ossia.api.dialogue import Dialogue
         from ossia.api.opening import opening_messages

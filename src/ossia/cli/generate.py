@@ -8,6 +8,10 @@ import typer
 
 from ossia.cli.loading import load_runtime
 from ossia.cli.options import (
+    CpuActivations,
+    CpuActivationsOption,
+    CpuWeights,
+    CpuWeightsOption,
     DeviceOption,
     DtypeOption,
     FirstWord,
@@ -58,6 +62,8 @@ def generate(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
+    cpu_weights: CpuWeightsOption = CpuWeights.BF16,
+    cpu_activations: CpuActivationsOption = CpuActivations.FULL,
 ) -> None:
     """Continue a text, without any conversation format.
 
@@ -76,7 +82,15 @@ def generate(
     name, text = model_and_prompt(model, prompt, prompt_option)
 
     output = Output()
-    runtime = load_runtime(output, name, dtype=dtype, device=device, revision=revision)
+    runtime = load_runtime(
+        output,
+        name,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        cpu_weights=cpu_weights,
+        cpu_activations=cpu_activations,
+    )
 
     from ossia.api.text_generation import generate_text
 

@@ -30,6 +30,30 @@ class Experts(StrEnum):
     DENSE = "dense"
 
 
+class CpuWeights(StrEnum):
+    """What the matrices around attention and the unembedding are on the CPU."""
+
+    BF16 = "bf16"
+    INT8 = "int8"
+    AUTO = "auto"
+
+
+class CpuActivations(StrEnum):
+    """What enters products on the CPU."""
+
+    FULL = "full"
+    INT8 = "int8"
+
+
+CPU_WEIGHTS_HELP = (
+    "On the CPU, of attention and the unembedding: bf16 rounds nothing, int8 is faster and takes "
+    "half the memory, auto is int8 where memory is short; see docs/cpu.md."
+)
+CPU_ACTIVATIONS_HELP = (
+    "On the CPU, what enters products with experts and int8 matrices: full rounds nothing, int8 is "
+    "faster for prompts and batches; see docs/cpu.md."
+)
+
 _MODEL_HELP = (
     "demo, random:20b|120b|tiny, a checkpoint folder, or a hub id such as openai/gpt-oss-20b."
 )
@@ -78,6 +102,10 @@ DeviceOption = Annotated[
 DtypeOption = Annotated[
     str,
     typer.Option("--dtype", help="auto (the checkpoint's), bfloat16, float16, float32, float64."),
+]
+CpuWeightsOption = Annotated[CpuWeights, typer.Option("--cpu-weights", help=CPU_WEIGHTS_HELP)]
+CpuActivationsOption = Annotated[
+    CpuActivations, typer.Option("--cpu-activations", help=CPU_ACTIVATIONS_HELP)
 ]
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", help="Branch, tag or commit of a hub repository.")

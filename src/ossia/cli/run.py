@@ -9,6 +9,10 @@ import typer
 
 from ossia.cli.loading import load_runtime
 from ossia.cli.options import (
+    CpuActivations,
+    CpuActivationsOption,
+    CpuWeights,
+    CpuWeightsOption,
     DeviceOption,
     DtypeOption,
     Effort,
@@ -55,6 +59,8 @@ def run(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
+    cpu_weights: CpuWeightsOption = CpuWeights.BF16,
+    cpu_activations: CpuActivationsOption = CpuActivations.FULL,
     task: Annotated[
         str | None,
         typer.Option(help="Run a pipeline on each line of input: text-generation, ner, ..."),
@@ -88,6 +94,12 @@ def run(
 
         if prompt is not None:
             raise RequestError("the text is on standard input or in --input", field="prompt")
+        for flag, given, plain in (
+            ("cpu-weights", cpu_weights, CpuWeights.BF16),
+            ("cpu-activations", cpu_activations, CpuActivations.FULL),
+        ):
+            if given is not plain:
+                raise RequestError("pipelines round nothing; leave it out", field=flag)
         run_task(
             output,
             task,
@@ -115,7 +127,15 @@ def run(
     if model_option is not None:
         model, prompt = model_option, model if prompt is None else prompt
     name, text = model_and_prompt(model, prompt)
-    runtime = load_runtime(output, name, dtype=dtype, device=device, revision=revision)
+    runtime = load_runtime(
+        output,
+        name,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        cpu_weights=cpu_weights,
+        cpu_activations=cpu_activations,
+    )
 
     from ossia.api.conversation import respond
     from ossia.api.opening import opening_messages, user_message

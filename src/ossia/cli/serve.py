@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ossia.cli.errors import INTERRUPT_EXIT
+from ossia.cli.options import (
+    CPU_ACTIVATIONS_HELP,
+    CPU_WEIGHTS_HELP,
+    CpuActivations,
+    CpuWeights,
+)
 from ossia.cli.output import Output
 
 if TYPE_CHECKING:
@@ -110,6 +116,10 @@ def serve(
     device: Annotated[str | None, _option("auto, cpu, cuda or cuda:N. [auto]")] = None,
     dtype: Annotated[str | None, _option("auto (the checkpoint's), bfloat16, ... [auto]")] = None,
     revision: Annotated[str | None, _option("Branch, tag or commit of a hub model.")] = None,
+    cpu_weights: Annotated[CpuWeights | None, _option(f"{CPU_WEIGHTS_HELP} [bf16]")] = None,
+    cpu_activations: Annotated[
+        CpuActivations | None, _option(f"{CPU_ACTIVATIONS_HELP} [full]")
+    ] = None,
     max_context: Annotated[
         int | None, _option("Prompt and output tokens of a request. [the model's limit]")
     ] = None,

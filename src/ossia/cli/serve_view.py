@@ -11,7 +11,7 @@ from ossia.cli.output import Output
 from ossia.cli.units import bytes_in_words
 
 if TYPE_CHECKING:
-    from ossia.server.options import ServeOptions
+    from ossia.server.options import ModelOptions, ServeOptions
     from ossia.server.service import ServiceStatus
     from ossia.server.settings import ServerSettings
 
@@ -39,7 +39,7 @@ class ServeView:
         guarded = f"{len(settings.api_keys)} API keys" if settings.api_keys else "no API key"
         lines = (
             f"Ossia {__version__} serves {self._name} at {url}",
-            f"  device {model.device}, {model.max_sequences} requests side by side, "
+            f"  device {model.device}{_precision(model)}, {model.max_sequences} requests side by side, "
             f"{settings.max_queue} in the queue, context: {context}, "
             f"requests up to {bytes_in_words(settings.max_body_bytes)}, {guarded}",
             f"  responses are kept {_place(settings)}",
@@ -65,6 +65,16 @@ class ServeView:
     @property
     def _key(self) -> str:
         return " -H 'Authorization: Bearer KEY'" if self._options.settings.api_keys else ""
+
+
+def _precision(model: ModelOptions) -> str:
+    """What is rounded on the CPU, if anything."""
+    told = ""
+    if model.cpu_weights != "bf16":
+        told += f", CPU weights {model.cpu_weights}"
+    if model.cpu_activations != "full":
+        told += f", CPU activations {model.cpu_activations}"
+    return told
 
 
 def _place(settings: ServerSettings) -> str:

@@ -18,6 +18,7 @@ from ossia.engine.sampler import Sampler, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
+from ossia.log import logger
 from ossia.machine import machine_memory
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder
@@ -32,6 +33,7 @@ from ossia.model.quantizing import is_quantized, quantize_weights
 from ossia.model.quantizing import why_not as why_not_quantized
 from ossia.types import TokenLogprob
 
+_log = logger(__name__)
 _ROOM = 1.5  # times the weights: with less memory "auto" chooses those of 8 bits
 
 
@@ -218,8 +220,13 @@ def _choose_weights(config: EngineConfig, model: CausalLM, *, int8_activations: 
         return
     if reason is not None:
         raise ConfigError(f"cpu_weights='int8': this model or machine {reason}; leave it out")
-    if config.cpu_weights == "int8" or _is_short_of_memory(model):
-        quantize_weights(model, int8_activations=int8_activations)
+    if config.cpu_weights == "auto" and not is_quantized(model):
+        if not _is_short_of_memory(model):
+            return
+        _log.warning(
+            "memory is short: weights of attention and the unembedding are rounded to int8"
+        )
+    quantize_weights(model, int8_activations=int8_activations)
 
 
 def _is_short_of_memory(model: CausalLM) -> bool:

@@ -84,8 +84,18 @@ _CPU_MOE = Implementation(
 )
 
 _CPU_DENSE = Implementation(
-    name="cpu", what="C++, bfloat16, up to 8 tokens a step, without gradients", requires=_cpu
+    name="cpu",
+    what="C++, bfloat16 up to 8 tokens a step, 8-bit weights any number, without gradients",
+    requires=_cpu,
 )
+
+_CPU_DECODE = Implementation(
+    name="cpu",
+    what="C++, all layers as one call, packed bfloat16 models, up to 64 tokens of a batch",
+    requires=_cpu,
+)
+
+_CPU_INT8 = Implementation(name="cpu", what="C++, rounds bfloat16 matrices", requires=_cpu)
 
 _CPU = Implementation(
     name="cpu", what="C++, bfloat16 and float32, without gradients", requires=_cpu
@@ -116,8 +126,8 @@ _CUDA_DECODE = Implementation(
 IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
     "attention": (_TRITON_ATTENTION, _CPU_ATTENTION, _REFERENCE),
     "dense": (_CPU_DENSE, _REFERENCE),
-    "decode": (_CUDA_DECODE, _REFERENCE),
-    "int8": (_REFERENCE,),
+    "decode": (_CUDA_DECODE, _CPU_DECODE, _REFERENCE),
+    "int8": (_CPU_INT8, _REFERENCE),
     "kv_write": (_TRITON, _CPU, _REFERENCE),
     "moe": (_CUDA_MOE, _TRITON_MOE, _CPU_MOE, _REFERENCE),
     "mxfp4": (_REFERENCE,),

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from ossia import LLM, CompletionOutput, RequestOutput, SamplingParams, TokensPrompt
-from ossia.errors import EngineClosedError, OssiaError, RequestError
+from ossia.errors import ConfigError, EngineClosedError, OssiaError, RequestError
+from ossia.model.quantizing import is_quantized
 from ossia.tokenizer import special
 from ossia.types import FinishReason
+from support import cpu_kernels
 from support.folders import write_tiny_folder
 from support.scripted_engine import TOKENIZER, ScriptedEngine
 
@@ -236,7 +238,19 @@ def test_options_reach_the_engine(folder: Path):
     assert config.valid_token_ids_end == special.LAST_LISTED + 1
     with pytest.raises(RequestError, match="within 32"):
         llm.generate([list(range(40))], GREEDY)
+    assert (config.cpu_weights, config.cpu_activations) == ("bf16", "full")
     assert LLM(folder, device="cpu", max_num_seqs=4000)._engine.core.limits.max_batch_tokens == 4000
+
+
+def test_the_cpu_s_precision_is_the_callers_choice(folder: Path):
+    cpu_kernels.needed()
+    rounded = LLM(folder, device="cpu", cpu_weights="int8", cpu_activations="int8")
+    core = rounded._engine.core
+    assert (core.config.cpu_weights, core.config.cpu_activations) == ("int8", "int8")
+    assert is_quantized(core._runner._model)  # type: ignore[attr-defined]
+    assert len(_ids(rounded.generate("a", GREEDY))[0][0]) == 6
+    with pytest.raises(ConfigError, match="cpu_weights is 'int4'; known: bf16, int8, auto"):
+        LLM(folder, device="cpu", cpu_weights="int4")
 
 
 @pytest.fixture

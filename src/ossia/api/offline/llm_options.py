@@ -26,6 +26,9 @@ _ENGINE_FIELDS = {
     "kv_cache_memory_bytes": "kv_cache_bytes",
     "num_gpu_blocks_override": "num_pages",
     "long_prefill_token_threshold": "prefill_chunk",
+    # Ossia's own
+    "cpu_activations": "cpu_activations",
+    "cpu_weights": "cpu_weights",
 }
 # What makes no difference to what is computed: accepted with any value.
 _NO_DIFFERENCE = frozenset(

@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 _log = logger(__name__)
 _FILE = "store.sqlite3"
-_CACHE_KB = 512  # of each connection: the system keeps the file's pages, too, and can do without them
+_CACHE_KB = (
+    512  # of each connection: the system keeps the file's pages, too, and can do without them
+)
 _WRITES_BETWEEN_UPKEEP = 256
 
 

@@ -1,0 +1,162 @@
+"""Measure what the roundings of `--cpu-weights` and `--cpu-activations` do to a model's answers.
+
+PYTHONPATH=. python benchmarks/cpu_precision.py [MODEL] [--prompts 64] [--length 64] [--tokens 32] [--seed 1]
+
+Everything is compared with bf16 and full, on the same network, which is rounded in place half way.
+Answers are greedy, one prompt at a time, as `ossia run` gives them. Distributions are those of the next
+token at every place of the answers that bf16 and full gave, ids that the tokenizer does not know left out.
+They are of logits in bfloat16, which the engine draws from. `random:...` models get random ids, all others
+held-out questions that the demo was trained to answer: all kinds of them, with histories and tools.
+
+As many rows of logits as tokens are kept: 0.4 MB each at gpt-oss's vocabulary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import torch
+from demo.conversations import Kind
+from demo.scoring import conversations_of
+
+from ossia.api.runtime import ONE_AT_A_TIME, core_for
+from ossia.bench.playing import Prompt, random_prompt
+from ossia.bench.subject import load_subject
+from ossia.engine.config import CpuActivations, CpuWeights
+from ossia.engine.sync_engine import SyncEngine
+from ossia.model.batch import ForwardBatch
+from ossia.model.heads import CausalLM
+from ossia.tokenizer import special
+from ossia.types import Request, SamplingParams
+
+_STOPS = tuple(sorted(special.ACTION_STOP_TOKENS))
+# Those with weights as they are come first: the network cannot go back.
+COMBINATIONS: tuple[tuple[CpuWeights, CpuActivations], ...] = (
+    ("bf16", "int8"),
+    ("int8", "full"),
+    ("int8", "int8"),
+)
+ANSWERS_HEAD = ("--cpu-weights", "--cpu-activations", "the same answer", "prompts")
+LOGITS_HEAD = ("--cpu-weights", "--cpu-activations", "mean KL", "maximum KL", "tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """What one precision gives.
+
+    Args:
+        answers: Of every prompt, the greedy one.
+        logits: Of every prompt (tokens of the plain answer, known ids), of the network's dtype.
+    """
+
+    answers: list[list[int]]
+    logits: list[torch.Tensor]
+
+
+def skill_prompts(count: int, seed: int) -> list[Prompt]:
+    """Questions that the demo was trained to answer but has not seen; its skills take turns."""
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    each = -(-count // len(kinds))
+    by_kind = [conversations_of(kind, each, seed) for kind in kinds]
+    mixed = [one for same in zip(*by_kind, strict=True) for one in same]
+    return [tuple(one.prompt_ids()) for one in mixed[:count]]
+
+
+def divergences(plain: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
+    """float64 (rows,): KL divergence, in nats, of softmax(rounded) from softmax(plain).
+
+    Args:
+        plain: Logits (rows, vocab) of any float dtype.
+        rounded: Likewise.
+    """
+    expected, found = plain.double().log_softmax(-1), rounded.double().log_softmax(-1)
+    return (expected.exp() * (expected - found)).sum(-1)
+
+
+@torch.inference_mode()
+def measure(
+    network: CausalLM,
+    prompts: Sequence[Prompt],
+    sampling: SamplingParams,
+    precision: tuple[CpuWeights, CpuActivations],
+    plain: Precision | None = None,
+) -> Precision:
+    """Answer all prompts, and get the logits along the answers of `plain`, or else along these."""
+    weights, activations = precision
+    config = replace(
+        ONE_AT_A_TIME, cpu_weights=weights, cpu_activations=activations, prefix_reuse=False
+    )
+    engine = SyncEngine(core_for(network, config))
+    answers = [_answer(engine, prompt, sampling) for prompt in prompts]
+    contexts = answers if plain is None else plain.answers
+    known = min(special.LAST_LISTED + 1, network.config.vocab_size)
+    logits: list[torch.Tensor] = []
+    for prompt, answer in zip(prompts, contexts, strict=True):
+        batch = replace(
+            ForwardBatch.from_sequences([[*prompt, *answer[:-1]]]),
+            logits_rows=torch.arange(len(answer)) + len(prompt) - 1,
+            int8_activations=activations == "int8",
+        )
+        logits.append(network(batch)[:, :known])
+    return Precision(answers=answers, logits=logits)
+
+
+def _answer(engine: SyncEngine, prompt: Prompt, sampling: SamplingParams) -> list[int]:
+    request = Request(request_id="one", prompt_ids=prompt, sampling=sampling)
+    (result,) = engine.generate([request])
+    return result.continuations[0].token_ids
+
+
+def compare(network: CausalLM, prompts: Sequence[Prompt], sampling: SamplingParams) -> None:
+    """Print a table of answers and one of distributions."""
+    plain = measure(network, prompts, sampling, ("bf16", "full"))
+    answer_rows: list[tuple[str, ...]] = []
+    logits_rows: list[tuple[str, ...]] = []
+    for precision in COMBINATIONS:
+        found = measure(network, prompts, sampling, precision, plain)
+        pairs = zip(found.answers, plain.answers, strict=True)
+        share = sum(ours == theirs for ours, theirs in pairs) / len(prompts)
+        changes = torch.cat(
+            [divergences(*two) for two in zip(plain.logits, found.logits, strict=True)]
+        )
+        answer_rows.append((*precision, f"{share:.1%}", str(len(prompts))))
+        logits_rows.append(
+            (*precision, f"{changes.mean():.1e}", f"{changes.max():.1e}", str(len(changes)))
+        )
+    _show(ANSWERS_HEAD, answer_rows)
+    print()
+    _show(LOGITS_HEAD, logits_rows)
+
+
+def _show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    names = [f"`{name}`" if name.startswith("--") else name for name in head]
+    for row in (names, ["---"] * len(head), *rows):
+        print(f"| {' | '.join(row)} |")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="demo")
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--length", type=int, default=64, help="ids of a random prompt")
+    parser.add_argument("--tokens", type=int, default=32, help="of an answer at most")
+    parser.add_argument("--seed", type=int, default=1, help="of the prompts")
+    chosen = parser.parse_args()
+    network = load_subject(chosen.model, device="cpu").network
+    if chosen.model.startswith("random:"):
+        numbers, vocab = random.Random(chosen.seed), special.LAST_LISTED + 1
+        prompts = [random_prompt(numbers, vocab, chosen.length) for _ in range(chosen.prompts)]
+        stops: tuple[int, ...] = ()
+    else:
+        prompts, stops = skill_prompts(chosen.prompts, chosen.seed), _STOPS
+    sampling = SamplingParams(temperature=0.0, max_tokens=chosen.tokens, stop_token_ids=stops)
+    compare(network, prompts, sampling)
+
+
+if __name__ == "__main__":
+    main()
