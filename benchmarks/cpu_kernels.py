@@ -177,6 +177,22 @@ def attention_case(context: int, window: int | None) -> Case:
     )
 
 
+def prompt_case(tokens: int, window: int | None) -> Case:
+    """A prompt attends to itself."""
+    pages = torch.randn(2, tokens // PAGE, PAGE, KV_HEADS, HEAD_DIM, dtype=DTYPE)
+    table = torch.randperm(tokens // PAGE, dtype=torch.int32)[None]
+    sinks, q = torch.randn(HEADS, dtype=DTYPE), torch.randn(tokens, HEADS, HEAD_DIM, dtype=DTYPE)
+    lens = ([tokens], [tokens])
+    pairs = sum(min(position + 1, window or tokens) for position in range(tokens))
+    return Case(
+        f"prompt, {tokens} tokens, {window or 'all'} keys",
+        lambda: attention_cpu.attend_paged(q, *pages, table, *lens, sinks, window),
+        lambda: attention_reference.attend_paged(q, *pages, table, *lens, sinks, window),
+        0.0,
+        2 * pairs * HEADS * HEAD_DIM / 1e9,
+    )
+
+
 def small_cases() -> Iterator[Case]:
     """What stands between the matrices."""
     x, weight = torch.randn(1, HIDDEN, dtype=DTYPE), torch.randn(HIDDEN, dtype=DTYPE)
@@ -197,6 +213,8 @@ def small_cases() -> Iterator[Case]:
     )  # fmt: skip
     yield attention_case(128, 128)
     yield attention_case(4096, None)
+    yield prompt_case(2048, None)
+    yield prompt_case(2048, 128)
 
 
 def sampling_case(name: str, logits: torch.Tensor, drawing: Drawing | None) -> Case:
@@ -240,7 +258,7 @@ def report(case: Case, gb_per_s: float) -> None:
     if case.by_torch is not None:
         theirs = best_ms(case.by_torch, least=2)
         against = f"torch {theirs:9.3f} ms, {theirs / ours:5.1f} times as long"
-    print(f"  {case.name:26} {ours:9.3f} ms {case.megabytes:8.1f} MB {share} {pace}  {against}")
+    print(f"  {case.name:33} {ours:9.3f} ms {case.megabytes:8.1f} MB {share} {pace}  {against}")
 
 
 def main() -> None:

@@ -80,46 +80,96 @@ def test_rope_and_write(isa, dtype, tokens, kv_heads, group, half, joined, seed)
     assert torch.equal(flat[1, slots], v)
 
 
+def _paged(query_lens, context_lens, shape, page_size, window, dtype):
+    """Queries, pages, table and sinks; NaN where no query may look: unused slots, recycled pages."""
+    kv_heads, group, dim = shape
+    seqs, max_pages = len(query_lens), -(-max(context_lens) // page_size) + 1
+    table = torch.randperm(seqs * max_pages).view(seqs, max_pages).int()
+    pages = torch.full((2, table.numel(), page_size, kv_heads, dim), torch.nan, dtype=dtype)
+    for seq, (new, context) in enumerate(zip(query_lens, context_lens, strict=True)):
+        positions = torch.arange(context)
+        slots = table[seq, positions // page_size].long() * page_size + positions % page_size
+        for part in pages:
+            kv_write_reference.write_kv(part, torch.randn(context, kv_heads, dim), slots)
+        if window is not None:
+            first_seen = max(0, context - new - window + 1)
+            pages.flatten(1, 2)[:, slots[:first_seen]] = torch.nan
+            table[seq, : first_seen // page_size] = -1
+    q = torch.randn(sum(query_lens), kv_heads * group, dim).to(dtype)
+    return q, pages, table, torch.randn(kv_heads * group).to(dtype)
+
+
+def _attend(isa, threads, q, pages, table, lens, sinks, window):
+    """By the kernels, into memory that is full of NaN."""
+    with pytest.MonkeyPatch.context() as patched, cpu_kernels.needed().using(isa):
+        patched.setattr(attention_cpu, "num_threads", lambda: threads)
+        patched.setattr(torch, "empty_like", lambda x: torch.full_like(x, torch.nan))
+        return attention_cpu.attend_paged(q, *pages, table, *lens, sinks, window)
+
+
 @isas
 @dtypes
 @fuzz
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 70)),
     window=st.one_of(st.none(), st.integers(1, 40)),
-    contexts=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 90)), min_size=1, max_size=4),
+    contexts=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 90)), min_size=1, max_size=4),
     page_size=st.integers(1, 20),
     threads=st.integers(1, 4),
     loud=st.booleans(),
     seed=st.integers(0, 2**31),
 )
 def test_attention(isa, dtype, shape, window, contexts, page_size, threads, loud, seed):
-    """Shuffled pages; whatever lies outside the context or was recycled before it is NaN."""
     torch.manual_seed(seed)
-    kv_heads, group, dim = shape
-    query_lens = [new for new, _ in contexts]
-    context_lens = [new + old for new, old in contexts]
-    max_pages = -(-max(context_lens) // page_size) + 1
-    table = torch.randperm(len(contexts) * max_pages).view(len(contexts), max_pages).int()
-    pages = torch.full((2, table.numel(), page_size, kv_heads, dim), torch.nan, dtype=dtype)
-    for seq, (new, old) in enumerate(contexts):
-        positions = torch.arange(new + old)
-        slots = table[seq, positions // page_size].long() * page_size + positions % page_size
-        for part in pages:
-            kv_write_reference.write_kv(part, torch.randn(new + old, kv_heads, dim), slots)
-        if window is not None:
-            recycled = max(0, old - window + 1) // page_size
-            pages[:, table[seq, :recycled].long()] = torch.nan
-            table[seq, :recycled] = -1
-    q = (torch.randn(sum(query_lens), kv_heads * group, dim) * (30 if loud else 1)).to(dtype)
-    sinks = torch.randn(kv_heads * group).to(dtype)
-    lens = (query_lens, context_lens)
-    with pytest.MonkeyPatch.context() as patched, cpu_kernels.needed().using(isa):
-        patched.setattr(attention_cpu, "num_threads", lambda: threads)
-        out = attention_cpu.attend_paged(q, *pages, table, *lens, sinks, window)
+    lens = ([new for new, _ in contexts], [new + old for new, old in contexts])
+    q, pages, table, sinks = _paged(*lens, shape, page_size, window, dtype)
+    q *= 30 if loud else 1
+    out = _attend(isa, threads, q, pages, table, lens, sinks, window)
     expected = attention_reference.attend_paged(
-        q.double(), *pages.double(), table, *lens, sinks.double(), window
+        q.double(), *pages.double().nan_to_num(), table, *lens, sinks.double(), window
     )
     assert_near(out, expected)
+
+
+@isas
+@dtypes
+@pytest.mark.parametrize("window", [None, 1, 5, 128])
+@pytest.mark.parametrize(
+    ("shape", "page_size"),
+    [((2, 8, 64), 16), ((3, 3, 64), 7), ((1, 1, 40), 13), ((1, 130, 64), 16)],
+)
+def test_attention_of_prompts(isa, dtype, window, shape, page_size):
+    torch.manual_seed(0)
+    query_lens = [1, 2, 15, 16, 17, 33, 129, 1, 40]
+    lens = (query_lens, [1, 2, 15, 16, 50, 33, 140, 600, 560])
+    q, pages, table, sinks = _paged(*lens, shape, page_size, window, dtype)
+    out = _attend(isa, 2, q, pages, table, lens, sinks, window)
+    expected = attention_reference.attend_paged(
+        q.double(), *pages.double().nan_to_num(), table, *lens, sinks.double(), window
+    )
+    assert_near(out, expected)
+
+
+@isas
+@dtypes
+@pytest.mark.parametrize("window", [None, 100])
+@pytest.mark.parametrize("shape", [(2, 8, 64), (3, 3, 33)])
+def test_attention_gives_the_same_bits_alone_in_pieces_and_with_any_threads(
+    isa, dtype, window, shape
+):
+    torch.manual_seed(0)
+    new, context, page_size = 70, 620, 16
+    lens = ([new, 1], [context, 300])
+    q, pages, table, sinks = _paged(*lens, shape, page_size, None, dtype)
+    together = _attend(isa, 1, q, pages, table, lens, sinks, window)
+    for threads in (2, 3, 16):
+        assert torch.equal(_attend(isa, threads, q, pages, table, lens, sinks, window), together)
+    alone = _attend(isa, 1, q[new:], pages, table[1:], ([1], [300]), sinks, window)
+    assert torch.equal(alone, together[new:])
+    for first, end in [(0, 1), (1, 34), (34, 69), (69, 70)]:
+        at = ([end - first], [context - new + end])
+        piece = _attend(isa, 4, q[first:end], pages, table[:1], at, sinks, window)
+        assert torch.equal(piece, together[first:end])
 
 
 @isas
@@ -174,10 +224,10 @@ class TestChoice:
         norms = ["rms_norm"] if dtype is torch.bfloat16 else []
         assert taken == [*norms, "rotate_and_write", "attend_paged"]
 
-    def test_long_pieces_of_a_prompt_are_attended_by_matrix_products(self, taken):
+    def test_prompts_too(self, taken):
         with torch.no_grad():
-            self._run_all(torch.float32, new=9)
-        assert taken == ["rotate_and_write"]
+            self._run_all(torch.float32, new=16)
+        assert taken == ["rotate_and_write", "attend_paged"]
 
     def test_other_dtypes_and_gradients_go_to_the_reference(self, taken):
         with torch.no_grad():

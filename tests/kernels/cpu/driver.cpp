@@ -124,12 +124,10 @@ std::vector<uint8_t> attention(int64_t dim, int64_t window, int type, int thread
   const auto k = floats(random, tokens * kv_heads * dim, type), v = floats(random, tokens * kv_heads * dim, type);
   const std::vector<float> cos(static_cast<size_t>(tokens * dim / 2), 0.6f), sin(cos.size(), 0.8f);
   const int32_t table[] = {3, 1, 6, 0, 2, 5, 4, -1, -1, -1};
-  std::vector<int64_t> seqs, positions, slots;
+  std::vector<int64_t> slots;
   for (int64_t seq = 0; seq < 2; ++seq)
-    for (int64_t i = 0; i < lens[seq]; ++i) {
-      seqs.push_back(seq), positions.push_back(i);
+    for (int64_t i = 0; i < lens[seq]; ++i)
       slots.push_back(table[seq * 5 + i / page_size] * page_size + i % page_size);
-    }
   std::vector<uint8_t> k_pages(static_cast<size_t>(pages * page_size * kv_heads * dim) * element, 0xff);
   std::vector<uint8_t> v_pages(k_pages), out(q.size(), 0xff);
   const auto sinks = floats(random, heads, type), weight = floats(random, dim, type);
@@ -137,8 +135,8 @@ std::vector<uint8_t> attention(int64_t dim, int64_t window, int type, int thread
                            slots.data(), tokens, heads, kv_heads, dim, heads * dim, kv_heads * dim,
                            kv_heads * dim, type, threads};
   check(ossia_rotate_and_write(&rope), "rotate_and_write");
-  const ossia_attention call = {q.data(), k_pages.data(), v_pages.data(), table, seqs.data(), positions.data(),
-                                sinks.data(), out.data(), tokens, heads, kv_heads, dim, page_size, 5, window,
+  const ossia_attention call = {q.data(), k_pages.data(), v_pages.data(), table, lens, lens,
+                                sinks.data(), out.data(), 2, heads, kv_heads, dim, page_size, 5, window,
                                 type, threads};
   check(ossia_attend(&call), "attend");
   std::vector<uint8_t> normed(out.size(), 0xff);

@@ -12,7 +12,6 @@ from ossia.kernels.backend import choose
 from ossia.kernels.cpu.kernel_library import TYPES
 
 _LEAST_HEAD_DIM, _MOST_HEAD_DIM = 16, 64  # what tensor cores take; what small shared memories hold
-_FEW_QUERIES = 8  # new tokens of a sequence, up to which going over the keys for each is quicker
 
 
 def queries_of_a_block(heads: int, kv_heads: int, device: torch.device) -> int | None:
@@ -63,7 +62,6 @@ def attend_paged(
         and q.device.type == k_pages.device.type == "cpu"
         and q.dtype is k_pages.dtype is v_pages.dtype is sinks.dtype
         and q.dtype in TYPES
-        and 0 < max(query_lens, default=0) <= _FEW_QUERIES
         and all(part.is_contiguous() for part in (k_pages, v_pages))
         and page_table.dtype is torch.int32
         and page_table.stride(1) == 1

@@ -1,4 +1,4 @@
-"""Attention of a few new tokens of each sequence over pages, by the CPU kernels."""
+"""Attention over pages by the CPU kernels."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def attend_paged(
     sinks: torch.Tensor,
     window: int | None,
 ) -> torch.Tensor:
-    """As `reference.attend_paged`, in float32 throughout; no gradients.
+    """As `reference.attend_paged`, with sums in float32; no gradients.
 
-    Each token goes over its keys by itself, once for all query heads of a key head, so this is for
-    decoding: longer pieces of a prompt are better off as matrix products.
+    A token's result is the same to the last bit whatever else is in the call, and whichever tokens before it
+    were new. Of bfloat16 the weights are rounded as the reference rounds them, or not at all.
 
     Args:
         q: (tokens, heads, head_dim), float32 or bfloat16, on the CPU.
@@ -42,24 +42,16 @@ def attend_paged(
     assert kernels is not None
     q, sinks = q.contiguous(), sinks.contiguous()
     out = torch.empty_like(q)
-    seqs, positions = _tokens(query_lens, context_lens)
-    tokens, heads, head_dim = q.shape
+    lens = torch.tensor([query_lens, context_lens])  # int64 (2, seqs)
+    _, heads, head_dim = q.shape
     _, page_size, kv_heads, _ = k_pages.shape
     call = AttentionCall(
         q=q.data_ptr(), k_pages=k_pages.data_ptr(), v_pages=v_pages.data_ptr(),
-        page_table=page_table.data_ptr(), seqs=seqs.data_ptr(), positions=positions.data_ptr(),
+        page_table=page_table.data_ptr(), query_lens=lens[0].data_ptr(), context_lens=lens[1].data_ptr(),
         sinks=sinks.data_ptr(), out=out.data_ptr(),
-        tokens=tokens, heads=heads, kv_heads=kv_heads, head_dim=head_dim, page_size=page_size,
+        seqs=len(query_lens), heads=heads, kv_heads=kv_heads, head_dim=head_dim, page_size=page_size,
         max_pages=page_table.stride(0), window=window or 0,
         type=TYPES[q.dtype], threads=num_threads(),
     )  # fmt: skip
     kernels.call("ossia_attend", ctypes.byref(call))
     return out
-
-
-def _tokens(query_lens: list[int], context_lens: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sequence and position of every new token, int64 (tokens,) both."""
-    lens = list(zip(query_lens, context_lens, strict=True))
-    seqs = [seq for seq, (queries, _) in enumerate(lens) for _ in range(queries)]
-    positions = [place for queries, end in lens for place in range(end - queries, end)]
-    return torch.tensor(seqs), torch.tensor(positions)

@@ -55,10 +55,10 @@ class AttentionCall(ctypes.Structure):
 
     _fields_ = (
         *((name, _pointer) for name in (
-            "q", "k_pages", "v_pages", "page_table", "seqs", "positions", "sinks", "out",
+            "q", "k_pages", "v_pages", "page_table", "query_lens", "context_lens", "sinks", "out",
         )),
         *((name, _int64) for name in (
-            "tokens", "heads", "kv_heads", "head_dim", "page_size", "max_pages", "window",
+            "seqs", "heads", "kv_heads", "head_dim", "page_size", "max_pages", "window",
         )),
         *((name, _int) for name in ("type", "threads")),
     )  # fmt: skip

@@ -28,7 +28,14 @@ class Decoder {
         qkv_columns_((call.heads + 2 * call.kv_heads) * call.head_dim),
         normed_(bf16(call.hidden)), qkv_(bf16(qkv_columns_)), q_(bf16(q_columns_)), attended_(bf16(q_columns_)),
         said_(bf16(call.hidden)), router_logits_(bf16(call.experts)), weights_(bf16(call.top_k)),
-        ids_(scratch_.take_array<int64_t>(call.tokens * call.top_k)) {}
+        ids_(scratch_.take_array<int64_t>(call.tokens * call.top_k)),
+        num_seqs_(call.tokens > 0 ? call.seqs[call.tokens - 1] + 1 : 0),
+        query_lens_(scratch_.take_array<int64_t>(num_seqs_)),
+        context_lens_(scratch_.take_array<int64_t>(num_seqs_)) {
+    for (int64_t seq = 0; seq < num_seqs_; ++seq) query_lens_[seq] = context_lens_[seq] = 0;
+    for (int64_t token = 0; token < c_.tokens; ++token)
+      ++query_lens_[c_.seqs[token]], context_lens_[c_.seqs[token]] = c_.positions[token] + 1;
+  }
 
   int run() {
     for (int64_t i = 0; i < c_.num_layers; ++i)
@@ -61,8 +68,8 @@ class Decoder {
           q_ + token * q_columns_, qkv_ + token * qkv_columns_,
           static_cast<size_t>(q_columns_) * sizeof(uint16_t));
     const ossia_attention attention = {
-        q_, layer.k_pages, layer.v_pages, c_.page_tables[layer.kind], c_.seqs, c_.positions,
-        layer.sinks, attended_, c_.tokens, c_.heads, c_.kv_heads, c_.head_dim, c_.page_size,
+        q_, layer.k_pages, layer.v_pages, c_.page_tables[layer.kind], query_lens_, context_lens_,
+        layer.sinks, attended_, num_seqs_, c_.heads, c_.kv_heads, c_.head_dim, c_.page_size,
         c_.max_pages[layer.kind], layer.window, OSSIA_BF16, c_.threads};
     if (const int status = ossia_attend(&attention)) return status;
     return multiply(layer.output, attended_, q_columns_, said_);
@@ -128,6 +135,8 @@ class Decoder {
   uint16_t *const normed_, *const qkv_, *const q_, *const attended_, *const said_, *const router_logits_;
   uint16_t* const weights_;
   int64_t* const ids_;
+  const int64_t num_seqs_;
+  int64_t *const query_lens_, *const context_lens_;
 };
 
 }  // namespace

@@ -55,29 +55,49 @@ constexpr int64_t kChunk = 4096;
 using DenseProduct = void (*)(
     const uint16_t* weights, int64_t columns, int64_t rows, const void* const* x, int tokens, float* out);
 
-// The query heads of one key head, for one token.
-struct AttendTask {
-  const void* q;              // (group, head_dim)
-  const void* k_pages;        // (pages, page_size, kv_heads, head_dim), from this key head on
+// Consecutive tokens of a sequence with the query heads of some key heads. Of these, each makes a matrix of
+// rows: tokens * group.
+struct AttendTile {
+  const void* q;        // (tokens, kv_heads * group, head_dim), tokens q_elements apart
+  const void* k_pages;  // (pages, page_size, all key heads, head_dim), from the first of these on
   const void* v_pages;
-  const int32_t* pages;       // of the sequence, by position / page_size
-  const void* sinks;          // (group,)
-  void* out;                  // (group, head_dim)
-  int64_t first_key, end_key;  // positions
-  int64_t group, head_dim, page_size;
+  const int32_t* pages;  // of the sequence, by position / page_size
+  const void* sinks;     // (kv_heads * group,)
+  void* out;             // as q
+  int64_t position;      // of the first token
+  int64_t tokens, kv_heads, group, head_dim, page_size, q_elements;
   int64_t row_elements;  // from a key to the next in its page
+  int64_t window;        // keys that a token sees at most; 0 for all
 };
 
-// Floats that an AttendTask needs beside.
-inline constexpr int64_t attend_scratch(int64_t group, int64_t head_dim) {
-  return 2 * group * head_dim + 16 * head_dim + group * 16 + 2 * group;
+// Positions of a part, which is what of a sequence is attended to by itself; it begins at a multiple of this.
+constexpr int64_t kAttendPart = 256;
+
+static inline constexpr int64_t attend_padded_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
+static inline constexpr int64_t attend_padded_rows(int64_t rows) {
+  return rows <= 8 ? 8 : rows <= 16 ? 16 : (rows + 31) / 32 * 32;
+}
+
+// Floats of what is known of a tile after some parts, and of what else a tile needs meanwhile.
+static inline constexpr int64_t attend_state(int64_t kv_heads, int64_t rows, int64_t head_dim) {
+  return kv_heads * attend_padded_rows(rows) * (attend_padded_dim(head_dim) + 2);
+}
+static inline constexpr int64_t attend_scratch(int64_t kv_heads, int64_t rows, int64_t head_dim) {
+  const int64_t queries = kv_heads * attend_padded_rows(rows) * attend_padded_dim(head_dim);
+  const int64_t block = kv_heads * 2 * (32 * attend_padded_dim(head_dim) + 32) + 32 * 32;
+  const int64_t beside = attend_padded_dim(head_dim) + attend_padded_rows(rows);
+  return (queries + block + 2 * attend_state(kv_heads, rows, head_dim) + beside + 15) / 16 * 16;
 }
 
 // For one type of floats.
 struct LayerOps {
   void (*norm_row)(const void* x, const void* weight, float eps, void* out, int64_t count);
   void (*rotate_head)(const void* x, const float* cos, const float* sin, void* out, int64_t half);
-  void (*attend)(const AttendTask& task, float* scratch);
+  // All parts of a tile one after the other; or one of them, to be joined with the others by the third.
+  void (*attend)(const AttendTile& tile, int64_t first_part, int64_t end_part, float* scratch);
+  void (*attend_part)(const AttendTile& tile, int64_t part, float* state, float* scratch);
+  void (*join_parts)(
+      const AttendTile& tile, const float* states, int64_t stride, int64_t parts, float* scratch);
 };
 
 constexpr int64_t kReadBytes = 256;

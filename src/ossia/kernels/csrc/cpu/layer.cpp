@@ -1,9 +1,7 @@
-// RMSNorm, rope with the write to the KV cache, and attention over pages.
+// RMSNorm, and rope with the write to the KV cache.
 #include <cstring>
-#include <new>
 
 #include "isa.h"
-#include "memory.h"
 #include "ossia_cpu.h"
 #include "pool.h"
 
@@ -26,29 +24,6 @@ char* at(void* floats, int64_t i, int type) { return static_cast<char*>(floats) 
 constexpr int64_t kFewElements = 1 << 15;  // below this, waking others takes longer than the work
 
 int threads_for(int threads, int64_t elements) { return elements < kFewElements ? 1 : threads; }
-
-void attend(const ossia_attention& c) {
-  const LayerOps& ops = ops_of(c.type);
-  const int64_t group = c.heads / c.kv_heads, floats = attend_scratch(group, c.head_dim);
-  const Bytes scratch = allocate(c.threads * floats * 4);
-  for_each_task(c.threads, c.tokens * c.kv_heads, [&](int64_t number, int thread) {
-    const int64_t token = number / c.kv_heads, kv_head = number % c.kv_heads;
-    const int64_t end = c.positions[token] + 1;
-    const int64_t first_head = token * c.heads + kv_head * group;
-    AttendTask task;
-    task.q = at(c.q, first_head * c.head_dim, c.type);
-    task.k_pages = at(c.k_pages, kv_head * c.head_dim, c.type);
-    task.v_pages = at(c.v_pages, kv_head * c.head_dim, c.type);
-    task.pages = c.page_table + c.seqs[token] * c.max_pages;
-    task.sinks = at(c.sinks, kv_head * group, c.type);
-    task.out = at(c.out, first_head * c.head_dim, c.type);
-    task.first_key = c.window > 0 && end > c.window ? end - c.window : 0;
-    task.end_key = end;
-    task.group = group, task.head_dim = c.head_dim, task.page_size = c.page_size;
-    task.row_elements = c.kv_heads * c.head_dim;
-    ops.attend(task, reinterpret_cast<float*>(scratch.get()) + thread * floats);
-  });
-}
 
 }  // namespace
 
@@ -81,14 +56,5 @@ int ossia_rotate_and_write(const ossia_rope* call) {
         at(c.v_pages, c.slots[token] * kv_elements, c.type), at(c.v, token * c.v_stride, c.type),
         static_cast<size_t>(kv_elements * size_of(c.type)));
   });
-  return OSSIA_OK;
-}
-
-int ossia_attend(const ossia_attention* call) {
-  try {
-    attend(*call);
-  } catch (const std::bad_alloc&) {
-    return OSSIA_BAD_MEMORY;
-  }
   return OSSIA_OK;
 }

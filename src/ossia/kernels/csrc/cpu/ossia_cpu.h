@@ -75,17 +75,17 @@ struct ossia_attention {
   const void* q;        // (tokens, heads, head_dim) of `type`
   const void* k_pages;  // (pages, page_size, kv_heads, head_dim), as v_pages
   const void* v_pages;
-  const int32_t* page_table;  // (sequences, max_pages)
-  const int64_t* seqs;        // (tokens,): each token's sequence
-  const int64_t* positions;   // (tokens,): it sees keys up to there
-  const void* sinks;          // (heads,)
-  void* out;                  // as q
-  int64_t tokens, heads, kv_heads, head_dim, page_size, max_pages;
+  const int32_t* page_table;    // (seqs, max_pages)
+  const int64_t* query_lens;    // (seqs,): new tokens of each sequence, which lie one behind the other
+  const int64_t* context_lens;  // (seqs,): its tokens that are in pages, the new ones included
+  const void* sinks;            // (heads,)
+  void* out;                    // as q
+  int64_t seqs, heads, kv_heads, head_dim, page_size, max_pages;
   int64_t window;  // keys that a token sees at most; 0 for all
   int type, threads;
 };
 
-// Attention of single tokens over pages, with sinks.
+// Attention of new tokens over pages, with sinks. A token gets the same bits whatever else is in the call.
 OSSIA_API int ossia_attend(const struct ossia_attention* call);
 
 struct ossia_experts {
@@ -139,7 +139,7 @@ struct ossia_decoder {
   void* x;           // (tokens, hidden): embeddings, then what the final norm gives
   const float* cos;  // (tokens, head_dim / 2), as sin
   const float* sin;
-  const int64_t* seqs;  // (tokens,): each token's sequence
+  const int64_t* seqs;  // (tokens,): each token's sequence, never falling; a sequence's positions rise by one
   const int64_t* positions;
   const int64_t* slots[2];        // for either kind: (tokens,)
   const int32_t* page_tables[2];  // (sequences, max_pages)
