@@ -101,7 +101,9 @@ def test_what_it_does_not_take():
     model = _model(1)
     decoder = CpuDecoder(model)
     cache = HandPagedCache(model.config, 1, 70, 4, torch.bfloat16)
-    assert not decoder.takes(cache.batch([list(range(65))])), "a long piece of a prompt"
+    long = cache.batch([list(range(65))])
+    assert not decoder.takes(long), "torch is faster"
+    assert CpuDecoder(_model(1, int8=True)).takes(long), "there torch has nothing"
     assert not decoder.takes(ForwardBatch.from_sequences([[1, 2]])), "no pages"
 
 
@@ -119,7 +121,7 @@ def test_models_that_it_does_not_take():
 
 
 @pytest.mark.parametrize("int8", [False, True])
-def test_engines_use_it_for_steps_and_not_for_prompts(int8, monkeypatch):
+def test_engines_use_it_for_steps_and_for_prompts_where_it_is_faster(int8, monkeypatch):
     lengths: list[int] = []
     run = CpuDecoder.run
 
@@ -139,7 +141,7 @@ def test_engines_use_it_for_steps_and_not_for_prompts(int8, monkeypatch):
         return [output.continuations[0].token_ids for output in engine.generate(requests)]
 
     with_it = outputs()
-    assert lengths == [2] * 11
+    assert lengths == [83] * int8 + [2] * 11
     lengths.clear()
     monkeypatch.setattr(runner, "why_not_cpu_decoder", lambda *arguments: "not now")
     without_it = outputs()

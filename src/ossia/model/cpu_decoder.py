@@ -16,10 +16,11 @@ from ossia.model.batch import ForwardBatch, PagedKV
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear
 from ossia.model.moe import Experts
+from ossia.model.quantizing import is_quantized
 from ossia.model.transformer import DecoderLayer
 
 _OPERATIONS = ("dense", "norm", "kv_write", "attention", "moe")
-_MAX_TOKENS = 64  # of a batch: longer pieces of prompts are better off as torch's products
+_MAX_TOKENS = 64  # of a batch with matrices in bfloat16: torch's products of more tokens are faster
 _Pages = tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]
 
 
@@ -52,6 +53,7 @@ class CpuDecoder:
 
     def __init__(self, model: CausalLM) -> None:
         self._config, self._decoder = model.config, model.model
+        self._max_tokens = 2**62 if is_quantized(model) else _MAX_TOKENS
         self._kept: list[torch.Tensor] = []  # what pointers lead to
         self._pages: _Pages | None = None
         layers = self._decoder.layers
@@ -66,7 +68,7 @@ class CpuDecoder:
             isinstance(batch.kv, PagedKV)
             and batch.recording is None
             and batch.inputs_embeds is None
-            and 0 < len(batch.input_ids) <= _MAX_TOKENS
+            and 0 < len(batch.input_ids) <= self._max_tokens
         )
 
     def run(self, batch: ForwardBatch) -> torch.Tensor:
@@ -81,17 +83,17 @@ class CpuDecoder:
         self._use_pages(kv)
         x = self._decoder.embed_tokens(batch.input_ids)
         cos, sin = (part.contiguous() for part in self._decoder.rotary(batch.positions))
-        seqs = torch.arange(len(batch.seq_lens)).repeat_interleave(torch.tensor(batch.seq_lens))
+        query_lens, context_lens = torch.tensor([batch.seq_lens, kv.context_lens])
         tables = list(kv.page_tables.values())
         slots = [kv.slots[kind] for kind in kv.page_tables]
         call = DecoderCall(
             layers=ctypes.addressof(self._layers), final_norm=self._decoder.norm.weight.data_ptr(),
             x=x.data_ptr(), cos=cos.data_ptr(), sin=sin.data_ptr(),
-            seqs=seqs.data_ptr(), positions=batch.positions.data_ptr(),
+            query_lens=query_lens.data_ptr(), context_lens=context_lens.data_ptr(),
             slots=_two(some.data_ptr() for some in slots),
             page_tables=_two(table.data_ptr() for table in tables),
             max_pages=(ctypes.c_int64 * 2)(*(table.stride(0) for table in tables)),
-            num_layers=len(self._layers), tokens=len(x), hidden=config.hidden_size,
+            num_layers=len(self._layers), seqs=len(batch.seq_lens), tokens=len(x), hidden=config.hidden_size,
             heads=config.num_attention_heads, kv_heads=config.num_key_value_heads,
             head_dim=config.head_dim, page_size=kv.k_pages[0].shape[1],
             experts=config.num_experts, ffn=config.intermediate_size,

@@ -108,12 +108,12 @@ class DecoderCall(ctypes.Structure):
 
     _fields_ = (
         *((name, _pointer) for name in (
-            "layers", "final_norm", "x", "cos", "sin", "seqs", "positions",
+            "layers", "final_norm", "x", "cos", "sin", "query_lens", "context_lens",
         )),
         *((name, _pointer * 2) for name in ("slots", "page_tables")),
         ("max_pages", _int64 * 2),
         *((name, _int64) for name in (
-            "num_layers", "tokens", "hidden", "heads", "kv_heads", "head_dim", "page_size",
+            "num_layers", "seqs", "tokens", "hidden", "heads", "kv_heads", "head_dim", "page_size",
             "experts", "ffn", "top_k",
         )),
         *((name, ctypes.c_float) for name in ("eps", "alpha", "limit")),

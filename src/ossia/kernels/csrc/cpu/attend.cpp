@@ -35,7 +35,7 @@ class Batch {
         few_tasks_(c_.threads == 1 ? 0 : kTasksPerThread * c_.threads) {
     for_each_span([&](const Place& span) { parts_ += span.parts(); });
     for_each_span([&](const Place& span) { add_tiles(span); });
-    scratch_ = allocate(c_.threads * scratch_floats_ * 4);
+    floats_ = scratch_.take_array<float>(c_.threads * scratch_floats_);
   }
 
   void run() {
@@ -84,8 +84,7 @@ class Batch {
   }
 
   void run_parts() {
-    const Bytes memory = allocate(state_floats_ * 4);
-    float* states = reinterpret_cast<float*>(memory.get());
+    float* states = scratch_.take_array<float>(state_floats_);
     struct Part {
       const Place* place;
       int64_t number;
@@ -126,9 +125,7 @@ class Batch {
     return tile;
   }
 
-  float* scratch(int thread) const {
-    return reinterpret_cast<float*>(scratch_.get()) + thread * scratch_floats_;
-  }
+  float* scratch(int thread) const { return floats_ + thread * scratch_floats_; }
 
   const ossia_attention& c_;
   const LayerOps& ops_;
@@ -136,7 +133,8 @@ class Batch {
   std::vector<Place> tiles_;
   int64_t parts_ = 0;  // with all key heads
   int64_t state_floats_ = 0, scratch_floats_ = 0;
-  Bytes scratch_;
+  Scratch scratch_;
+  float* floats_;
 };
 
 }  // namespace

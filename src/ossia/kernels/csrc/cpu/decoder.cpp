@@ -12,7 +12,7 @@ namespace {
 
 using namespace ossia;
 
-constexpr int64_t kFewElements = 1 << 15;  // below this, waking others takes longer than the work
+constexpr int64_t kManyTokens = 16;
 
 float widened(uint16_t x) {
   const uint32_t bits = uint32_t(x) << 16;
@@ -28,14 +28,7 @@ class Decoder {
         qkv_columns_((call.heads + 2 * call.kv_heads) * call.head_dim),
         normed_(bf16(call.hidden)), qkv_(bf16(qkv_columns_)), q_(bf16(q_columns_)), attended_(bf16(q_columns_)),
         said_(bf16(call.hidden)), router_logits_(bf16(call.experts)), weights_(bf16(call.top_k)),
-        ids_(scratch_.take_array<int64_t>(call.tokens * call.top_k)),
-        num_seqs_(call.tokens > 0 ? call.seqs[call.tokens - 1] + 1 : 0),
-        query_lens_(scratch_.take_array<int64_t>(num_seqs_)),
-        context_lens_(scratch_.take_array<int64_t>(num_seqs_)) {
-    for (int64_t seq = 0; seq < num_seqs_; ++seq) query_lens_[seq] = context_lens_[seq] = 0;
-    for (int64_t token = 0; token < c_.tokens; ++token)
-      ++query_lens_[c_.seqs[token]], context_lens_[c_.seqs[token]] = c_.positions[token] + 1;
-  }
+        ids_(scratch_.take_array<int64_t>(call.tokens * call.top_k)) {}
 
   int run() {
     for (int64_t i = 0; i < c_.num_layers; ++i)
@@ -63,13 +56,14 @@ class Decoder {
         c_.tokens, c_.heads, c_.kv_heads, c_.head_dim, qkv_columns_, qkv_columns_, qkv_columns_,
         OSSIA_BF16, c_.threads};
     if (const int status = ossia_rotate_and_write(&rope)) return status;
-    for (int64_t token = 0; token < c_.tokens; ++token)
+    for_tokens([&](int64_t token) {
       std::memcpy(
           q_ + token * q_columns_, qkv_ + token * qkv_columns_,
           static_cast<size_t>(q_columns_) * sizeof(uint16_t));
+    });
     const ossia_attention attention = {
-        q_, layer.k_pages, layer.v_pages, c_.page_tables[layer.kind], query_lens_, context_lens_,
-        layer.sinks, attended_, num_seqs_, c_.heads, c_.kv_heads, c_.head_dim, c_.page_size,
+        q_, layer.k_pages, layer.v_pages, c_.page_tables[layer.kind], c_.query_lens,
+        c_.context_lens, layer.sinks, attended_, c_.seqs, c_.heads, c_.kv_heads, c_.head_dim, c_.page_size,
         c_.max_pages[layer.kind], layer.window, OSSIA_BF16, c_.threads};
     if (const int status = ossia_attend(&attention)) return status;
     return multiply(layer.output, attended_, q_columns_, said_);
@@ -78,7 +72,7 @@ class Decoder {
   int run_experts(const ossia_decoder_layer& layer) {
     if (const int status = norm(c_.x, layer.post_norm, normed_)) return status;
     if (const int status = multiply(layer.router, normed_, c_.hidden, router_logits_)) return status;
-    for (int64_t token = 0; token < c_.tokens; ++token) choose(token);
+    for_tokens([&](int64_t token) { choose(token); });
     const ossia_experts experts = {
         layer.gate_up_codes, layer.gate_up_scales, layer.gate_up_bias, layer.down_codes, layer.down_scales,
         layer.down_bias, normed_, ids_, weights_, said_, c_.tokens, c_.experts, c_.hidden,
@@ -121,10 +115,14 @@ class Decoder {
 
   void add_to_x() {
     auto* x = static_cast<uint16_t*>(c_.x);
-    const int threads = c_.tokens * c_.hidden < kFewElements ? 1 : c_.threads;
-    for_each_task(threads, c_.tokens, [&](int64_t token, int) {
-      isa_.add(x + token * c_.hidden, said_ + token * c_.hidden, c_.hidden);
-    });
+    for_tokens([&](int64_t token) { isa_.add(x + token * c_.hidden, said_ + token * c_.hidden, c_.hidden); });
+  }
+
+  // What takes microseconds for a token: waking others would take longer for a few.
+  template <typename F>
+  void for_tokens(F&& body) {
+    const int threads = c_.tokens < kManyTokens ? 1 : c_.threads;
+    for_each_task(threads, c_.tokens, [&](int64_t token, int) { body(token); });
   }
 
   const ossia_decoder& c_;
@@ -135,8 +133,6 @@ class Decoder {
   uint16_t *const normed_, *const qkv_, *const q_, *const attended_, *const said_, *const router_logits_;
   uint16_t* const weights_;
   int64_t* const ids_;
-  const int64_t num_seqs_;
-  int64_t *const query_lens_, *const context_lens_;
 };
 
 }  // namespace

@@ -139,12 +139,12 @@ struct ossia_decoder {
   void* x;           // (tokens, hidden): embeddings, then what the final norm gives
   const float* cos;  // (tokens, head_dim / 2), as sin
   const float* sin;
-  const int64_t* seqs;  // (tokens,): each token's sequence, never falling; a sequence's positions rise by one
-  const int64_t* positions;
+  const int64_t* query_lens;  // these two as in ossia_attention
+  const int64_t* context_lens;
   const int64_t* slots[2];        // for either kind: (tokens,)
   const int32_t* page_tables[2];  // (sequences, max_pages)
   int64_t max_pages[2];
-  int64_t num_layers, tokens, hidden, heads, kv_heads, head_dim, page_size, experts, ffn, top_k;
+  int64_t num_layers, seqs, tokens, hidden, heads, kv_heads, head_dim, page_size, experts, ffn, top_k;
   float eps, alpha, limit;
   int activations, threads;
 };
