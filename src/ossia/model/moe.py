@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ossia.config import MXFP4_BLOCK, ModelConfig
+from ossia.kernels.cpu import page_out
 from ossia.kernels.moe import ExpertWeights, route_and_run
 from ossia.kernels.mxfp4 import (
     InterleavedMxfp4,
@@ -100,6 +101,8 @@ class Experts(nn.Module):
         for name in self._columns:
             packed = Mxfp4Tensor(*(param.data for param in self._pair(name)))
             self._replace(name, *interleave(packed, paired=name == _PAIRED)[:2])
+            for part in packed:
+                page_out(part)
         self.interleaved = True
 
     def restore(self) -> None:

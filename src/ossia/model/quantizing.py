@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ossia.kernels.backend import choose
+from ossia.kernels.cpu import page_out
 from ossia.kernels.int8 import GROUP, TILE_ROWS, Int8Matrix, quantize
 from ossia.model.attention import Attention
 from ossia.model.heads import CausalLM
@@ -45,10 +46,11 @@ def quantize_weights(model: CausalLM, *, int8_activations: bool) -> None:
         if parts[0].int8 is None:
             joined = quantize(torch.cat([part.weight.data for part in parts]))
             for part, matrix in zip(parts, _split(joined, parts), strict=True):
-                part.use_int8(matrix, int8_activations=int8_activations)
+                _exchange(part, matrix, int8_activations=int8_activations)
     for layer in _lone_layers(model):
         if layer.int8 is None:
-            layer.use_int8(quantize(layer.weight.data), int8_activations=int8_activations)
+            matrix = quantize(layer.weight.data)
+            _exchange(layer, matrix, int8_activations=int8_activations)
     for layer in model.modules():
         if isinstance(layer, Linear):
             layer.int8_activations = int8_activations
@@ -57,6 +59,12 @@ def quantize_weights(model: CausalLM, *, int8_activations: bool) -> None:
 def is_quantized(model: CausalLM) -> bool:
     """Whether that was done."""
     return any(isinstance(part, Linear) and part.int8 is not None for part in model.modules())
+
+
+def _exchange(layer: Linear, matrix: Int8Matrix, *, int8_activations: bool) -> None:
+    former = layer.weight.data
+    layer.use_int8(matrix, int8_activations=int8_activations)
+    page_out(former)
 
 
 def _attentions(model: CausalLM) -> Iterator[Attention]:

@@ -161,6 +161,8 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_isa_used": (ctypes.c_char_p, ()),
     "ossia_use": (_int, (ctypes.c_char_p,)),
     "ossia_read": (ctypes.c_uint64, (_pointer, _int64, _int64, _int)),
+    "ossia_ask_for_large_pages": (None, (_pointer, _int64)),
+    "ossia_page_out": (None, (_pointer, _int64)),
     "ossia_interleave": (
         _int,
         (_pointer, _pointer, _int64, _int64, _int64, _int, _pointer, _pointer, _int),
@@ -248,6 +250,16 @@ class KernelLibrary:
         """Read a contiguous tensor on the CPU, fetching `ahead` bytes ahead; the exclusive or of its words."""
         assert memory.is_contiguous()
         return self._functions.ossia_read(memory.data_ptr(), memory.nbytes, ahead, threads)
+
+    def ask_for_large_pages(self, memory: torch.Tensor) -> None:
+        """Have a contiguous tensor that nobody has written yet lie in large pages, if there are some."""
+        assert memory.is_contiguous()
+        self._functions.ossia_ask_for_large_pages(memory.data_ptr(), memory.nbytes)
+
+    def page_out(self, memory: torch.Tensor) -> None:
+        """Let the system take back a contiguous tensor's pages, as far as they are a file's."""
+        assert memory.is_contiguous()
+        self._functions.ossia_page_out(memory.data_ptr(), memory.nbytes)
 
     def call(self, name: str, *arguments: object) -> None:
         """Call a function of the interface that returns a status; torch's profiler sees it by name.

@@ -38,7 +38,7 @@ struct TileBf16 {
       for (int t = 0; t < T; ++t)
         for (int turn = 0; turn < kTurns; ++turn) sums[t][turn] = _mm512_setzero_ps();
       for (int word = 0; word < 4; ++word) {
-        fetch_ahead(codes + group * kCodeBytes + word * 64);
+        fetch_ahead<kAheadMxfp4>(codes + group * kCodeBytes + word * 64);
         const __m512i eight = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
 #pragma GCC unroll 4
         for (int nibble = 0; nibble < 4; ++nibble) {

@@ -49,5 +49,7 @@ int ossia_interleave(
         out_scales[(task * groups + group) * kTileRows + r] = scales[rows_at[r] * groups + group];
     }
   });
+  ossia::gather_in_large_pages(out_codes, experts * rows * groups * kBlockBytes);
+  ossia::gather_in_large_pages(out_scales, experts * rows * groups);
   return OSSIA_OK;
 }

@@ -20,13 +20,43 @@ using Bytes = std::unique_ptr<uint8_t, FreeAligned>;
 constexpr size_t kLine = 64;
 constexpr size_t kLargePage = 2 << 20;
 
-// Large pages for memory that is used over and over, where the system gives some on request.
-inline void ask_for_large_pages([[maybe_unused]] uint8_t* bytes, [[maybe_unused]] int64_t count) {
+// The whole pages of a size in a stretch of memory.
+struct Pages {
+  uint8_t* first;
+  size_t bytes;
+
+  Pages(const void* memory, int64_t count, size_t size) {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(memory);
+    const uintptr_t begin = (at + size - 1) / size * size;
+    const uintptr_t end = (at + static_cast<uintptr_t>(count)) / size * size;
+    first = reinterpret_cast<uint8_t*>(begin), bytes = begin < end ? end - begin : 0;
+  }
+};
+
+// Large pages for memory that is used over and over, where the system gives some on request: before it is
+// first written.
+inline void ask_for_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] int64_t count) {
 #if defined(__linux__)
-  const uintptr_t at = reinterpret_cast<uintptr_t>(bytes);
-  const uintptr_t first = (at + kLargePage - 1) / kLargePage * kLargePage;
-  const uintptr_t end = (at + static_cast<uintptr_t>(count)) / kLargePage * kLargePage;
-  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+  const Pages pages(memory, count, kLargePage);
+  if (pages.bytes > 0) madvise(pages.first, pages.bytes, MADV_HUGEPAGE);
+#endif
+}
+
+// Has the system make large pages of what it could only give small ones for, which takes it some copying.
+inline void gather_in_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] int64_t count) {
+#if defined(__linux__)
+  constexpr int kCollapse = 25;  // MADV_COLLAPSE, from Linux 6.1 on; older ones say no
+  const Pages pages(memory, count, kLargePage);
+  for (size_t at = 0; at < pages.bytes; at += kLargePage) madvise(pages.first + at, kLargePage, kCollapse);
+#endif
+}
+
+// Lets the system take a file's pages back. What was written stays.
+inline void page_out([[maybe_unused]] const void* memory, [[maybe_unused]] int64_t count) {
+#if defined(__linux__)
+  constexpr int kPageOut = 21;  // MADV_PAGEOUT, from Linux 5.4 on
+  const Pages pages(memory, count, 4096);
+  if (pages.bytes > 0) madvise(pages.first, pages.bytes, kPageOut);
 #endif
 }
 

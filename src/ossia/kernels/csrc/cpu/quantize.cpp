@@ -51,6 +51,7 @@ int ossia_quantize(
     const void* weight, int64_t rows, int64_t columns, uint8_t* out_codes, void* out_scales, int threads) {
   const int64_t groups = columns / kGroup;
   ask_for_large_pages(out_codes, rows * columns);
+  ask_for_large_pages(out_scales, rows * groups * 2);
   for_each_task(threads, rows / kTileRows, [&](int64_t tile, int) {
     for (int r = 0; r < kTileRows; ++r) {
       const uint16_t* row = static_cast<const uint16_t*>(weight) + (tile * kTileRows + r) * columns;
@@ -60,5 +61,7 @@ int ossia_quantize(
             static_cast<uint16_t*>(out_scales) + (tile * groups + group) * kTileRows + r);
     }
   });
+  gather_in_large_pages(out_codes, rows * columns);
+  gather_in_large_pages(out_scales, rows * groups * 2);
   return OSSIA_OK;
 }
