@@ -133,8 +133,8 @@ using HalfProduct = void (*)(
 // Both halves of a tile, by products of half of it with four tokens and with one.
 template <HalfProduct four, HalfProduct one, int kScaleBytes, int64_t kBytes>
 void both_halves(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride) {
+    TileAt tile, TileAt, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+  const auto [codes, scales] = tile;
   for (int half = 0; half < 2; ++half) {
     const uint8_t* half_codes = codes + half * kHalf * 4;
     const uint8_t* half_scales = scales + half * kHalf * kScaleBytes;

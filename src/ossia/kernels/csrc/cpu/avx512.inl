@@ -20,12 +20,32 @@ inline __m512 scales_of(const uint8_t* scales) {
   return _mm512_castsi512_ps(bits);
 }
 
-// Into the second-level cache, so many bytes ahead; what is not there is no harm.
-template <int64_t kBytes>
-inline void fetch_ahead(const void* at) {
-  _mm_prefetch(static_cast<const char*>(at) + kBytes, _MM_HINT_T1);
-}
-constexpr int64_t kAheadMxfp4 = 4096, kAheadBytes = 2048, kAheadDense = 8192;  // tried out on Zen 4
+// Into the second-level cache; what is not there is no harm.
+inline void fetch(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }
+
+// Walks ahead of a tile's groups, by so many bytes of codes (tried out on Zen 4), and at its end on to the
+// next tile.
+template <int64_t kBytes, int64_t kScaleBytes, int64_t kAhead>
+class Scout {
+ public:
+  Scout(TileAt tile, TileAt next, int64_t groups)
+      : at_{tile.codes + kGroups * kBytes, tile.scales + kGroups * kScaleBytes}, next_(next),
+        left_(groups > kGroups ? groups - kGroups : 0) {
+    if (left_ == 0) at_ = next_;
+  }
+
+  void step() {
+    for (int64_t line = 0; line < kBytes; line += 64) fetch(at_.codes + line);
+    fetch(at_.scales);
+    at_.codes += kBytes, at_.scales += kScaleBytes;
+    if (--left_ == 0) at_ = next_;
+  }
+
+ private:
+  static constexpr int64_t kGroups = kAhead / kBytes;
+  TileAt at_, next_;
+  int64_t left_;
+};
 
 // Calls F<T> with the number of tokens, up to kMost, as a constant.
 template <template <int> class F, int kMost, typename... Arguments>
@@ -52,13 +72,12 @@ inline __m512 add_group(__m512 total, const __m512i (&weights)[8], __m512 scale,
 
 // A group of 16 rows: raised weights, four columns of each row to a vector, and their scales.
 struct Mxfp4Group {
-  static constexpr int64_t kBytes = kCodeBytes, kScaleBytes = kTileRows;
+  static constexpr int64_t kBytes = kCodeBytes, kScaleBytes = kTileRows, kAhead = 8192;
   static void load(const uint8_t* codes, __m512i (&weights)[8]) {
     const __m512i table =
         _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kRaised)));
     const __m512i low = _mm512_set1_epi8(15);
     for (int word = 0; word < 4; ++word) {
-      fetch_ahead<kAheadMxfp4>(codes + word * 64);
       const __m512i both = _mm512_loadu_si512(codes + word * 64);
       weights[2 * word] = _mm512_shuffle_epi8(table, _mm512_and_si512(both, low));
       weights[2 * word + 1] =
@@ -69,12 +88,9 @@ struct Mxfp4Group {
 };
 
 struct ByteGroup {
-  static constexpr int64_t kBytes = kByteCodeBytes, kScaleBytes = kByteScaleBytes;
+  static constexpr int64_t kBytes = kByteCodeBytes, kScaleBytes = kByteScaleBytes, kAhead = 2048;
   static void load(const uint8_t* codes, __m512i (&weights)[8]) {
-    for (int i = 0; i < 8; ++i) {
-      fetch_ahead<kAheadBytes>(codes + i * 64);
-      weights[i] = _mm512_loadu_si512(codes + i * 64);
-    }
+    for (int i = 0; i < 8; ++i) weights[i] = _mm512_loadu_si512(codes + i * 64);
   }
   static __m512 scales(const uint8_t* scales) {
     const __m256i narrow = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales));
@@ -87,14 +103,15 @@ struct Int8 {
   template <int T>
   struct Tile {
     static void run(
-        const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
-        float* out, int64_t stride) {
+        TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, float* out, int64_t stride) {
+      Scout<Group::kBytes, Group::kScaleBytes, Group::kAhead> scout(tile, next, groups);
       __m512 total[T];
       for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
       for (int64_t group = 0; group < groups; ++group) {
+        scout.step();
         __m512i weights[8];
-        Group::load(codes + group * Group::kBytes, weights);
-        const __m512 scale = Group::scales(scales + group * Group::kScaleBytes);
+        Group::load(tile.codes + group * Group::kBytes, weights);
+        const __m512 scale = Group::scales(tile.scales + group * Group::kScaleBytes);
         for (int t = 0; t < T; ++t)
           total[t] = add_group(total[t], weights, scale, panel + (group * T + t) * kInt8GroupBytes);
       }
@@ -103,9 +120,9 @@ struct Int8 {
   };
 
   static void tile(
-      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-      float* out, int64_t stride) {
-    with_tokens<Tile, kMaxTokens>(tokens, codes, scales, groups, panel, out, stride);
+      TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out,
+      int64_t stride) {
+    with_tokens<Tile, kMaxTokens>(tokens, tile, next, groups, panel, out, stride);
   }
 };
 
@@ -114,17 +131,18 @@ constexpr int kFewTokens = 8;  // of a panel of floats: their sums fill the regi
 template <int T>
 struct TileF32 {
   static void run(
-      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
-      float* out, int64_t stride) {
+      TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, float* out, int64_t stride) {
+    const auto [codes, scales] = tile;
+    Scout<kCodeBytes, kTileRows, Mxfp4Group::kAhead> scout(tile, next, groups);
     const __m512 table = _mm512_load_ps(kValues);
     __m512 total[T];
     for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
     for (int64_t group = 0; group < groups; ++group) {
+      scout.step();
       const __m512 scale = scales_of(scales + group * kTileRows);
       __m512 sums[T];
       for (int t = 0; t < T; ++t) sums[t] = _mm512_setzero_ps();
       for (int word = 0; word < 4; ++word) {
-        fetch_ahead<kAheadMxfp4>(codes + group * kCodeBytes + word * 64);
         const __m512i eight = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
 #pragma GCC unroll 8
         for (int nibble = 0; nibble < 8; ++nibble) {
@@ -144,13 +162,15 @@ struct TileF32 {
 };
 
 void mxfp4_f32(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride) {
-  with_tokens<TileF32, kFewTokens>(tokens, codes, scales, groups, panel, out, stride);
+    TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out,
+    int64_t stride) {
+  with_tokens<TileF32, kFewTokens>(tokens, tile, next, groups, panel, out, stride);
 }
 
 // Adds the products of a row of bfloat16 weights with T rows of operands over columns [k, end). A Step says
 // how many columns a vector has, how it is loaded and multiplied.
+constexpr int64_t kDenseAhead = 4096;  // columns
+
 template <typename Step, int T>
 void dense_block(
     const uint16_t* weights, int64_t k, int64_t end, const void* const* x, float* out, int64_t stride) {
@@ -158,7 +178,7 @@ void dense_block(
   for (int t = 0; t < T; ++t) sums[t] = _mm512_setzero_ps();
   for (; k + Step::kColumns <= end; k += Step::kColumns) {
     // With one token the processor looks far enough ahead by itself.
-    if constexpr (T > 1) fetch_ahead<kAheadDense>(weights + k);
+    if constexpr (T > 1) fetch(weights + k + kDenseAhead);
     const typename Step::Vector weight = Step::weights(weights + k);
     for (int t = 0; t < T; ++t) sums[t] = Step::multiply(sums[t], weight, Step::x(x[t], k));
   }

@@ -27,18 +27,19 @@ struct TileBf16 {
   static constexpr int kTurns = T <= 4 ? 2 : 1;
 
   static void run(
-      const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel,
-      float* out, int64_t stride) {
+      TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, float* out, int64_t stride) {
+    const auto [codes, scales] = tile;
+    Scout<kCodeBytes, kTileRows, Mxfp4Group::kAhead> scout(tile, next, groups);
     const __m512i table = _mm512_load_si512(kNarrowValues);
     __m512 total[T];
     for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
     for (int64_t group = 0; group < groups; ++group) {
+      scout.step();
       const __m512 scale = scales_of(scales + group * kTileRows);
       __m512 sums[T][kTurns];
       for (int t = 0; t < T; ++t)
         for (int turn = 0; turn < kTurns; ++turn) sums[t][turn] = _mm512_setzero_ps();
       for (int word = 0; word < 4; ++word) {
-        fetch_ahead<kAheadMxfp4>(codes + group * kCodeBytes + word * 64);
         const __m512i eight = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
 #pragma GCC unroll 4
         for (int nibble = 0; nibble < 4; ++nibble) {
@@ -65,9 +66,9 @@ struct TileBf16 {
 };
 
 void mxfp4_bf16(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride) {
-  with_tokens<TileBf16, kFewTokens>(tokens, codes, scales, groups, panel, out, stride);
+    TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out,
+    int64_t stride) {
+  with_tokens<TileBf16, kFewTokens>(tokens, tile, next, groups, panel, out, stride);
 }
 
 struct StepBf16 {

@@ -66,11 +66,14 @@ void run_int8(const ossia_linear& call) {
   const auto* bias = static_cast<const uint16_t*>(call.bias);
   const int64_t strips = (tiles + kTaskTiles - 1) / kTaskTiles;
   const int64_t batches = (operands.panels() + kTaskPanels - 1) / kTaskPanels;
-  const auto run_tile = [&](int64_t tile, int64_t number) {
+  const TileAt matrix = {codes, scales};
+  const auto run_tile = [&](int64_t tile, int64_t number, int64_t next) {
     const int tokens = operands.tokens(number);
     float shift[kTileRows] = {}, sums[kMaxTokens * kTileRows];
     if (bias != nullptr) isa.widen(bias + tile * kTileRows, shift, kTileRows);
-    multiply(product, codes, scales, tile, groups, operands.panel(number), tokens, sums, kTileRows);
+    product.tile(
+        tile_at(product, matrix, groups, tile), tile_at(product, matrix, groups, next), groups,
+        operands.panel(number), tokens, sums, kTileRows);
     for (int t = 0; t < tokens; ++t) {
       float* values = sums + t * kTileRows;
       for (int r = 0; r < kTileRows; ++r) values[r] += shift[r];
@@ -78,11 +81,12 @@ void run_int8(const ossia_linear& call) {
       isa.narrow(values, static_cast<uint16_t*>(call.out) + to, kTileRows);
     }
   };
-  for_each_task(call.threads, batches * strips, [&](int64_t task, int) {
+  for_each_task(call.threads, batches * strips, [&](int64_t task, int, int64_t next) {
     const int64_t first = task / strips * kTaskPanels, first_tile = task % strips * kTaskTiles;
+    const int64_t end_tile = first_tile + kTaskTiles < tiles ? first_tile + kTaskTiles : tiles;
     for (int64_t panel = first; panel < first + kTaskPanels && panel < operands.panels(); ++panel)
-      for (int64_t tile = first_tile; tile < first_tile + kTaskTiles && tile < tiles; ++tile)
-        run_tile(tile, panel);
+      for (int64_t tile = first_tile; tile < end_tile; ++tile)
+        run_tile(tile, panel, tile + 1 < end_tile ? tile + 1 : next % strips * kTaskTiles);
   });
 }
 

@@ -60,13 +60,14 @@ class Layer {
   void run() {
     for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
     const int64_t active = static_cast<int64_t>(shares_.size());
-    for_each_task(c_.threads, active * ffn_groups_, [this](int64_t task, int) {
-      gate_and_up(shares_[task / ffn_groups_], task % ffn_groups_);
+    const int64_t tasks = active * ffn_groups_;
+    for_each_task(c_.threads, tasks, [this, tasks](int64_t task, int, int64_t next) {
+      gate_and_up(task, next < tasks ? next : task);
     });
-    const int64_t tiles = c_.hidden / kTileRows;
-    for_each_task(c_.threads, (tiles + down_tiles_ - 1) / down_tiles_, [&](int64_t task, int thread) {
-      const int64_t first = task * down_tiles_, left = tiles - first;
-      down(first, left < down_tiles_ ? left : down_tiles_,
+    const int64_t tiles = c_.hidden / kTileRows, strips = (tiles + down_tiles_ - 1) / down_tiles_;
+    for_each_task(c_.threads, strips, [&](int64_t strip, int thread, int64_t next) {
+      const int64_t first = strip * down_tiles_, left = tiles - first;
+      down(first, left < down_tiles_ ? left : down_tiles_, (next < strips ? next : strip) * down_tiles_,
            said_ + thread * said_floats());
     });
   }
@@ -74,6 +75,7 @@ class Layer {
  private:
   // What enters the second product is used for so many tiles while it is in a near cache.
   static constexpr int64_t kManyDownTiles = 4;
+  static constexpr int64_t kTaskTiles = 4;  // of gates and ups: a block
 
   int64_t said_floats() const { return slots_ * down_tiles_ * kTileRows; }
 
@@ -126,8 +128,20 @@ class Layer {
     isa_.widen(narrow, values, count);
   }
 
-  void gate_and_up(const Share& share, int64_t block) {
-    const int64_t tiles = 2 * c_.ffn / kTileRows, first_tile = share.expert * tiles + 4 * block;
+  TileAt gate_up_tile(int64_t task, int64_t tile) const {
+    const int64_t block = task % ffn_groups_, first = shares_[task / ffn_groups_].expert * 2 * c_.ffn / kTileRows;
+    return tile_at(product_, {c_.gate_up_codes, c_.gate_up_scales}, hidden_groups_, first + kTaskTiles * block + tile);
+  }
+
+  TileAt down_tile(const Share& share, int64_t tile) const {
+    return tile_at(
+        product_, {c_.down_codes, c_.down_scales}, ffn_groups_, share.expert * (c_.hidden / kTileRows) + tile);
+  }
+
+  // A block of inner elements of an expert; `next` is the task that comes then.
+  void gate_and_up(int64_t task, int64_t next) {
+    const Share& share = shares_[task / ffn_groups_];
+    const int64_t block = task % ffn_groups_;
     const Floats bias{c_.gate_up_bias, is_bf16_};
     float gate_bias[kBlock], up_bias[kBlock];
     for (int64_t i = 0; i < kBlock; ++i) {
@@ -137,11 +151,12 @@ class Layer {
     for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
       const Panel& panel = panels_[number];
       float out[kMaxTokens * 2 * kBlock];
-      for (int64_t tile = 0; tile < 4; ++tile)  // gates and ups by turns; out has gates first
-        multiply(
-            product_, c_.gate_up_codes, c_.gate_up_scales, first_tile + tile, hidden_groups_,
-            rows_ + panel.first * row_bytes_, panel.count, out + tile % 2 * kBlock + tile / 2 * kTileRows,
-            2 * kBlock);
+      for (int64_t tile = 0; tile < kTaskTiles; ++tile) {  // gates and ups by turns; out has gates first
+        const TileAt following = tile + 1 < kTaskTiles ? gate_up_tile(task, tile + 1) : gate_up_tile(next, 0);
+        product_.tile(
+            gate_up_tile(task, tile), following, hidden_groups_, rows_ + panel.first * row_bytes_, panel.count,
+            out + tile % 2 * kBlock + tile / 2 * kTileRows, 2 * kBlock);
+      }
       for (int t = 0; t < panel.count; ++t) {
         float *gate = out + t * 2 * kBlock, *up = gate + kBlock, values[kBlock];
         for (int64_t i = 0; i < kBlock; ++i) gate[i] += gate_bias[i], up[i] += up_bias[i];
@@ -155,19 +170,22 @@ class Layer {
   }
 
   // Rows of some tiles of the result: what each expert says, (slots, tiles, 16), and then the weighted sums.
-  void down(int64_t first_tile, int64_t tiles, float* said) {
+  // `next` is the first tile of the task that comes then.
+  void down(int64_t first_tile, int64_t tiles, int64_t next, float* said) {
     const Floats bias{c_.down_bias, is_bf16_}, weights{c_.weights, is_bf16_};
     const int64_t rows = tiles * kTileRows, first_row = first_tile * kTileRows;
     for (const Share& share : shares_) {
+      const bool is_last = &share == &shares_.back();
+      const TileAt after_these = is_last ? down_tile(shares_[0], next) : down_tile((&share)[1], first_tile);
       float tile_bias[kManyDownTiles * kTileRows];
       for (int64_t r = 0; r < rows; ++r) tile_bias[r] = bias[share.expert * c_.hidden + first_row + r];
       for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
         const Panel& panel = panels_[number];
         float out[kMaxTokens * kManyDownTiles * kTileRows];
-        const int64_t at = share.expert * (c_.hidden / kTileRows) + first_tile;
         for (int64_t tile = 0; tile < tiles; ++tile)
-          multiply(
-              product_, c_.down_codes, c_.down_scales, at + tile, ffn_groups_,
+          product_.tile(
+              down_tile(share, first_tile + tile),
+              tile + 1 < tiles ? down_tile(share, first_tile + tile + 1) : after_these, ffn_groups_,
               inner_ + panel.first * inner_bytes_, panel.count, out + tile * kTileRows, rows);
         for (int t = 0; t < panel.count; ++t) {
           float* values = out + t * rows;

@@ -17,10 +17,13 @@ constexpr int kMaxTokens = 16;   // of one call of a product: a panel
 
 // A tile of weights times a panel of operands x: out[t * stride + r] = sum over k of weight[r][k] * x[t][k].
 // A panel holds group 0 of each of its tokens, then group 1 of each, so that it is read from one end to the
-// other.
+// other. `next` is the tile that will be asked for next, if that is known: memory is slow to begin.
+struct TileAt {
+  const uint8_t* codes;
+  const uint8_t* scales;
+};
 using TileProduct = void (*)(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride);
+    TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride);
 
 // 32 floats as a group of operands.
 using PutGroup = void (*)(const float* x, uint8_t* out);
@@ -38,13 +41,9 @@ static inline int64_t place_of(const Product& product, int64_t group, int tokens
   return (group * tokens + token) * product.group_bytes;
 }
 
-// One tile of a matrix by its number.
-static inline void multiply(
-    const Product& product, const uint8_t* codes, const uint8_t* scales, int64_t tile, int64_t groups,
-    const uint8_t* panel, int tokens, float* out, int64_t stride) {
-  product.tile(
-      codes + tile * groups * product.code_bytes, scales + tile * groups * product.scale_bytes, groups, panel,
-      tokens, out, stride);
+// A tile of a matrix by its number.
+static inline TileAt tile_at(const Product& product, TileAt matrix, int64_t groups, int64_t tile) {
+  return {matrix.codes + tile * groups * product.code_bytes, matrix.scales + tile * groups * product.scale_bytes};
 }
 
 // Rows of bfloat16 weights, one behind the other, times up to kDenseTokens rows of operands:

@@ -93,9 +93,9 @@ void tile_tokens(
 }
 
 template <typename Quarter>
-void tile(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride) {
+void product(
+    TileAt tile, TileAt, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+  const auto [codes, scales] = tile;
   const int64_t step = tokens * kInt8GroupBytes;
   int t = 0;
   for (; t + kTokens <= tokens; t += kTokens)
@@ -107,8 +107,8 @@ void tile(
 
 // Operands stay float32: weights are looked up as bytes and widened.
 void mxfp4_f32(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride) {
+    TileAt tile, TileAt, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+  const auto [codes, scales] = tile;
   for (int t = 0; t < tokens; ++t)
     for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
   for (int64_t group = 0; group < groups; ++group)
@@ -149,10 +149,10 @@ constexpr Product kF32 = {kMaxTokens, kCodeBytes, kTileRows, kF32GroupBytes, put
 
 extern const Isa neon_dotprod = {
     "neon_dotprod", runs, kF32,
-    {kMaxTokens / 2, kCodeBytes, kTileRows, kPlanesGroupBytes, put_planes_doubled, multiply_planes<tile<Mxfp4Quarter>>},
-    {kMaxTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_for_mxfp4, tile<Mxfp4Quarter>},
-    {kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_for_int8, tile<ByteQuarter>},
-    {kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_plain, multiply_planes<tile<ByteQuarter>>},
+    {kMaxTokens / 2, kCodeBytes, kTileRows, kPlanesGroupBytes, put_planes_doubled, multiply_planes<product<Mxfp4Quarter>>},
+    {kMaxTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_for_mxfp4, product<Mxfp4Quarter>},
+    {kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_for_int8, product<ByteQuarter>},
+    {kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_plain, multiply_planes<product<ByteQuarter>>},
     plain_dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
     kSampling,
 };

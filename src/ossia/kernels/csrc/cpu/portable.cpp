@@ -18,8 +18,8 @@ void unpack(const uint8_t* tile, const Table& table, Weight (&weights)[kGroup][k
 }
 
 void mxfp4_f32(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride) {
+    TileAt tile, TileAt, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+  const auto [codes, scales] = tile;
   for (int t = 0; t < tokens; ++t)
     for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
   for (int64_t group = 0; group < groups; ++group) {
@@ -37,8 +37,8 @@ void mxfp4_f32(
 }
 
 void mxfp4_int8(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride) {
+    TileAt tile, TileAt, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+  const auto [codes, scales] = tile;
   for (int t = 0; t < tokens; ++t)
     for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
   for (int64_t group = 0; group < groups; ++group) {
@@ -61,8 +61,8 @@ void mxfp4_int8(
 }
 
 void byte_int8(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride) {
+    TileAt tile, TileAt, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+  const auto [codes, scales] = tile;
   for (int t = 0; t < tokens; ++t) {
     for (int r = 0; r < kTileRows; ++r) out[t * stride + r] = 0.0f;
     for (int64_t group = 0; group < groups; ++group) {

@@ -141,10 +141,10 @@ void put_planes(const float* x, uint8_t* out) {
 // A product whose operands are such pairs, from one that takes twice as many tokens.
 template <TileProduct product>
 void multiply_planes(
-    const uint8_t* codes, const uint8_t* scales, int64_t groups, const uint8_t* panel, int tokens,
-    float* out, int64_t stride) {
+    TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out,
+    int64_t stride) {
   float both[kMaxTokens * kTileRows];
-  product(codes, scales, groups, panel, 2 * tokens, both, kTileRows);
+  product(tile, next, groups, panel, 2 * tokens, both, kTileRows);
   for (int t = 0; t < tokens; ++t)
     for (int r = 0; r < kTileRows; ++r)
       out[t * stride + r] = both[2 * t * kTileRows + r] + both[(2 * t + 1) * kTileRows + r];
