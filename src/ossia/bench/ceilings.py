@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ossia.bench.timing import clock_seconds, graph_ms
+from ossia.kernels.cpu import in_large_pages
 from ossia.machine import machine_memory
 
 _CUDA_BYTES, _CPU_BYTES = 2 << 30, 1 << 30  # well above any cache
@@ -49,6 +50,7 @@ def read_bandwidth(device: torch.device, nbytes: int | None = None) -> float:
         return values.nbytes / (graph_ms(values.sum) * 1e-3)
     free = machine_memory()[0].free_bytes
     values = torch.ones((nbytes or min(_CPU_BYTES, free // 4)) // 4, dtype=torch.float32)
+    values = in_large_pages(values)  # as weights are
     return values.nbytes / min(clock_seconds(values.sum, _REPEATS))
 
 

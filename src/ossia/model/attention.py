@@ -9,6 +9,7 @@ from torch import nn
 
 from ossia.config import LayerType, ModelConfig
 from ossia.kernels.attention import attend, attend_paged, attend_ragged, attend_with_weights
+from ossia.kernels.cpu import in_large_pages, page_out
 from ossia.kernels.dense import linear
 from ossia.kernels.kv_write import rotate_and_write
 from ossia.kernels.rope import apply_rope
@@ -41,9 +42,11 @@ class Attention(nn.Module):
         """Lay the weights of queries, keys and values one behind the other, for one product of all.
 
         They stay parameters of their own: views of one tensor. So do their biases. Weights of 8 bits
-        lie that way from the beginning.
+        lie that way from the beginning. Nothing is done twice.
         """
         parts = (self.q_proj, self.k_proj, self.v_proj)
+        if self._all_projections is not None and _are_views(parts, *self._all_projections):
+            return
         biases = [part.bias for part in parts] if self.q_proj.bias is not None else []
         bias = _joined(biases) if biases else None
         if self.q_proj.int8 is None:
@@ -136,10 +139,11 @@ class Attention(nn.Module):
 
 def _joined(params: Sequence[torch.Tensor]) -> torch.Tensor:
     """One tensor of all; each becomes its view of it."""
-    joined = torch.cat([param.data for param in params])
+    joined = in_large_pages(torch.cat([param.data for param in params]))
     parts = joined.split([len(param) for param in params])
     for param, part in zip(params, parts, strict=True):
-        param.data = part
+        former, param.data = param.data, part
+        page_out(former)
     return joined
 
 

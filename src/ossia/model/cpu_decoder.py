@@ -45,7 +45,8 @@ def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
 class CpuDecoder:
     """What `Decoder.run` computes, for batches over pages.
 
-    Weights are used where they are: who replaces one makes a new CpuDecoder.
+    Weights are laid where a CPU reads them fastest, and used there: who replaces one makes a new
+    CpuDecoder.
 
     Args:
         model: `why_not` has nothing against it.
@@ -54,6 +55,8 @@ class CpuDecoder:
     def __init__(self, model: CausalLM) -> None:
         self._config, self._decoder = model.config, model.model
         self._max_tokens = 2**62 if is_quantized(model) else _MAX_TOKENS
+        if isinstance(model.lm_head, Linear):
+            model.lm_head.settle()
         self._kept: list[torch.Tensor] = []  # what pointers lead to
         self._pages: _Pages | None = None
         layers = self._decoder.layers
@@ -116,6 +119,8 @@ class CpuDecoder:
 
     def _point_to(self, arguments: DecoderLayerArguments, layer: DecoderLayer) -> None:
         attention, moe = layer.self_attn, layer.mlp
+        attention.join_projections()
+        attention.o_proj.settle()
         experts = moe.experts
         for name, param in (
             ("input_norm", layer.input_layernorm.weight),
@@ -136,7 +141,6 @@ class CpuDecoder:
 
     def _joined(self, attention: Attention) -> MatrixArguments:
         """Queries', keys' and values' matrices, one behind the other."""
-        attention.join_projections()
         first = self._matrix(attention.q_proj)
         first.rows += attention.k_proj.out_features + attention.v_proj.out_features
         return first
