@@ -53,8 +53,7 @@ class Int8Operands {
   uint8_t* const rows_;
 };
 
-constexpr int64_t kTaskTiles = 2;    // of int8: about as many bytes as a task of bfloat16
-constexpr int64_t kTaskPanels = 8;   // that fit the second-level cache
+constexpr int64_t kBatchPanels = 8;
 
 void run_int8(const ossia_linear& call) {
   const Isa& isa = used_isa();
@@ -64,8 +63,6 @@ void run_int8(const ossia_linear& call) {
   const auto* codes = static_cast<const uint8_t*>(call.weight);
   const auto* scales = static_cast<const uint8_t*>(call.scales);
   const auto* bias = static_cast<const uint16_t*>(call.bias);
-  const int64_t strips = (tiles + kTaskTiles - 1) / kTaskTiles;
-  const int64_t batches = (operands.panels() + kTaskPanels - 1) / kTaskPanels;
   const TileAt matrix = {codes, scales};
   const auto run_tile = [&](int64_t tile, int64_t number, int64_t next) {
     const int tokens = operands.tokens(number);
@@ -81,13 +78,15 @@ void run_int8(const ossia_linear& call) {
       isa.narrow(values, static_cast<uint16_t*>(call.out) + to, kTileRows);
     }
   };
-  for_each_task(call.threads, batches * strips, [&](int64_t task, int, int64_t next) {
-    const int64_t first = task / strips * kTaskPanels, first_tile = task % strips * kTaskTiles;
-    const int64_t end_tile = first_tile + kTaskTiles < tiles ? first_tile + kTaskTiles : tiles;
-    for (int64_t panel = first; panel < first + kTaskPanels && panel < operands.panels(); ++panel)
+  // Panels of a batch fit the second-level cache. One batch, as in decoding, reads the matrix once through.
+  for (int64_t first = 0; first < operands.panels(); first += kBatchPanels) {
+    const int64_t end_panel = first + kBatchPanels < operands.panels() ? first + kBatchPanels : operands.panels();
+    for_each_span(call.threads, tiles, 1, [&](int64_t first_tile, int64_t end_tile, int) {
       for (int64_t tile = first_tile; tile < end_tile; ++tile)
-        run_tile(tile, panel, tile + 1 < end_tile ? tile + 1 : next % strips * kTaskTiles);
-  });
+        for (int64_t panel = first; panel < end_panel; ++panel)
+          run_tile(tile, panel, tile + 1 < tiles ? tile + 1 : tile);
+    });
+  }
 }
 
 void run_bf16(const ossia_linear& call) {

@@ -49,35 +49,26 @@ class Layer {
         product_(call.activations == OSSIA_INT8 ? isa_.mxfp4_int8 : is_bf16_ ? isa_.mxfp4_bf16 : isa_.mxfp4_f32),
         first_(first_token), tokens_(tokens), slots_(tokens * call.top_k),
         hidden_groups_(call.hidden / kGroup), ffn_groups_(call.ffn / kGroup),
-        row_bytes_(hidden_groups_ * product_.group_bytes), inner_bytes_(ffn_groups_ * product_.group_bytes),
-        down_tiles_(tokens < kManyTokens ? 1 : kManyDownTiles) {
+        row_bytes_(hidden_groups_ * product_.group_bytes), inner_bytes_(ffn_groups_ * product_.group_bytes) {
     share_out();
     rows_ = scratch_.take(slots_ * row_bytes_);
     inner_ = scratch_.take(slots_ * inner_bytes_);
-    said_ = scratch_.take_array<float>(c_.threads * said_floats());
   }
 
   void run() {
     for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
-    const int64_t active = static_cast<int64_t>(shares_.size());
-    const int64_t tasks = active * ffn_groups_;
-    for_each_task(c_.threads, tasks, [this, tasks](int64_t task, int, int64_t next) {
-      gate_and_up(task, next < tasks ? next : task);
+    const int64_t blocks = static_cast<int64_t>(shares_.size()) * ffn_groups_;
+    for_each_span(c_.threads, blocks, 1, [&](int64_t first, int64_t end, int) {
+      for (int64_t task = first; task < end; ++task) gate_and_up(task, task + 1 < blocks ? task + 1 : task);
     });
-    const int64_t tiles = c_.hidden / kTileRows, strips = (tiles + down_tiles_ - 1) / down_tiles_;
-    for_each_task(c_.threads, strips, [&](int64_t strip, int thread, int64_t next) {
-      const int64_t first = strip * down_tiles_, left = tiles - first;
-      down(first, left < down_tiles_ ? left : down_tiles_, (next < strips ? next : strip) * down_tiles_,
-           said_ + thread * said_floats());
-    });
+    if (tokens_ < kManyTokens) down_by_experts();
+    else down_by_rows();
   }
 
  private:
-  // What enters the second product is used for so many tiles while it is in a near cache.
-  static constexpr int64_t kManyDownTiles = 4;
   static constexpr int64_t kTaskTiles = 4;  // of gates and ups: a block
-
-  int64_t said_floats() const { return slots_ * down_tiles_ * kTileRows; }
+  // What enters the second product is used for so many tiles while it is in a near cache.
+  static constexpr int64_t kDownTiles = 4;
 
   void share_out() {
     std::vector<std::vector<int64_t>> all(static_cast<size_t>(c_.experts));
@@ -169,43 +160,74 @@ class Layer {
     }
   }
 
-  // Rows of some tiles of the result: what each expert says, (slots, tiles, 16), and then the weighted sums.
-  // `next` is the first tile of the task that comes then.
-  void down(int64_t first_tile, int64_t tiles, int64_t next, float* said) {
-    const Floats bias{c_.down_bias, is_bf16_}, weights{c_.weights, is_bf16_};
-    const int64_t rows = tiles * kTileRows, first_row = first_tile * kTileRows;
-    for (const Share& share : shares_) {
-      const bool is_last = &share == &shares_.back();
-      const TileAt after_these = is_last ? down_tile(shares_[0], next) : down_tile((&share)[1], first_tile);
-      float tile_bias[kManyDownTiles * kTileRows];
-      for (int64_t r = 0; r < rows; ++r) tile_bias[r] = bias[share.expert * c_.hidden + first_row + r];
+  // An expert's weights from beginning to end, for each of its panels: where reading them counts.
+  void down_by_experts() {
+    const int64_t tiles = c_.hidden / kTileRows, all = static_cast<int64_t>(shares_.size()) * tiles;
+    float* said = scratch_.take_array<float>(slots_ * c_.hidden);  // by slots
+    for_each_span(c_.threads, all, 1, [&](int64_t first, int64_t end, int) {
+      for (int64_t task = first; task < end; ++task) {
+        const int64_t following = task + 1 < all ? task + 1 : task;
+        down(shares_[task / tiles], task % tiles, 1, down_tile(shares_[following / tiles], following % tiles),
+             said + task % tiles * kTileRows, c_.hidden);
+      }
+    });
+    add_up(said, c_.hidden, 0, tiles);
+  }
+
+  // Some rows of all experts: where there are so many tokens that arithmetic counts.
+  void down_by_rows() {
+    const int64_t tiles = c_.hidden / kTileRows, columns = kDownTiles * kTileRows;
+    float* said = scratch_.take_array<float>(c_.threads * slots_ * columns);
+    for_each_task(c_.threads, (tiles + kDownTiles - 1) / kDownTiles, [&](int64_t task, int thread) {
+      const int64_t first = task * kDownTiles, count = tiles - first < kDownTiles ? tiles - first : kDownTiles;
+      float* own = said + thread * slots_ * columns;
+      for (const Share& share : shares_) {
+        const bool is_last = &share == &shares_.back();
+        down(share, first, count, down_tile(is_last ? share : (&share)[1], first), own, columns);
+      }
+      add_up(own, columns, first, count);
+    });
+  }
+
+  // What an expert says in some tiles of rows, for all its panels: said[slot * stride + row].
+  void down(const Share& share, int64_t first_tile, int64_t tiles, TileAt next, float* said, int64_t stride) {
+    const Floats bias{c_.down_bias, is_bf16_};
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      float tile_bias[kTileRows];
+      for (int64_t r = 0; r < kTileRows; ++r)
+        tile_bias[r] = bias[share.expert * c_.hidden + (first_tile + tile) * kTileRows + r];
       for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
         const Panel& panel = panels_[number];
-        float out[kMaxTokens * kManyDownTiles * kTileRows];
-        for (int64_t tile = 0; tile < tiles; ++tile)
-          product_.tile(
-              down_tile(share, first_tile + tile),
-              tile + 1 < tiles ? down_tile(share, first_tile + tile + 1) : after_these, ffn_groups_,
-              inner_ + panel.first * inner_bytes_, panel.count, out + tile * kTileRows, rows);
+        float out[kMaxTokens * kTileRows];
+        product_.tile(
+            down_tile(share, first_tile + tile),
+            tile + 1 < tiles ? down_tile(share, first_tile + tile + 1) : next, ffn_groups_,
+            inner_ + panel.first * inner_bytes_, panel.count, out, kTileRows);
         for (int t = 0; t < panel.count; ++t) {
-          float* values = out + t * rows;
-          for (int64_t r = 0; r < rows; ++r) values[r] += tile_bias[r];
-          for (int64_t r = 0; r < rows; r += kTileRows) round(values + r, kTileRows);
-          std::memcpy(said + order_[panel.first + t] * rows, values, static_cast<size_t>(rows) * sizeof(float));
+          float* values = out + t * kTileRows;
+          for (int64_t r = 0; r < kTileRows; ++r) values[r] += tile_bias[r];
+          round(values, kTileRows);
+          std::memcpy(said + order_[panel.first + t] * stride + tile * kTileRows, values, sizeof(tile_bias));
         }
       }
     }
-    for (int64_t token = 0; token < tokens_; ++token) {
-      float sum[kManyDownTiles * kTileRows] = {};
-      for (int64_t choice = 0; choice < c_.top_k; ++choice) {  // in routing order
-        const int64_t slot = token * c_.top_k + choice;
-        const float weight = weights[first_ * c_.top_k + slot];
-        for (int64_t r = 0; r < rows; ++r) sum[r] += weight * said[slot * rows + r];
+  }
+
+  // The weighted sums of some tiles, in routing order.
+  void add_up(const float* said, int64_t stride, int64_t first_tile, int64_t tiles) {
+    const Floats weights{c_.weights, is_bf16_};
+    for (int64_t token = 0; token < tokens_; ++token)
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        float sum[kTileRows] = {};
+        for (int64_t choice = 0; choice < c_.top_k; ++choice) {
+          const int64_t slot = token * c_.top_k + choice;
+          const float weight = weights[first_ * c_.top_k + slot];
+          for (int64_t r = 0; r < kTileRows; ++r) sum[r] += weight * said[slot * stride + tile * kTileRows + r];
+        }
+        const int64_t to = (first_ + token) * c_.hidden + (first_tile + tile) * kTileRows;
+        if (is_bf16_) isa_.narrow(sum, static_cast<uint16_t*>(c_.out) + to, kTileRows);
+        else std::memcpy(static_cast<float*>(c_.out) + to, sum, sizeof(sum));
       }
-      const int64_t to = (first_ + token) * c_.hidden + first_row;
-      if (is_bf16_) isa_.narrow(sum, static_cast<uint16_t*>(c_.out) + to, rows);
-      else std::memcpy(static_cast<float*>(c_.out) + to, sum, static_cast<size_t>(rows) * sizeof(float));
-    }
   }
 
   struct Place {
@@ -217,14 +239,13 @@ class Layer {
   const Isa& isa_;
   const bool is_bf16_;
   const Product& product_;
-  const int64_t first_, tokens_, slots_, hidden_groups_, ffn_groups_, row_bytes_, inner_bytes_, down_tiles_;
+  const int64_t first_, tokens_, slots_, hidden_groups_, ffn_groups_, row_bytes_, inner_bytes_;
   std::vector<Share> shares_;
   std::vector<Panel> panels_;
   std::vector<int64_t> order_;  // slots by expert
   std::vector<Place> places_;   // of slots
   Scratch scratch_;
   uint8_t *rows_, *inner_;
-  float* said_;
 };
 
 }  // namespace

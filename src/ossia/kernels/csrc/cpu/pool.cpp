@@ -88,11 +88,10 @@ class Pool {
   }
 
   void work(int thread) {
-    int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
-    while (task < tasks_) {
-      const int64_t next = next_.fetch_add(1, std::memory_order_relaxed);
-      task_(context_, task, thread, next);
-      task = next;
+    for (;;) {
+      const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
+      if (task >= tasks_) return;
+      task_(context_, task, thread);
     }
   }
 
@@ -134,7 +133,7 @@ void run_tasks(int threads, int64_t tasks, Task task, void* context) {
   if (threads > tasks) threads = static_cast<int>(tasks);
   if (threads > kMaxThreads) threads = kMaxThreads;
   if (threads <= 1) {
-    for (int64_t i = 0; i < tasks; ++i) task(context, i, 0, i + 1);
+    for (int64_t i = 0; i < tasks; ++i) task(context, i, 0);
     return;
   }
   pool()->run(threads, tasks, task, context);
