@@ -54,7 +54,9 @@ class Test:
         """From its name."""
         found = TEST.fullmatch(name)
         if found is None:
-            raise argparse.ArgumentTypeError(f"{name!r} is no test such as pp512, tg64x8 or tg64@4096")
+            raise argparse.ArgumentTypeError(
+                f"{name!r} is no test such as pp512, tg64x8 or tg64@4096"
+            )
         kind, tokens, batch, depth = found.groups()
         return cls(name, kind, int(tokens), int(batch or 1), int(depth or 0))
 
@@ -81,7 +83,9 @@ class Peers:
         self.bandwidths.append(report["measured"]["read_bandwidth"])
         (result,) = (one for one in report["results"] if one["test"] == f"{test.kind}{test.tokens}")
         if test.kind == "tg":
-            self.bytes_per_token[test.name] = (result["weight_bytes"] + result["kv_bytes"]) / test.batch
+            self.bytes_per_token[test.name] = (
+                result["weight_bytes"] + result["kv_bytes"]
+            ) / test.batch
         return result["tokens_per_second"]["mean"]
 
     def llama(self, test: Test) -> float:
@@ -99,7 +103,11 @@ class Peers:
             )  # fmt: skip
             (line,) = (json.loads(line) for line in shown.splitlines() if line.startswith("{"))
             return line["speed_tg"]
-        counts = ["-p", str(test.tokens), "-n", "0"] if test.kind == "pp" else ["-p", "0", "-n", str(test.tokens)]
+        counts = (
+            ["-p", str(test.tokens), "-n", "0"]
+            if test.kind == "pp"
+            else ["-p", "0", "-n", str(test.tokens)]
+        )
         shown = _output(
             [str(self._given.llama / "llama-bench"), *model, *threads, *counts,
              "-d", str(test.depth), "-r", "1", "-o", "json"]
@@ -123,7 +131,9 @@ def main() -> None:
     parser.add_argument("--ossia", type=Path, required=True, help="a checkpoint folder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--tests", type=Test.of, nargs="+", default=[Test.of("pp512"), Test.of("tg64")])
+    parser.add_argument(
+        "--tests", type=Test.of, nargs="+", default=[Test.of("pp512"), Test.of("tg64")]
+    )
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     peers = Peers(arguments)
@@ -133,11 +143,15 @@ def main() -> None:
         for test in arguments.tests:
             for name in sorted(runs, reverse=number % 2 == 1):
                 figures[test.name][name].append(runs[name](test))
-            told = ", ".join(f"{name} {values[-1]:.2f}" for name, values in figures[test.name].items())
+            told = ", ".join(
+                f"{name} {values[-1]:.2f}" for name, values in figures[test.name].items()
+            )
             print(f"round {number + 1}, {test.name}: {told}", file=sys.stderr, flush=True)
     bandwidth = statistics.median(peers.bandwidths)
     print(f"read bandwidth {bandwidth / 1e9:.1f} GB/s with {arguments.threads} threads")
-    print(f"{'test':>10} {'ossia':>8} {'llama.cpp':>10} {'ratio':>6}  share of the floor: ossia, llama.cpp")
+    print(
+        f"{'test':>10} {'ossia':>8} {'llama.cpp':>10} {'ratio':>6}  share of the floor: ossia, llama.cpp"
+    )
     for name, values in figures.items():
         ours, theirs = (statistics.median(values[peer]) for peer in ("ossia", "llama.cpp"))
         shares = ""
@@ -146,7 +160,9 @@ def main() -> None:
             shares = f"  {ours / floor:.1%}, {theirs / floor:.1%} of {floor:.1f} tokens/s"
         print(f"{name:>10} {ours:8.2f} {theirs:10.2f} {ours / theirs:6.2f}{shares}")
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps({"figures": figures, "bandwidths": peers.bandwidths}, indent=1))
+        arguments.json.write_text(
+            json.dumps({"figures": figures, "bandwidths": peers.bandwidths}, indent=1)
+        )
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ _CPU_DENSE = Implementation(
 
 _CPU_DECODE = Implementation(
     name="cpu",
-    what="C++, all layers as one call, packed bfloat16 models, up to 64 tokens of a batch",
+    what="C++, all layers as one call, packed bfloat16 models, up to 64 tokens, in 8 bits any number",
     requires=_cpu,
 )
 
@@ -107,7 +107,7 @@ _CPU_SAMPLING = Implementation(name="cpu", what="C++, float32 logits", requires=
 
 _CPU_ATTENTION = Implementation(
     name="cpu",
-    what="C++ over pages, bfloat16 and float32, up to 8 new tokens a sequence",
+    what="C++ over pages, bfloat16 and float32, without gradients",
     requires=_cpu,
 )
 

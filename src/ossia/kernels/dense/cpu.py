@@ -39,7 +39,7 @@ def linear_int8(
         weight: Of 8 bits, contiguous.
         bias: bfloat16 (rows,), contiguous, or None.
         int8_activations: Round x to 8 bits, with a scale for each 32 values. Otherwise it goes as the
-            sum of two such roundings, which keeps more bits than bfloat16 has.
+            sum of two such roundings, off by 1/64,000 of the largest of the 32 at most.
 
     Returns:
         bfloat16 (tokens, rows). What a row gets does not depend on the other rows.

@@ -127,7 +127,7 @@ struct Isa {
   // MXFP4 by operands that stay float32, that are bfloat16 already, or that are rounded to 8 bits with a
   // scale a group.
   Product mxfp4_f32, mxfp4_bf16, mxfp4_int8;
-  // Weights in int8 by operands rounded to 8 bits, and by pairs of those, which keep more than bfloat16 has.
+  // Weights in int8 by operands rounded to 8 bits, and by pairs of those: see put_planes.
   Product int8, int8_planes;
   DenseProduct dense;
   bool dense_takes_bf16;  // as operands; else they are float32

@@ -125,8 +125,8 @@ void put_int8(const float* x, uint8_t* out) {
   std::memcpy(out, &group, sizeof(group));
 }
 
-// A group as the sum of two: the second holds what the first's rounding left out, so that both together
-// keep more bits than bfloat16 has.
+// A group as the sum of two: the second holds what the first's rounding left out, so that both together are
+// off by 1/64,000 of the largest of the group at most.
 template <int kDoubled, int kRaise>
 void put_planes(const float* x, uint8_t* out) {
   put_int8<kDoubled, kRaise>(x, out);
