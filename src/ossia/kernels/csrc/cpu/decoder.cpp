@@ -3,6 +3,7 @@
 #include <cstring>
 #include <new>
 
+#include "bfloat16.h"
 #include "isa.h"
 #include "memory.h"
 #include "ossia_cpu.h"
@@ -13,13 +14,6 @@ namespace {
 using namespace ossia;
 
 constexpr int64_t kManyTokens = 16;
-
-float widened(uint16_t x) {
-  const uint32_t bits = uint32_t(x) << 16;
-  float out;
-  std::memcpy(&out, &bits, 4);
-  return out;
-}
 
 class Decoder {
  public:

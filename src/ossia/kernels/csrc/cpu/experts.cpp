@@ -4,6 +4,7 @@
 #include <new>
 #include <vector>
 
+#include "bfloat16.h"
 #include "isa.h"
 #include "memory.h"
 #include "ossia_cpu.h"
@@ -22,11 +23,7 @@ struct Floats {
   const void* data;
   bool is_bf16;
   float operator[](int64_t i) const {
-    if (!is_bf16) return static_cast<const float*>(data)[i];
-    const uint32_t bits = uint32_t(static_cast<const uint16_t*>(data)[i]) << 16;
-    float x;
-    __builtin_memcpy(&x, &bits, 4);
-    return x;
+    return is_bf16 ? widened(static_cast<const uint16_t*>(data)[i]) : static_cast<const float*>(data)[i];
   }
 };
 

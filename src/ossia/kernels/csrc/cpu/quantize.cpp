@@ -1,6 +1,7 @@
 // From bfloat16 matrices to int8 with a scale for 32 columns of a row, in tiles of 16 rows.
 #include <cstring>
 
+#include "bfloat16.h"
 #include "isa.h"
 #include "memory.h"
 #include "ossia_cpu.h"
@@ -12,13 +13,6 @@ using namespace ossia;
 
 constexpr int kLargest = 127;
 constexpr int kRaise = 128;
-
-inline float widened(uint16_t x) {
-  const uint32_t bits = uint32_t(x) << 16;
-  float out;
-  std::memcpy(&out, &bits, 4);
-  return out;
-}
 
 // The scale of a group, rounded up to bfloat16 so that its largest weight stays within 127; NaN for a
 // group that is not finite.
