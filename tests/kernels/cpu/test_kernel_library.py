@@ -182,7 +182,8 @@ print("both")
 def test_under_sanitizers(kernels):
     script = os.path.join(os.path.dirname(__file__), "sanitize.sh")
     done = subprocess.run([script], capture_output=True, text=True, timeout=1200)
-    assert done.stdout.count("all is well") == 2, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("all is well") >= 2, done.stdout  # thrice where Arm can be emulated
 
 
 @pytest.mark.parametrize("words", [1, 1000, 65536, 200_001])
