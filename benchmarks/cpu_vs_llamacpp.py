@@ -1,6 +1,6 @@
 """Ossia against llama.cpp on the same CPU, shape and precision: 8-bit dense matrices, MXFP4 experts.
 
-    python benchmarks/cpu_vs_llamacpp.py --llama BIN_FOLDER --gguf 20b.gguf --ossia ./20b \\
+    python benchmarks/cpu_vs_llamacpp.py --llama BIN_FOLDER --gguf 20b.gguf --ossia ./20b
         [--rounds 5] [--tests pp512 tg64 tg64x8 tg64@4096] [--json out.json]
 
 The two take turns, each in a process of its own, since both models do not fit the memory of a small machine

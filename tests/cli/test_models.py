@@ -129,7 +129,7 @@ def test_doctor(ossia):
     moe = {"chosen": "cpu", "passed_over": {"cuda": reason, "triton": reason}}
     assert value["kernels"]["cpu"]["moe"] == moe
     assert value["kernels"]["cpu"]["decode"]["chosen"] == "cpu"
-    assert "up to 64 tokens of a batch" in result.stdout
+    assert "up to 64 tokens, in 8 bits any number" in result.stdout
     assert "bfloat16 up to 8 tokens a step, 8-bit weights any number" in result.stdout
 
 
