@@ -95,7 +95,8 @@ def rounded_to_int8(x: torch.Tensor) -> torch.Tensor:
     """
     groups = x.to(torch.float32).unflatten(-1, (-1, BLOCK_SIZE))  # (..., n / 32, 32)
     peak = groups.abs().amax(dim=-1, keepdim=True)
-    integers = (groups * (127.0 / peak)).round().masked_fill(peak == 0, 0.0)
+    inverse = torch.full_like(peak, 127.0) / peak  # 127.0 / peak would be rounded twice
+    integers = (groups * inverse).round().masked_fill(peak == 0, 0.0)
     return (integers.to(x.dtype) * (peak / 127.0).to(x.dtype)).flatten(-2)
 
 
