@@ -113,9 +113,12 @@ void put_int8(const float* x, uint8_t* out) {
   const float inverse = usable ? 127.0f / largest : 0.0f;
   Int8Group group;
   int32_t sum = 0;
+  float scaled[kGroup];
+  for (int i = 0; i < kGroup; ++i) scaled[i] = usable ? x[i] * inverse : 0.0f;
+  // Sets that multiply and add at once would round halves, which bfloat16 often gives, otherwise than the rest.
+  asm volatile("" : : "r"(scaled) : "memory");
   for (int i = 0; i < kGroup; ++i) {
-    const float scaled = usable ? x[i] * inverse : 0.0f;
-    const float rounded = scaled + 12582912.0f;  // 1.5 * 2**23
+    const float rounded = scaled[i] + 12582912.0f;  // 1.5 * 2**23
     const int32_t whole = static_cast<int32_t>(bits_of(rounded) - 0x4b400000u);
     group.values[i] = static_cast<int8_t>(whole);
     sum += whole;
