@@ -33,7 +33,7 @@ def _engine_of(server: ServerProcess) -> int:
 
 
 class _Waiting:
-    """Somebody who waits in each way; knows when all answers that show it have begun."""
+    """Somebody who waits in each way; knows when all answers have begun."""
 
     def __init__(self, client: httpx2.AsyncClient, socket: ClientConnection) -> None:
         self._client = client
@@ -44,7 +44,7 @@ class _Waiting:
             for one in (
                 self._stream("/v1/chat/completions", _CHAT, 0),
                 self._stream("/v1/responses", {"input": "Hi"}, 1),
-                self._stream("/v1/completions", {"prompt": "Hi"}, 2),
+                self._stream("/v1/completions", {"prompt": "Hi", "max_tokens": 9_999}, 2),
                 self._stream("/v1/messages", {**_CHAT, "model": "demo", "max_tokens": 9_999}, 3),
                 self._socket_events(4),
                 self._whole("/v1/chat/completions", _CHAT),
@@ -55,6 +55,9 @@ class _Waiting:
 
     async def all_writing(self) -> None:
         await asyncio.gather(*(event.wait() for event in self._writing))
+        running = f"ossia:num_requests_running {len(self._tasks)}.0"
+        while running not in (await self._client.get("/metrics")).text:
+            await asyncio.sleep(0.02)
 
     async def ends(self) -> list[Any]:
         return await asyncio.gather(*self._tasks)
