@@ -255,7 +255,8 @@ def _unsaid_token_ids(raw: Mapping[str, Any]) -> dict[str, None]:
 
     The original layout leaves token ids out, and transformers 4 does where there are none.
     """
-    if raw.get("vocab_size", _RELEASED_EOS + 1) > _RELEASED_EOS:
+    vocab_size = raw.get("vocab_size")
+    if not isinstance(vocab_size, int) or vocab_size > _RELEASED_EOS:  # nonsense is refused later
         return {}
     return {name: None for name in ("eos_token_id", "pad_token_id") if name not in raw}
 

@@ -248,6 +248,8 @@ BAD = [
     Bad("config with a wrong type inside", config(rope_scaling={"factor": "32"}),
         "rope_scaling.factor is '32'; expected a number", ConfigError, CONFIG),
     Bad("config without an end", config(eos_token_id=[]), "eos_token_id", ConfigError, CONFIG),
+    Bad("config with a null for the vocabulary", config(vocab_size=None), "config.json implies",
+        tensor="model.embed_tokens.weight"),
     Bad("original config with a null", config(hidden_size=None), "hidden_size is None", ConfigError,
         CONFIG, layout="original"),
     Bad("config with more layers than types", config(num_hidden_layers=3), "layer_types",
