@@ -56,7 +56,7 @@ class _Waiting:
     async def all_writing(self) -> None:
         await asyncio.gather(*(event.wait() for event in self._writing))
         running = f"ossia:num_requests_running {len(self._tasks)}.0"
-        while running not in (await self._client.get("/metrics")).text:
+        while running not in (await self._client.get("/metrics")).text:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
     async def ends(self) -> list[Any]:

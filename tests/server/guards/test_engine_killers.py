@@ -10,22 +10,28 @@ from pathlib import Path
 import pytest
 
 from support.raw_http import exchange, post, request
-from support.serve_process import serving
+from support.serve_process import ServerProcess, started
 
 ASKED = {"model": "tiny", "input": "Hi", "max_output_tokens": 4}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A server of its own, and its process."""
+def process(tmp_path_factory):
+    """A server of its own."""
     folder = tmp_path_factory.mktemp("server")
     command = [sys.executable, "-m", "ossia", "serve", "random:tiny", "--served-name", "tiny",
                "--port", "0", "--max-context",
         "8192",
         "--state-folder", str(folder / "state")]  # fmt: skip
-    with serving(command, folder / "log") as address:
-        yield address
+    with started(command, folder / "log") as process:
+        yield process
+
+
+@pytest.fixture
+def server(process):
+    """Its address."""
+    return process.address
 
 
 @pytest.fixture
@@ -235,10 +241,10 @@ class TestOpenSockets:
     """Sockets of the inside that others can reach (CVE-2025-30165, CVE-2025-32444)."""
 
     @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc here")
-    def test_only_the_servers_own_address_is_listened_on(self, server):
-        port = int(server.rpartition(":")[2])
+    def test_only_the_servers_own_address_is_listened_on(self, process):
+        port = int(process.address.rpartition(":")[2])
         listening = {}
-        owner = {inode: pid for pid in _family() for inode in _sockets(pid)}
+        owner = {inode: pid for pid in _family(process) for inode in _sockets(pid)}
         for table in ("tcp", "tcp6", "udp", "udp6"):
             for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
                 parts = line.split()
@@ -248,18 +254,15 @@ class TestOpenSockets:
         assert list(listening) == [("tcp", f"0100007F:{port:04X}")]
         # The engine process has no address of the network at all.
         assert len(set(listening.values())) == 1
-        assert len(_family()) >= 2
+        assert len(_family(process)) >= 2
 
-    def test_what_it_keeps_is_for_its_user_only(self, server):
-        (folder,) = (
-            Path(one.split("\0")[one.split("\0").index("--state-folder") + 1])
-            for one in (Path(f"/proc/{pid}/cmdline").read_text() for pid in _family())
-            if "--state-folder" in one
-        )
+    def test_what_it_keeps_is_for_its_user_only(self, process):
+        arguments = process.process.args
+        folder = Path(arguments[arguments.index("--state-folder") + 1])
         assert folder.stat().st_mode & 0o077 == 0
 
 
-def _family() -> list[int]:
+def _family(server: ServerProcess) -> list[int]:
     """The server's process and all below it."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -268,20 +271,10 @@ def _family() -> list[int]:
         except OSError:
             continue
         parents[int(stat.parent.name)] = int(fields[1])
-    found = [
-        pid for pid, parent in parents.items()
-        if parent == os.getpid() and "ossia\0serve" in _command(pid)
-    ]  # fmt: skip
+    found = [server.process.pid]
     for pid in found:
         found += [child for child, parent in parents.items() if parent == pid]
     return found
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
 
 
 def _sockets(pid: int) -> list[str]:

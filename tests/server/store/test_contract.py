@@ -339,18 +339,22 @@ def test_a_kill_loses_nothing_that_was_acknowledged(place, lines):
     child.wait()
 
     async def scenario():
-        store = place.open()
+        store = place.open(**({"interval": 0.2} if place.kind == "postgres" else {}))
         for response_id in acknowledged:
             record = await store.get_response(response_id)
             assert record.response["status"] == "completed"
             assert len(record.input_items) == 1
         for lane in range(8):  # and what was not is whole or failed
             number = sum(one.startswith(f"resp_{lane}_") for one in acknowledged)
-            record = await store.get_response(f"resp_{lane}_{number}")
-            assert record is None or record.response["status"] in ("completed", "failed")
+            # A database of its own may go on with the dead process's last words for a moment.
+            while (record := await store.get_response(f"resp_{lane}_{number}")) is not None:
+                if record.response["status"] in ("completed", "failed"):
+                    break
+                assert place.kind == "postgres"
+                await asyncio.sleep(0.05)
         await store.close()
 
-    asyncio.run(scenario())
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 _IDS = st.sampled_from([f"resp_{number}" for number in range(4)])
