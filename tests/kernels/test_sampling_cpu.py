@@ -71,6 +71,33 @@ def draws(row: torch.Tensor, how: Drawing, token_id: int) -> bool:
 
 
 @isas
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 129), (2, 40_001), (1, 201_088)])
+def test_widened(isa, shape):
+    logits = torch.randn(shape).bfloat16()
+    logits.flatten()[-1:] = torch.nan
+    logits.flatten()[:1] = -torch.inf
+    for threads in (1, 3):
+        with pytest.MonkeyPatch.context() as patched, cpu_kernels.needed().using(isa):
+            patched.setattr(cpu, "num_threads", lambda: threads)
+            out = cpu.widened(logits)
+        torch.testing.assert_close(out, logits.float(), rtol=0, atol=0, equal_nan=True)
+
+
+def test_only_contiguous_bfloat16_of_the_cpu_is_widened_by_the_kernels(monkeypatch):
+    taken = []
+    monkeypatch.setattr(cpu, "widened", lambda logits: taken.append(logits) or logits.float())
+    logits = torch.randn(4, 6).bfloat16()
+    assert torch.equal(sampling.widened(logits), logits.float())
+    assert len(taken) == 1
+    assert torch.equal(sampling.widened(logits.T), logits.T.float())
+    assert sampling.widened(logits.half()).dtype is torch.float32
+    assert sampling.widened(logits.double()).dtype is torch.float64
+    with torch.enable_grad():
+        assert sampling.widened(logits.clone().requires_grad_()).requires_grad
+    assert len(taken) == 1
+
+
+@isas
 @vocabs
 @pytest.mark.parametrize("rounded", [False, True])
 def test_greedy_takes_the_lowest_id_among_equals(isa, vocab, rounded):

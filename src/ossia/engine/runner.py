@@ -18,6 +18,7 @@ from ossia.engine.sampler import Sampler, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
+from ossia.kernels.sampling import widened
 from ossia.log import logger
 from ossia.machine import machine_memory
 from ossia.model.batch import ForwardBatch
@@ -125,8 +126,7 @@ class ModelRunner:
                 return self._fast.execute(plan, self._sampler)
             self._fast.drop()
         built = self._builder.build(plan)
-        logits = self._forward(built.forward)  # (rows, vocab)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = widened(self._forward(built.forward))  # (rows, vocab)
         logits[:, self._valid_end :] = -torch.inf
         scores = self._score_prompts(plan, built, logits)
         draws = plan.draws

@@ -149,8 +149,10 @@ std::vector<uint8_t> attention(int64_t dim, int64_t window, int type, int thread
 // Every way of drawing, and log-probabilities, from rows in exactly fitting memory.
 std::vector<int64_t> sampling(int64_t rows, int64_t vocab, int threads, unsigned seed) {
   std::mt19937 random(seed);
-  const auto memory = floats(random, rows * vocab, OSSIA_F32);
-  const float* logits = reinterpret_cast<const float*>(memory.data());
+  const auto narrow = floats(random, rows * vocab, OSSIA_BF16);
+  std::vector<float> wide(static_cast<size_t>(rows * vocab));
+  const float* logits = wide.data();
+  check(ossia_widen(narrow.data(), wide.data(), rows * vocab, threads), "widen");
   std::vector<int64_t> all;
   for (const ossia_draw& how : {
            ossia_draw{0.0, 0, 0.0f, 1.0f, 0.0f}, ossia_draw{0.3, 0, 1.0f, 1.0f, 0.0f},

@@ -177,6 +177,7 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_run_linear": (_int, (ctypes.POINTER(LinearCall),)),
     "ossia_run_decoder": (_int, (ctypes.POINTER(DecoderCall),)),
     "ossia_run_experts": (_int, (ctypes.POINTER(ExpertsCall),)),
+    "ossia_widen": (_int, (_pointer, _pointer, _int64, _int)),
     "ossia_sample": (_int, (ctypes.POINTER(SamplingCall),)),
     "ossia_token_logprobs": (_int, (ctypes.POINTER(LogprobsCall),)),
 }

@@ -1,4 +1,4 @@
-"""sample and token_logprobs: the fastest implementation that takes these tensors."""
+"""widened, sample and token_logprobs: the fastest implementation that takes these tensors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ import torch
 from ossia.kernels.backend import choose
 from ossia.kernels.sampling import cpu, reference
 from ossia.kernels.sampling.drawing import Drawing
+
+
+def widened(logits: torch.Tensor) -> torch.Tensor:
+    """As `reference.widened` defines it."""
+    if (
+        logits.device.type == "cpu"
+        and logits.dtype is torch.bfloat16
+        and logits.is_contiguous()
+        and not (torch.is_grad_enabled() and logits.requires_grad)
+        and _chosen(logits.device) == "cpu"
+    ):
+        return cpu.widened(logits)
+    return reference.widened(logits)
 
 
 def sample(

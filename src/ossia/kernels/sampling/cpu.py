@@ -12,6 +12,22 @@ from ossia.kernels.sampling.drawing import Drawing
 from ossia.kernels.sampling.reference import MIN_TEMPERATURE
 
 
+def widened(logits: torch.Tensor) -> torch.Tensor:
+    """As `reference.widened`, by the kernels' own threads.
+
+    After an operation of torch's its threads stay busy for milliseconds waiting for the next one,
+    on the cores that the kernels need.
+
+    Args:
+        logits: bfloat16 (rows, vocab) on the CPU, contiguous.
+    """
+    kernels = load()
+    assert kernels is not None
+    out = torch.empty(logits.shape)
+    kernels.call("ossia_widen", logits.data_ptr(), out.data_ptr(), out.numel(), num_threads())
+    return out
+
+
 def sample(
     logits: torch.Tensor, drawings: Sequence[Drawing | None]
 ) -> tuple[torch.Tensor, torch.Tensor]:

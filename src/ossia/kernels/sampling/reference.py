@@ -14,6 +14,18 @@ MIN_TEMPERATURE = 1e-30
 """Keeps (x - max) / temperature from being 0 / 0."""
 
 
+def widened(logits: torch.Tensor) -> torch.Tensor:
+    """Logits as the other functions take them.
+
+    Args:
+        logits: (rows, vocab) as the model gives them.
+
+    Returns:
+        (rows, vocab) in float32, or as they are if that is no narrower.
+    """
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
 def penalise(
     logits: torch.Tensor,
     in_prompt: torch.Tensor,

@@ -24,7 +24,7 @@ inline __m512 scales_of(const uint8_t* scales) {
 inline void fetch(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }
 
 // Walks ahead of a tile's groups, by so many bytes of codes (tried out on Zen 4), and at its end on to the
-// next tile.
+// next tile. Products of one token do not send one: all they do is read, which the processor sees for itself.
 template <int64_t kBytes, int64_t kScaleBytes, int64_t kAhead>
 class Scout {
  public:
@@ -108,7 +108,7 @@ struct Int8 {
       __m512 total[T];
       for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
       for (int64_t group = 0; group < groups; ++group) {
-        scout.step();
+        if constexpr (T > 1) scout.step();
         __m512i weights[8];
         Group::load(tile.codes + group * Group::kBytes, weights);
         const __m512 scale = Group::scales(tile.scales + group * Group::kScaleBytes);

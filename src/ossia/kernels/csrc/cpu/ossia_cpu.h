@@ -157,6 +157,9 @@ struct ossia_decoder {
 // All layers and the final norm over new tokens of sequences in pages, everything in bfloat16.
 OSSIA_API int ossia_run_decoder(const struct ossia_decoder* call);
 
+// bfloat16 to float32, as logits are before they are looked at.
+OSSIA_API int ossia_widen(const void* x, float* out, int64_t count, int threads);
+
 struct ossia_draw {
   double uniform;  // in [0, 1)
   int64_t top_k;   // 0 keeps all

@@ -306,7 +306,19 @@ void over_rows(
   });
 }
 
+constexpr int64_t kSlice = kSliceBlocks * kSampleBlock;
+
 }  // namespace
+
+int ossia_widen(const void* x, float* out, int64_t count, int threads) {
+  const auto* from = static_cast<const uint16_t*>(x);
+  for_each_task(
+      count < kFewBlocks * kSampleBlock ? 1 : threads, (count + kSlice - 1) / kSlice, [&](int64_t slice, int) {
+        const int64_t first = slice * kSlice, left = count - first;
+        used_isa().widen(from + first, out + first, left < kSlice ? left : kSlice);
+      });
+  return OSSIA_OK;
+}
 
 int ossia_sample(const ossia_sampling* call) {
   const ossia_sampling& c = *call;
