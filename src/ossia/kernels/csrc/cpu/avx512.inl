@@ -10,14 +10,11 @@ namespace ossia {
 namespace {
 
 inline __m512 scales_of(const uint8_t* scales) {
-  const __m512i bytes =
-      _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales)));
-  __m512i bits = _mm512_slli_epi32(bytes, 23);
-  const __mmask16 zero = _mm512_testn_epi32_mask(bytes, bytes);
-  const __mmask16 nan = _mm512_cmpeq_epi32_mask(bytes, _mm512_set1_epi32(255));
-  bits = _mm512_mask_mov_epi32(bits, zero, _mm512_set1_epi32(0x00400000));
-  bits = _mm512_mask_mov_epi32(bits, nan, _mm512_set1_epi32(0x7fc00000));
-  return _mm512_castsi512_ps(bits);
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales));
+  const __m512i bits = _mm512_slli_epi32(_mm512_cvtepu8_epi32(bytes), 23);
+  // Of 0 and of 255 the same bit makes what they mean: a subnormal, and NaN in place of infinity.
+  const __mmask16 special = _mm_cmple_epu8_mask(_mm_add_epi8(bytes, _mm_set1_epi8(1)), _mm_set1_epi8(1));
+  return _mm512_castsi512_ps(_mm512_mask_or_epi32(bits, special, bits, _mm512_set1_epi32(0x00400000)));
 }
 
 // Into the second-level cache; what is not there is no harm.
@@ -74,15 +71,21 @@ inline __m512 add_group(__m512 total, const __m512i (&weights)[8], __m512 scale,
 struct Mxfp4Group {
   static constexpr int64_t kBytes = kCodeBytes, kScaleBytes = kTileRows, kAhead = 8192;
   static void load(const uint8_t* codes, __m512i (&weights)[8]) {
-    const __m512i table =
-        _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kRaised)));
-    const __m512i low = _mm512_set1_epi8(15);
     for (int word = 0; word < 4; ++word) {
       const __m512i both = _mm512_loadu_si512(codes + word * 64);
-      weights[2 * word] = _mm512_shuffle_epi8(table, _mm512_and_si512(both, low));
-      weights[2 * word + 1] =
-          _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(both, 4), low));
+      weights[2 * word] = raised(both);
+      weights[2 * word + 1] = raised(_mm512_srli_epi16(both, 4));
     }
+  }
+  // By the lower four bits of each byte.
+  static __m512i raised(__m512i codes) {
+    const __m512i table =
+        _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kRaised)));
+#if defined(__AVX512VBMI__)
+    return _mm512_permutexvar_epi8(codes, table);  // looks at six bits; the table holds everything four times
+#else
+    return _mm512_shuffle_epi8(table, _mm512_and_si512(codes, _mm512_set1_epi8(15)));
+#endif
   }
   static __m512 scales(const uint8_t* scales) { return scales_of(scales); }
 };

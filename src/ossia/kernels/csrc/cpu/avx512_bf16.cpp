@@ -1,4 +1,5 @@
-// AVX-512 with VNNI and BF16: as avx512_vnni, and products of bfloat16 pairs.
+// AVX-512 with VNNI, BF16 and VBMI: as avx512_vnni, and products of bfloat16 pairs. Intel from Sapphire Rapids,
+// AMD from Zen 4 on.
 #include "avx512.inl"
 #include "sampling.inl"
 
@@ -85,7 +86,9 @@ struct StepBf16 {
   static __m512 multiply(__m512 sum, Vector weight, Vector x) { return _mm512_dpbf16_ps(sum, weight, x); }
 };
 
-bool runs() { return runs_vnni() && __builtin_cpu_supports("avx512bf16"); }
+bool runs() {
+  return runs_vnni() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+}
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// AVX-512 with VNNI: Intel from Cascade Lake, AMD from Zen 4 on.
+// AVX-512 with VNNI: Intel from Cascade Lake on.
 #include "avx512.inl"
 #include "sampling.inl"
 
