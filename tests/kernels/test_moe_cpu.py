@@ -145,29 +145,34 @@ def test_a_token_gets_the_same_whoever_comes_with_it(isa, dtype, int8):
 
 @isas
 @pytest.mark.parametrize("int8", [False, True])
-def test_every_scale_and_code(isa, int8):
+@pytest.mark.parametrize("groups", [1, 6])
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_every_scale_and_code(isa, int8, groups, tokens):
     """The whole range of scales: subnormal ones, and the one that means NaN."""
-    experts = replace(_layer(1, 32, 32, torch.float32), int8_activations=int8)
+    columns = 32 * groups
+    experts = replace(_layer(1, columns, 32, torch.float32), int8_activations=int8)
     codes = torch.arange(256, dtype=torch.uint8).repeat(2).view(32, 1, 16)
-    down = Mxfp4Tensor(codes[None], torch.full((1, 32, 1), 127, dtype=torch.uint8))
+    down = Mxfp4Tensor(codes.repeat(groups, 1, 1)[None], torch.full((1, columns, 1), 127).byte())
+    gate_up = codes.repeat(2, groups, 1)[None]
     for byte in (0, 1, 64, 126, 128, 190):
-        scales = torch.full((1, 64, 1), byte, dtype=torch.uint8)
-        gate_up = Mxfp4Tensor(codes.repeat(2, 1, 1)[None], scales)
-        some = replace(experts, gate_up=gate_up, down=down, gate_up_bias=torch.zeros(1, 64),
-                       down_bias=torch.zeros(1, 32))  # fmt: skip
-        x = torch.randn(3, 32) * 2.0 ** min(127 - byte, 60)
+        scales = torch.full((1, 64, groups), byte, dtype=torch.uint8)
+        some = replace(experts, gate_up=Mxfp4Tensor(gate_up, scales), down=down,
+                       gate_up_bias=torch.zeros(1, 64), down_bias=torch.zeros(1, columns))  # fmt: skip
+        x = torch.randn(tokens, columns) * 2.0 ** min(127 - byte, 60)
         x[0, 5:] = 0.0
-        once = torch.ones(3, 1), torch.zeros(3, 1, dtype=torch.int64)
+        once = torch.ones(tokens, 1), torch.zeros(tokens, 1, dtype=torch.int64)
         with cpu_kernels.needed().using(isa):
             out = cpu.run_experts(x, once[1], once[0], _interleaved(some))
         expected = _defined(x, once[1], once[0], some)
         limit = INT8_ACTIVATIONS[torch.float32] if int8 else 2e-5
         assert (out.double() - expected).abs().max() <= limit * expected.abs().max()
-    scales[0, 7] = 255
-    spoiled = replace(some, gate_up=Mxfp4Tensor(gate_up.blocks, scales))
-    with cpu_kernels.needed().using(isa):
-        out = cpu.run_experts(x, once[1], once[0], _interleaved(spoiled))
-    assert out.isnan().all()
+    for group in range(groups):
+        spoiled = scales.clone()
+        spoiled[0, 7, group] = 255
+        some = replace(some, gate_up=Mxfp4Tensor(gate_up, spoiled))
+        with cpu_kernels.needed().using(isa):
+            out = cpu.run_experts(x, once[1], once[0], _interleaved(some))
+        assert out.isnan().all()
 
 
 @isas

@@ -55,7 +55,7 @@ class Layer {
   void run() {
     for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
     const int64_t blocks = static_cast<int64_t>(shares_.size()) * ffn_groups_;
-    for_each_span(c_.threads, blocks, 1, [&](int64_t first, int64_t end, int) {
+    for_each_span(c_.threads, blocks, [&](int64_t first, int64_t end, int) {
       for (int64_t task = first; task < end; ++task) gate_and_up(task, task + 1 < blocks ? task + 1 : task);
     });
     if (tokens_ < kManyTokens) down_by_experts();
@@ -91,12 +91,10 @@ class Layer {
   }
 
   void take_token(int64_t token) {
-    const Floats x{c_.x, is_bf16_};
     uint8_t operands[kGroup * sizeof(float)];
     for (int64_t group = 0; group < hidden_groups_; ++group) {
       float values[kGroup];
-      for (int i = 0; i < kGroup; ++i)
-        values[i] = x[(first_ + token) * c_.hidden + group * kGroup + i];
+      load(c_.x, (first_ + token) * c_.hidden + group * kGroup, kGroup, values);
       product_.put_group(values, operands);
       for (int64_t choice = 0; choice < c_.top_k; ++choice) {
         const Place& place = places_[token * c_.top_k + choice];
@@ -106,6 +104,19 @@ class Layer {
             static_cast<size_t>(product_.group_bytes));
       }
     }
+  }
+
+  // Floats of the tokens' type from one on.
+  void load(const void* floats, int64_t first, int64_t count, float* out) const {
+    if (is_bf16_) isa_.widen(static_cast<const uint16_t*>(floats) + first, out, count);
+    else std::memcpy(out, static_cast<const float*>(floats) + first, static_cast<size_t>(count) * sizeof(float));
+  }
+
+  // Has those on their way: memory that nobody follows answers late.
+  void fetch(const void* floats, int64_t first, int64_t count) const {
+    const int64_t size = is_bf16_ ? 2 : 4;
+    const char* at = static_cast<const char*>(floats) + first * size;
+    for (int64_t byte = 0; byte < count * size; byte += 64) __builtin_prefetch(at + byte);
   }
 
   // As a result of the tokens' type is.
@@ -130,12 +141,8 @@ class Layer {
   void gate_and_up(int64_t task, int64_t next) {
     const Share& share = shares_[task / ffn_groups_];
     const int64_t block = task % ffn_groups_;
-    const Floats bias{c_.gate_up_bias, is_bf16_};
-    float gate_bias[kBlock], up_bias[kBlock];
-    for (int64_t i = 0; i < kBlock; ++i) {
-      const int64_t at = share.expert * 2 * c_.ffn + 2 * (block * kBlock + i);
-      gate_bias[i] = bias[at], up_bias[i] = bias[at + 1];
-    }
+    const int64_t first = 2 * (share.expert * c_.ffn + block * kBlock);
+    fetch(c_.gate_up_bias, first, 2 * kBlock);
     for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
       const Panel& panel = panels_[number];
       float out[kMaxTokens * 2 * kBlock];
@@ -145,9 +152,11 @@ class Layer {
             gate_up_tile(task, tile), following, hidden_groups_, rows_ + panel.first * row_bytes_, panel.count,
             out + tile % 2 * kBlock + tile / 2 * kTileRows, 2 * kBlock);
       }
+      float bias[2 * kBlock];  // a gate's, then an up's
+      load(c_.gate_up_bias, first, 2 * kBlock, bias);
       for (int t = 0; t < panel.count; ++t) {
         float *gate = out + t * 2 * kBlock, *up = gate + kBlock, values[kBlock];
-        for (int64_t i = 0; i < kBlock; ++i) gate[i] += gate_bias[i], up[i] += up_bias[i];
+        for (int64_t i = 0; i < kBlock; ++i) gate[i] += bias[2 * i], up[i] += bias[2 * i + 1];
         round(gate, kBlock), round(up, kBlock);
         isa_.swiglu(gate, up, c_.alpha, c_.limit, values, kBlock);
         round(values, kBlock);
@@ -161,7 +170,7 @@ class Layer {
   void down_by_experts() {
     const int64_t tiles = c_.hidden / kTileRows, all = static_cast<int64_t>(shares_.size()) * tiles;
     float* said = scratch_.take_array<float>(slots_ * c_.hidden);  // by slots
-    for_each_span(c_.threads, all, 1, [&](int64_t first, int64_t end, int) {
+    for_each_span(c_.threads, all, [&](int64_t first, int64_t end, int) {
       for (int64_t task = first; task < end; ++task) {
         const int64_t following = task + 1 < all ? task + 1 : task;
         down(shares_[task / tiles], task % tiles, 1, down_tile(shares_[following / tiles], following % tiles),
@@ -188,11 +197,9 @@ class Layer {
 
   // What an expert says in some tiles of rows, for all its panels: said[slot * stride + row].
   void down(const Share& share, int64_t first_tile, int64_t tiles, TileAt next, float* said, int64_t stride) {
-    const Floats bias{c_.down_bias, is_bf16_};
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      float tile_bias[kTileRows];
-      for (int64_t r = 0; r < kTileRows; ++r)
-        tile_bias[r] = bias[share.expert * c_.hidden + (first_tile + tile) * kTileRows + r];
+      const int64_t first = share.expert * c_.hidden + (first_tile + tile) * kTileRows;
+      fetch(c_.down_bias, first, kTileRows);
       for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
         const Panel& panel = panels_[number];
         float out[kMaxTokens * kTileRows];
@@ -200,11 +207,13 @@ class Layer {
             down_tile(share, first_tile + tile),
             tile + 1 < tiles ? down_tile(share, first_tile + tile + 1) : next, ffn_groups_,
             inner_ + panel.first * inner_bytes_, panel.count, out, kTileRows);
+        float bias[kTileRows];
+        load(c_.down_bias, first, kTileRows, bias);
         for (int t = 0; t < panel.count; ++t) {
           float* values = out + t * kTileRows;
-          for (int64_t r = 0; r < kTileRows; ++r) values[r] += tile_bias[r];
+          for (int64_t r = 0; r < kTileRows; ++r) values[r] += bias[r];
           round(values, kTileRows);
-          std::memcpy(said + order_[panel.first + t] * stride + tile * kTileRows, values, sizeof(tile_bias));
+          std::memcpy(said + order_[panel.first + t] * stride + tile * kTileRows, values, sizeof(bias));
         }
       }
     }

@@ -12,7 +12,6 @@
 namespace ossia {
 namespace {
 
-constexpr int kMaxThreads = 256;
 constexpr auto kSpin = std::chrono::microseconds(50);  // longer than the gap between two kernels
 constexpr uint32_t kClosed = 1u << 31;
 

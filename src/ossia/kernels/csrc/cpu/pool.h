@@ -21,18 +21,60 @@ void for_each_task(int threads, int64_t tasks, F&& body) {
       &body);
 }
 
-// Runs body(first, end, thread) over all of `items`, by spans that shrink towards the end, down to `least`:
-// memory is read fastest in long runs, and all threads should be done at the same time.
+// A share of items, which its owner takes from the front and others from the back.
+class alignas(64) Share {
+ public:
+  void set(int64_t first, int64_t end) { both_.store(joined(first, end), std::memory_order_relaxed); }
+
+  // The next `most` of them, or what is left; false if nothing is.
+  bool take(int64_t most, int64_t& first, int64_t& end) {
+    uint64_t seen = both_.load(std::memory_order_relaxed);
+    for (;;) {
+      first = first_of(seen);
+      const int64_t left = end_of(seen) - first;
+      if (left == 0) return false;
+      end = first + (left < most ? left : most);
+      if (both_.compare_exchange_weak(seen, joined(end, end_of(seen)), std::memory_order_relaxed)) return true;
+    }
+  }
+
+  // The later half, unless there is but one.
+  bool give(int64_t& first, int64_t& end) {
+    uint64_t seen = both_.load(std::memory_order_relaxed);
+    for (;;) {
+      end = end_of(seen);
+      first = end - (end - first_of(seen)) / 2;
+      if (first == end) return false;
+      if (both_.compare_exchange_weak(seen, joined(first_of(seen), first), std::memory_order_relaxed)) return true;
+    }
+  }
+
+ private:
+  static uint64_t joined(int64_t first, int64_t end) { return uint64_t(first) << 32 | uint64_t(end); }
+  static int64_t first_of(uint64_t both) { return static_cast<int64_t>(both >> 32); }
+  static int64_t end_of(uint64_t both) { return static_cast<int64_t>(both & 0xffffffffu); }
+
+  std::atomic<uint64_t> both_{0};
+};
+
+constexpr int kMaxThreads = 256;
+
+// Runs body(first, end, thread) over all of fewer than 2**32 items. Each thread goes through a share of its own,
+// since memory is read fastest in long runs, and who is done with it takes half of what another has left.
 template <typename F>
-void for_each_span(int threads, int64_t items, int64_t least, F&& body) {
-  std::atomic<int64_t> taken{0};
-  for_each_task(threads, threads, [&](int64_t, int thread) {
-    for (int64_t first = taken.load(std::memory_order_relaxed); first < items;) {
-      const int64_t share = (items - first) / (2 * threads), left = items - first;
-      const int64_t count = share > least ? share : least < left ? least : left;
-      if (!taken.compare_exchange_weak(first, first + count, std::memory_order_relaxed)) continue;
-      body(first, first + count, thread);
-      first = taken.load(std::memory_order_relaxed);
+void for_each_span(int threads, int64_t items, F&& body) {
+  if (threads > items) threads = static_cast<int>(items);
+  if (threads > kMaxThreads) threads = kMaxThreads;
+  Share shares[kMaxThreads];
+  for (int i = 0; i < threads; ++i) shares[i].set(items * i / threads, items * (i + 1) / threads);
+  for_each_task(threads, threads, [&](int64_t own, int thread) {
+    int64_t first, end;
+    for (;;) {
+      while (shares[own].take(1, first, end)) body(first, end, thread);
+      int64_t from = 1;
+      while (from < threads && !shares[(own + from) % threads].give(first, end)) ++from;
+      if (from >= threads) return;
+      shares[own].set(first, end);
     }
   });
 }
