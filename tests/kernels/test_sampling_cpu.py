@@ -71,16 +71,16 @@ def draws(row: torch.Tensor, how: Drawing, token_id: int) -> bool:
 
 
 @isas
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 129), (2, 40_001), (1, 201_088)])
-def test_widened(isa, shape):
+def test_widened(isa, threads, shape):
     logits = torch.randn(shape).bfloat16()
     logits.flatten()[-1:] = torch.nan
     logits.flatten()[:1] = -torch.inf
-    for threads in (1, 3):
-        with pytest.MonkeyPatch.context() as patched, cpu_kernels.needed().using(isa):
-            patched.setattr(cpu, "num_threads", lambda: threads)
-            out = cpu.widened(logits)
-        torch.testing.assert_close(out, logits.float(), rtol=0, atol=0, equal_nan=True)
+    with pytest.MonkeyPatch.context() as patched, cpu_kernels.needed().using(isa):
+        patched.setattr(cpu, "num_threads", lambda: threads)
+        out = cpu.widened(logits)
+    torch.testing.assert_close(out, logits.float(), rtol=0, atol=0, equal_nan=True)
 
 
 def test_only_contiguous_bfloat16_of_the_cpu_is_widened_by_the_kernels(monkeypatch):
