@@ -6,8 +6,9 @@
 The two take turns, each in a process of its own, since both models do not fit the memory of a small machine
 together; which one begins changes from round to round. A figure is the median of the rounds. llama.cpp's
 come from llama-bench, its batches from llama-batched-bench; Ossia's from `ossia bench latency`, with weights
-and activations in 8 bits, which are what llama.cpp multiplies by, too. The floor is what a token has to
-read (llama.cpp's has as many bytes) over the read bandwidth that Ossia measured in the same rounds.
+and activations in 8 bits, which are what llama.cpp multiplies by, too. A share is what a token has to
+read, weights, keys and values, over the time and the read bandwidth measured before and after each
+repeat: the median of the rounds. llama.cpp reads as many bytes.
 
 BIN_FOLDER holds llama-bench and llama-batched-bench built for this machine; 20b.gguf has the shape of
 gpt-oss-20b, Q8_0 and MXFP4, with random weights; ./20b is `ossia convert random:20b ./20b`.
@@ -66,8 +67,8 @@ class Peers:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._given = arguments
-        self.bandwidths: list[float] = []
-        self.bytes_per_token: dict[str, float] = {}
+        self.bandwidths: dict[str, list[float]] = defaultdict(list)
+        self.shares: dict[str, list[float]] = defaultdict(list)
 
     def ossia(self, test: Test) -> float:
         """Tokens a second."""
@@ -80,12 +81,10 @@ class Peers:
             *("--batch", str(test.batch), "--depth", str(test.depth)),
         ]
         report = json.loads(_output(command))
-        self.bandwidths.append(report["measured"]["read_bandwidth"])
         (result,) = (one for one in report["results"] if one["test"] == f"{test.kind}{test.tokens}")
         if test.kind == "tg":
-            self.bytes_per_token[test.name] = (
-                result["weight_bytes"] + result["kv_bytes"]
-            ) / test.batch
+            self.bandwidths[test.name].append(result["read_bandwidth"])
+            self.shares[test.name].append(result["share_with_kv"])
         return result["tokens_per_second"]["mean"]
 
     def llama(self, test: Test) -> float:
@@ -147,21 +146,20 @@ def main() -> None:
                 f"{name} {values[-1]:.2f}" for name, values in figures[test.name].items()
             )
             print(f"round {number + 1}, {test.name}: {told}", file=sys.stderr, flush=True)
-    bandwidth = statistics.median(peers.bandwidths)
-    print(f"read bandwidth {bandwidth / 1e9:.1f} GB/s with {arguments.threads} threads")
-    print(
-        f"{'test':>10} {'ossia':>8} {'llama.cpp':>10} {'ratio':>6}  share of the floor: ossia, llama.cpp"
-    )
+    print(f"{'test':>10} {'ossia':>8} {'llama.cpp':>10} {'ratio':>6}  share of what memory allows")
     for name, values in figures.items():
         ours, theirs = (statistics.median(values[peer]) for peer in ("ossia", "llama.cpp"))
-        shares = ""
-        if name in peers.bytes_per_token:
-            floor = bandwidth / peers.bytes_per_token[name]
-            shares = f"  {ours / floor:.1%}, {theirs / floor:.1%} of {floor:.1f} tokens/s"
-        print(f"{name:>10} {ours:8.2f} {theirs:10.2f} {ours / theirs:6.2f}{shares}")
+        share = ""
+        if name in peers.shares:
+            read = statistics.median(peers.bandwidths[name]) / 1e9
+            share = f"  {statistics.median(peers.shares[name]):.1%} of {read:.1f} GB/s"
+        print(f"{name:>10} {ours:8.2f} {theirs:10.2f} {ours / theirs:6.2f}{share}")
     if arguments.json is not None:
         arguments.json.write_text(
-            json.dumps({"figures": figures, "bandwidths": peers.bandwidths}, indent=1)
+            json.dumps(
+                {"figures": figures, "bandwidths": peers.bandwidths, "shares": peers.shares},
+                indent=1,
+            )
         )
 
 

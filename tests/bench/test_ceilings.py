@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ossia.bench import ceilings, timing
-from ossia.bench.ceilings import matrix_rate, measure_ceilings, read_bandwidth
+from ossia.bench.ceilings import CpuReads, matrix_rate, measure_ceilings, read_bandwidth
 
 CPU = torch.device("cpu")
 
@@ -32,6 +32,17 @@ def test_the_best_of_several_counts(monkeypatch):
     times = iter([0, 9, 10, 11, 20, 24, 30, 37, 40, 49, 50, 58, 60, 62])
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(times))
     assert read_bandwidth(CPU, 1 << 10) == 1024  # the second took a second
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_moments_bandwidth_is_that_of_the_fastest_read(monkeypatch, kernels):
+    if not kernels:
+        monkeypatch.setattr(ceilings, "load", lambda: None)
+    took = iter([5.0, 2.0, 4.0, 3.0, 8.0, 9.0])
+    ends = itertools.count()
+    clock = itertools.accumulate(next(took) if n % 2 else 0.0 for n in ends)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    assert CpuReads(1 << 20).now() == (1 << 20) / 2
 
 
 def test_medians_leave_the_first_call_out(monkeypatch):

@@ -67,9 +67,21 @@ def test_rates_from_known_times(tiny, monkeypatch):
     assert decode.tpot_ms.median == pytest.approx(1500)
     assert decode.weight_bytes == weight_bytes(config, width, 2)
     assert decode.kv_bytes == kv_bytes(config, width, 2, 16 + 6 + 2.5)
+    assert decode.read_bandwidth == 1e9
     assert decode.share == pytest.approx(decode.weight_bytes * 0.75 / 1e9)
     both = decode.weight_bytes + decode.kv_bytes
     assert decode.share_with_kv == pytest.approx(both * 0.75 / 1e9)
+
+
+def test_what_memory_gave_is_measured_beside_each_repeat(tiny, monkeypatch):
+    played = Played([[1.0, 2.0], [1.0, 2.0]], RUN, SLOW)
+    monkeypatch.setattr(latency, "play", played)
+    moments = iter([1e9, 3e9, 5e9])
+    plan = LatencyPlan(batches=(2,), prompt=6, tokens=5, repeats=2)
+    _, decode = list(LatencyBench(tiny, plan).run(CEILINGS, reads=lambda: next(moments)))
+    assert isinstance(decode, DecodeResult)
+    assert decode.read_bandwidth == 3e9
+    assert decode.share == pytest.approx(decode.weight_bytes * (1.0 / 2e9 + 0.5 / 4e9) / 2)
 
 
 def test_contexts_come_first_and_every_prompt_is_new(tiny, monkeypatch):

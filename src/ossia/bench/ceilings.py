@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from ossia.bench.timing import clock_seconds, graph_ms
-from ossia.kernels.cpu import in_large_pages
+from ossia.kernels.cpu import in_large_pages, load, num_threads
 from ossia.machine import machine_memory
 
 _CUDA_BYTES, _CPU_BYTES = 2 << 30, 1 << 30  # well above any cache
 _CUDA_SIDE, _CPU_SIDE = 8192, 1024
 _REPEATS = 7
+_MOMENT_BYTES = 256 << 20  # read in some milliseconds
+_MOMENT_REPEATS = 3
+_AHEAD = (
+    0,
+    4096,
+)  # bytes that the kernels' loop fetches ahead: which is better depends on the machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,30 @@ def read_bandwidth(device: torch.device, nbytes: int | None = None) -> float:
     values = torch.ones((nbytes or min(_CPU_BYTES, free // 4)) // 4, dtype=torch.float32)
     values = in_large_pages(values)  # as weights are
     return values.nbytes / min(clock_seconds(values.sum, _REPEATS))
+
+
+class CpuReads:
+    """How fast a CPU reads its memory at a moment.
+
+    Where others use the same memory, or a hypervisor moves cores about, this changes from one second
+    to the next by a factor of two. What is compared with it has to be measured beside it.
+
+    Args:
+        nbytes: Of the buffer, which no cache should hold.
+    """
+
+    def __init__(self, nbytes: int = _MOMENT_BYTES) -> None:
+        self._values = in_large_pages(torch.ones(nbytes // 4, dtype=torch.float32))
+
+    def now(self) -> float:
+        """Bytes a second of the fastest of some reads, by the kernels' loop or by torch's sum."""
+        kernels, values = load(), self._values
+        if kernels is None:
+            return values.nbytes / min(clock_seconds(values.sum, _MOMENT_REPEATS))
+        reads = [partial(kernels.read, values, num_threads(), ahead=ahead) for ahead in _AHEAD]
+        return values.nbytes / min(
+            seconds for read in reads for seconds in clock_seconds(read, _MOMENT_REPEATS)
+        )
 
 
 def matrix_rate(device: torch.device, side: int | None = None) -> float:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import mean
 
 from ossia.api.runtime import core_for
 from ossia.bench.ceilings import Ceilings
@@ -111,7 +113,8 @@ class DecodeResult:
         tpot_ms: Time of a pass, and so per token of a sequence.
         weight_bytes: Of weights that a pass must read; experts as uniform routing would choose.
         kv_bytes: Of keys and values that it must read besides, half way through.
-        share: Of the read bandwidth, at the mean, weights counted.
+        read_bandwidth: Bytes a second, mean over the repeats; on a CPU measured before and after each.
+        share: Of the read bandwidth, weights counted, mean over the repeats.
         share_with_kv: The same with keys and values.
     """
 
@@ -122,6 +125,7 @@ class DecodeResult:
     tpot_ms: Distribution
     weight_bytes: float
     kv_bytes: float
+    read_bandwidth: float
     share: float
     share_with_kv: float
 
@@ -176,12 +180,18 @@ class LatencyBench:
             self._core = core_for(self._subject.network, self._config)
         return self._core
 
-    def run(self, ceilings: Ceilings, tell: Teller = lambda _: None) -> Iterator[LatencyResult]:
+    def run(
+        self,
+        ceilings: Ceilings,
+        tell: Teller = lambda _: None,
+        reads: Callable[[], float] | None = None,
+    ) -> Iterator[LatencyResult]:
         """Measure every case.
 
         Args:
             ceilings: Of the same device, measured in the same run.
             tell: Told what goes on.
+            reads: Measures the read bandwidth as it is at that moment, for a device where it changes.
 
         Yields:
             Two results of each case, as soon as they are there.
@@ -195,7 +205,7 @@ class LatencyBench:
         for batch in self._plan.batches:
             for depth in self._plan.depths:
                 tell(f"{batch} x depth {depth}")
-                yield from self._case(core, batch, depth, ceilings)
+                yield from self._case(core, batch, depth, ceilings, reads)
 
     def trace(self) -> None:
         """The first case once, with few tokens, for a profiler."""
@@ -205,16 +215,27 @@ class LatencyBench:
         self._once(core, contexts, plan.tokens)
 
     def _case(
-        self, core: EngineCore, batch: int, depth: int, ceilings: Ceilings
+        self,
+        core: EngineCore,
+        batch: int,
+        depth: int,
+        ceilings: Ceilings,
+        reads: Callable[[], float] | None,
     ) -> list[LatencyResult]:
         plan = self._plan
+        now = reads or (lambda: ceilings.read_bandwidth)
         contexts = self._contexts(core, batch, depth)
         self._once(core, contexts, min(plan.tokens, _WARM_UP_TOKENS))
-        repeats = [self._once(core, contexts, plan.tokens) for _ in range(plan.repeats)]
+        repeats: list[list[RequestTiming]] = []
+        moments = [now()]
+        for _ in range(plan.repeats):
+            repeats.append(self._once(core, contexts, plan.tokens))
+            moments.append(now())
         passes = [_decode_window(timings) for timings in repeats]
+        beside = [(before + after) / 2 for before, after in pairwise(moments)]
         return [
             self._prefill(batch, depth, repeats, ceilings),
-            self._decode(batch, depth, [batch / each for each in passes], ceilings),
+            self._decode(batch, depth, [batch / each for each in passes], beside),
         ]
 
     def _contexts(self, core: EngineCore, batch: int, depth: int) -> list[Prompt]:
@@ -253,14 +274,15 @@ class LatencyBench:
         )
 
     def _decode(
-        self, batch: int, depth: int, rates: list[float], ceilings: Ceilings
+        self, batch: int, depth: int, rates: list[float], bandwidths: list[float]
     ) -> DecodeResult:
         plan, config = self._plan, self._subject.network.config
         itemsize = self._subject.dtype.itemsize
         weights = weight_bytes(config, itemsize, batch, int8=self._subject.is_int8)
         keys = kv_bytes(config, itemsize, batch, depth + plan.prompt + plan.tokens / 2)
         rate = _distribution(rates)
-        reads = rate.mean / batch / ceilings.read_bandwidth  # passes a byte of the bandwidth
+        # Passes a byte of the bandwidth.
+        reads = mean(each / batch / beside for each, beside in zip(rates, bandwidths, strict=True))
         return DecodeResult(
             test=f"tg{plan.tokens}",
             batch=batch,
@@ -269,6 +291,7 @@ class LatencyBench:
             tpot_ms=_distribution([batch / each * 1e3 for each in rates]),
             weight_bytes=weights,
             kv_bytes=keys,
+            read_bandwidth=mean(bandwidths),
             share=weights * reads,
             share_with_kv=(weights + keys) * reads,
         )

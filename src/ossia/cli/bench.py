@@ -118,7 +118,7 @@ def latency(
     settings = _settings(locals())
     output = Output()
     _load_torch()
-    from ossia.bench.ceilings import measure_ceilings
+    from ossia.bench.ceilings import CpuReads, measure_ceilings
     from ossia.bench.latency import LatencyBench, LatencyPlan
     from ossia.bench.report import Report
     from ossia.cli.bench_view import show_heading, show_latency
@@ -145,7 +145,8 @@ def latency(
         show_heading(output, report)
     results: list[LatencyResult] = []
     try:
-        results.extend(bench.run(ceilings, output.status))
+        reads = CpuReads().now if subject.device.type == "cpu" else None
+        results.extend(bench.run(ceilings, output.status, reads))
     finally:  # what was measured before a case that does not fit is worth keeping
         output.clear_status()
         if results and not as_json:

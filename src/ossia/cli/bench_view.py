@@ -68,7 +68,10 @@ def show_latency(output: Output, results: Sequence[LatencyResult]) -> None:
             rows.append((*start, f"{one.ttft_ms.median:.2f}", "TTFT", what))
         else:
             reads = bytes_in_words(round(one.weight_bytes))
-            what = f"{reads}, {one.share:.1%} of the reads ({one.share_with_kv:.1%} with KV)"
+            share = (
+                f"{one.share:.1%} of {_rate(one.read_bandwidth)} ({one.share_with_kv:.1%} with KV)"
+            )
+            what = f"{reads}, {share}"
             rows.append((*start, f"{one.tpot_ms.median:.2f}", "TPOT", what))
     output.table(rows, ("test", "batch", "depth", "tokens/s", "", "median ms", "", "share"))
 
