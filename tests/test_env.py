@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from ossia.env import cache_folder, colour, cpu_isa, debug, log_level, threads_chosen
+from ossia.env import (
+    cache_folder,
+    colour,
+    cpu_isa,
+    debug,
+    let_waiting_threads_sleep,
+    log_level,
+    threads_chosen,
+)
 from ossia.errors import ConfigError
 
 
@@ -51,6 +59,15 @@ def test_threads_may_be_chosen() -> None:
     assert not threads_chosen({})
     assert threads_chosen({"OMP_NUM_THREADS": "4"})
     assert threads_chosen({"MKL_NUM_THREADS": "4"})
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
+    environ: dict[str, str] = {}
+    let_waiting_threads_sleep(environ)
+    assert environ == {"OMP_WAIT_POLICY": "PASSIVE"}
+    environ["OMP_WAIT_POLICY"] = "ACTIVE"
+    let_waiting_threads_sleep(environ)
+    assert environ == {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
 def test_the_instruction_set_is_none_or_a_known_one() -> None:

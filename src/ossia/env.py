@@ -18,6 +18,7 @@
 
 `OMP_NUM_THREADS` and `MKL_NUM_THREADS`, which torch reads, keep the command line from choosing; the
 CPU kernels use as many threads as torch, within the process's cores and its container's quota.
+The command line sets `OMP_WAIT_POLICY`, which torch's threads heed, unless it is set.
 `ossia serve` sets `PYTHONMALLOC`, which Python reads, unless it is set (server/allocator.py).
 The hub's client reads its own (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, ...).
 """
@@ -25,7 +26,7 @@ The hub's client reads its own (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OF
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from ossia.errors import ConfigError
@@ -90,6 +91,14 @@ def colour(environ: Mapping[str, str] = os.environ) -> bool:
 def api_key(environ: Mapping[str, str] = os.environ) -> str | None:
     """What servers with an OpenAI API are told; None tells them nothing."""
     return environ.get("OPENAI_API_KEY") or None
+
+
+def let_waiting_threads_sleep(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Have torch's threads sleep between operations; to be called before torch is imported.
+
+    They would spin for milliseconds after each, on the very cores that the CPU kernels' threads need.
+    """
+    environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def threads_chosen(environ: Mapping[str, str] = os.environ) -> bool:

@@ -96,8 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code; see `ossia.cli.errors.exit_code_of`.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if arguments is None and words[0] == "serve":
-        serve.restart_with_allocator()
+    if arguments is None:  # this is the process's own command line
+        env.let_waiting_threads_sleep()
+        if words[0] == "serve":
+            serve.restart_with_allocator()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

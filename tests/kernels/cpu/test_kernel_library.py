@@ -89,6 +89,18 @@ def test_without_a_library(fresh, monkeypatch, tmp_path, caplog):
     )
 
 
+def test_a_processor_without_vectors(kernels, fresh, monkeypatch, caplog):
+    monkeypatch.setattr("ossia.log._said", set())
+    monkeypatch.setattr(KernelLibrary, "isa", "portable")
+    assert module.load() is not None
+    assert "neither AVX2 nor NEON with dot products" in caplog.text
+    caplog.clear()
+    module._loaded.cache_clear()
+    monkeypatch.setenv("OSSIA_CPU_ISA", "portable")
+    assert module.load() is not None
+    assert not caplog.records
+
+
 def test_a_file_that_is_no_library(fresh, monkeypatch, tmp_path, caplog):
     file = tmp_path / "broken.so"
     file.write_bytes(b"\x7fELF")

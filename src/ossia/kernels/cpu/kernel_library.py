@@ -313,6 +313,8 @@ def _loaded() -> KernelLibrary | str:
         return str(error)
     if wanted is not None:
         found.use(wanted)
+    elif found.isa == "portable":
+        warn_once(_LOG, _NO_VECTORS)
     return found
 
 
@@ -329,6 +331,10 @@ def digest_of_sources(folder: Path) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
+_NO_VECTORS = (
+    "this processor has neither AVX2 nor NEON with dot products: the CPU kernels run plain loops, "
+    "with the same answers, many times slower"
+)
 _REBUILD = (
     "with CMake and a C++20 compiler (GCC 11 or Clang 14 and newer), `make cpu` in a checkout or "
     "`pip install --force-reinstall --no-deps ossia` elsewhere builds them"
