@@ -15,7 +15,8 @@ namespace {
 using namespace ossia;
 
 constexpr int64_t kTokensAtOnce = 512;  // bounds what is kept between the two products
-constexpr int64_t kManyTokens = 8;      // from here on arithmetic counts more than reading weights
+constexpr int64_t kManyTokens = 8;      // worth waking others for what is done token by token
+constexpr int64_t kMostByExperts = 128;  // beyond, what the experts say no longer fits a near cache
 constexpr int64_t kBlock = 2 * kTileRows;  // inner elements of a task: a group of the second product
 
 // Floats of either type.
@@ -58,7 +59,7 @@ class Layer {
     for_each_span(c_.threads, blocks, [&](int64_t first, int64_t end, int) {
       for (int64_t task = first; task < end; ++task) gate_and_up(task, task + 1 < blocks ? task + 1 : task);
     });
-    if (tokens_ < kManyTokens) down_by_experts();
+    if (tokens_ <= kMostByExperts) down_by_experts();
     else down_by_rows();
   }
 
@@ -166,7 +167,7 @@ class Layer {
     }
   }
 
-  // An expert's weights from beginning to end, for each of its panels: where reading them counts.
+  // An expert's weights from beginning to end, for each of its panels: as memory is read fastest.
   void down_by_experts() {
     const int64_t tiles = c_.hidden / kTileRows, all = static_cast<int64_t>(shares_.size()) * tiles;
     float* said = scratch_.take_array<float>(slots_ * c_.hidden);  // by slots
@@ -177,10 +178,12 @@ class Layer {
              said + task % tiles * kTileRows, c_.hidden);
       }
     });
-    add_up(said, c_.hidden, 0, tiles);
+    for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tiles, [&](int64_t tile, int) {
+      add_up(said + tile * kTileRows, c_.hidden, tile, 1);
+    });
   }
 
-  // Some rows of all experts: where there are so many tokens that arithmetic counts.
+  // Some rows of all experts.
   void down_by_rows() {
     const int64_t tiles = c_.hidden / kTileRows, columns = kDownTiles * kTileRows;
     float* said = scratch_.take_array<float>(c_.threads * slots_ * columns);
