@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +59,22 @@ def test_what_the_program_froze_stays_frozen():
         assert gc.get_freeze_count() > frozen // 2 > 0
     finally:
         gc.unfreeze()
+
+
+def test_what_is_left_at_the_end_is_not_searched_through():
+    code = """if True:
+        import gc, weakref
+        from ossia.garbage import leave_garbage
+
+        class Knot:
+            pass
+
+        knot = Knot()
+        knot.itself = knot
+        weakref.finalize(knot, print, "found").atexit = False
+        del knot
+        leave_garbage()
+        print(gc.collect())
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "0\n"

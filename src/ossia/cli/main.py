@@ -26,6 +26,7 @@ from ossia.cli import (
 )
 from ossia.cli.errors import exit_code_of
 from ossia.cli.output import Output
+from ossia.garbage import leave_garbage
 from ossia.log import show_log
 
 app = typer.Typer(
@@ -114,4 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.invoke(context)
         sys.stdout.flush()
 
-    return exit_code_of(invoke)
+    exit_code = exit_code_of(invoke)
+    if arguments is None:
+        leave_garbage()
+    return exit_code
