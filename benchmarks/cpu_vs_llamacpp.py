@@ -1,7 +1,7 @@
 """Ossia against llama.cpp on the same CPU, shape and precision: 8-bit dense matrices, MXFP4 experts.
 
     python benchmarks/cpu_vs_llamacpp.py --llama BIN_FOLDER --gguf 20b.gguf --ossia ./20b
-        [--rounds 5] [--tests pp512 tg64 tg64x8 tg64@4096] [--json out.json]
+        [--rounds 5] [--repeats 1] [--tests pp512 tg64 tg64x8 tg64@4096] [--json out.json]
 
 The two take turns, each in a process of its own, since both models do not fit the memory of a small machine
 together; which one begins changes from round to round. A figure is the median of the rounds. llama.cpp's
@@ -76,7 +76,8 @@ class Peers:
         command = [
             *(sys.executable, "-m", "ossia", "bench", "latency", "--json", "--device", "cpu"),
             *("--model", str(self._given.ossia), "--threads", str(self._given.threads)),
-            *("--cpu-weights", "int8", "--cpu-activations", "int8", "--repeats", "1"),
+            *("--cpu-weights", "int8", "--cpu-activations", "int8"),
+            *("--repeats", str(self._given.repeats)),
             *("--prompt", str(prompt), "--tokens", str(tokens)),
             *("--batch", str(test.batch), "--depth", str(test.depth)),
         ]
@@ -109,7 +110,7 @@ class Peers:
         )
         shown = _output(
             [str(self._given.llama / "llama-bench"), *model, *threads, *counts,
-             "-d", str(test.depth), "-r", "1", "-o", "json"]
+             "-d", str(test.depth), "-r", str(self._given.repeats), "-o", "json"]
         )  # fmt: skip
         (result,) = json.loads(shown)
         return result["avg_ts"]
@@ -129,6 +130,12 @@ def main() -> None:
     parser.add_argument("--gguf", type=Path, required=True)
     parser.add_argument("--ossia", type=Path, required=True, help="a checkpoint folder")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=1,
+        help="of each test in a round (llama-batched-bench knows but one)",
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(
         "--tests", type=Test.of, nargs="+", default=[Test.of("pp512"), Test.of("tg64")]
