@@ -39,7 +39,13 @@ def test_pool_shapes_and_size_agree_with_the_layout():
     assert len(pool.k_pages) == len(pool.v_pages) == 3
     assert {tensor.shape for tensor in (*pool.k_pages, *pool.v_pages)} == {(5, 4, 2, 16)}
     distinct = {tensor.data_ptr(): tensor for tensor in (*pool.k_pages, *pool.v_pages)}
-    assert sum(tensor.nbytes for tensor in distinct.values()) == 5 * layout.page_bytes(64 * 2)
+    assert sum(tensor.nbytes for tensor in distinct.values()) == 5 * layout.page_bytes(16 * 2)
+    narrow = KVPool(layout, 5, torch.int8, torch.device("cpu"))
+    assert narrow.k_pages[0].shape == (5, 4, 2, 20)
+    assert (
+        narrow.k_pages[0].nbytes + narrow.v_pages[0].nbytes
+        == 5 * layout.page_bytes(20) // layout.num_slabs
+    )
 
 
 def test_copy_reads_all_sources_before_it_writes():

@@ -29,7 +29,9 @@ def test_no_number_is_off_by_more_than_half_a_step(dim, dtype, size, seed):
 
 def test_largest_magnitudes_stay():
     x = torch.tensor([[3.0, -127.0, 0.5], [-0.25, 0.125, 0.0]])
-    assert torch.equal(dequantize_rows(quantize_rows(x), torch.float32)[0], torch.tensor([3.0, -127.0, 0.0]))
+    assert torch.equal(
+        dequantize_rows(quantize_rows(x), torch.float32)[0], torch.tensor([3.0, -127.0, 0.0])
+    )
     assert dequantize_rows(quantize_rows(x), torch.bfloat16)[1, 0] == -0.25
 
 

@@ -109,7 +109,9 @@ def test_rope_and_write_to_pages_of_8_bits(isa, dtype, tokens, kv_heads, half, s
     flat = pages.flatten(1, 2)
     assert dequantize_rows(flat[:, ~written], dtype).isnan().all()
     for part, x in zip(flat, (k, v), strict=True):
-        kept, expected = (dequantize_rows(rows, torch.float32) for rows in (part[slots], quantize_rows(x)))
+        kept, expected = (
+            dequantize_rows(rows, torch.float32) for rows in (part[slots], quantize_rows(x))
+        )
         assert torch.equal(kept.nan_to_num(nan=7e37), expected.nan_to_num(nan=7e37))
 
 
@@ -158,9 +160,7 @@ def _attend(isa, threads, q, pages, table, lens, sinks, window):
 def test_attention(isa, dtype, int8_pages, shape, window, contexts, page_size, threads, loud, seed):
     torch.manual_seed(seed)
     lens = ([new for new, _ in contexts], [new + old for new, old in contexts])
-    q, pages, table, sinks = _paged(
-        *lens, shape, page_size, window, dtype, int8_pages=int8_pages
-    )
+    q, pages, table, sinks = _paged(*lens, shape, page_size, window, dtype, int8_pages=int8_pages)
     q *= 30 if loud else 1
     out = _attend(isa, threads, q, pages, table, lens, sinks, window)
     read = as_floats(pages, dtype).double().nan_to_num()
@@ -200,9 +200,7 @@ def test_attention_gives_the_same_bits_alone_in_pieces_and_with_any_threads(
     torch.manual_seed(0)
     new, context, page_size = 70, 620, 16
     lens = ([new, 1], [context, 300])
-    q, pages, table, sinks = _paged(
-        *lens, shape, page_size, None, dtype, int8_pages=int8_pages
-    )
+    q, pages, table, sinks = _paged(*lens, shape, page_size, None, dtype, int8_pages=int8_pages)
     together = _attend(isa, 1, q, pages, table, lens, sinks, window)
     for threads in (2, 3, 16):
         assert torch.equal(_attend(isa, threads, q, pages, table, lens, sinks, window), together)

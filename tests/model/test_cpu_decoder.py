@@ -58,7 +58,11 @@ def test_it_gives_what_the_modules_give(
     decoder = CpuDecoder(model)
     caches = [
         HandPagedCache(
-            model.config, sequences, chunk + 4, page_size, torch.int8 if int8_pages else torch.bfloat16
+            model.config,
+            sequences,
+            chunk + 4,
+            page_size,
+            torch.int8 if int8_pages else torch.bfloat16,
         )
         for _ in range(2)
     ]

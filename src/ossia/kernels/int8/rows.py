@@ -45,7 +45,10 @@ def dequantize_rows(rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         (..., head_dim) of `dtype`.
     """
     codes, scales = rows[..., :-SCALE_BYTES], rows[..., -SCALE_BYTES:]
-    return (codes.to(torch.float32) * scales.contiguous().view(torch.float32)).to(dtype)
+    return (
+        codes.to(torch.float32)
+        * scales.clone(memory_format=torch.contiguous_format).view(torch.float32)
+    ).to(dtype)
 
 
 _LEAST = 2.0**-121  # below it all counts as 0: its 127 / x would overflow before long
