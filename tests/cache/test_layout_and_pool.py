@@ -14,7 +14,7 @@ def test_gpt_oss_pairs_each_full_layer_with_a_sliding_one():
     assert layout.num_slabs == 12
     assert [layout.slab_of(idx) for idx in range(6)] == [0, 0, 1, 1, 2, 2]
     # 12 layers x keys and values x 16 tokens x 8 heads x 64 numbers of 2 bytes
-    assert layout.page_bytes(2) == 12 * 2 * 16 * 8 * 64 * 2
+    assert layout.page_bytes(64 * 2) == 12 * 2 * 16 * 8 * 64 * 2
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,13 @@ def test_pool_shapes_and_size_agree_with_the_layout():
     assert len(pool.k_pages) == len(pool.v_pages) == 3
     assert {tensor.shape for tensor in (*pool.k_pages, *pool.v_pages)} == {(5, 4, 2, 16)}
     distinct = {tensor.data_ptr(): tensor for tensor in (*pool.k_pages, *pool.v_pages)}
-    assert sum(tensor.nbytes for tensor in distinct.values()) == 5 * layout.page_bytes(2)
+    assert sum(tensor.nbytes for tensor in distinct.values()) == 5 * layout.page_bytes(16 * 2)
+    narrow = KVPool(layout, 5, torch.int8, torch.device("cpu"))
+    assert narrow.k_pages[0].shape == (5, 4, 2, 20)
+    assert (
+        narrow.k_pages[0].nbytes + narrow.v_pages[0].nbytes
+        == 5 * layout.page_bytes(20) // layout.num_slabs
+    )
 
 
 def test_copy_reads_all_sources_before_it_writes():

@@ -74,6 +74,7 @@ def test_the_banner_says_what_to_paste(server):
         ({}, "  device auto, 64 requests"),
         ({"cpu_weights": "auto"}, "  device auto, CPU weights auto, 64 requests"),
         ({"cpu_activations": "int8"}, "  device auto, CPU activations int8, 64 requests"),
+        ({"kv_dtype": "int8"}, "  device auto, KV cache int8, 64 requests"),
     ],
 )
 def test_the_banner_names_a_precision_that_is_not_the_default(capsys, monkeypatch, flags, told):

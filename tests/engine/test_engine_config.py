@@ -5,6 +5,7 @@ import torch
 
 from ossia.cache.layout import KVLayout
 from ossia.config import ModelConfig
+from ossia.engine import runner
 from ossia.engine.config import EngineConfig, StepLimits
 from ossia.engine.kv_budget import num_pages, pass_bytes
 from ossia.errors import ConfigError
@@ -22,7 +23,7 @@ _CPU = torch.device("cpu")
         ({"prefill_chunk": True}, "prefill_chunk is True; it must be a positive integer"),
         ({"num_pages": -1}, "num_pages is -1; it must be a positive integer"),
         ({"num_pages": 5, "kv_cache_bytes": 5}, "both set; keep one"),
-        ({"kv_dtype": "int8"}, "kv_dtype is 'int8'; known: auto, float16"),
+        ({"kv_dtype": "int4"}, "kv_dtype is 'int4'; known: auto, float16"),
         ({"max_batch_tokens": 8, "max_sequences": 9}, "every running sequence needs a token"),
     ],
 )
@@ -97,6 +98,12 @@ def test_by_default_no_more_than_all_sequences_could_use():
 
 
 def test_by_default_no_more_than_a_share_of_the_memory():
-    huge = dataclasses.replace(layout(), head_dim=2**20)
-    pages = num_pages(EngineConfig(), huge, 131_072, 4, _CPU)
-    assert 2 <= pages <= 2**43 // huge.page_bytes(4) + 2
+    pages = num_pages(EngineConfig(), layout(), 131_072, 2**22, _CPU)
+    assert 2 <= pages <= 2**43 // layout().page_bytes(2**22) + 2
+
+
+def test_keys_and_values_of_8_bits_are_for_the_cpu():
+    config = EngineConfig(kv_dtype="int8")
+    assert runner._kv_dtype(config, torch.empty(0)) is torch.int8
+    with pytest.raises(ConfigError, match="kv_dtype='int8' is for models on the CPU"):
+        runner._kv_dtype(config, torch.empty(0, device="meta"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,10 +136,11 @@ def test_unwritten_pages_are_never_read():
     assert tokens_of(outputs, "one", 1) == naive_greedy(double_model(), _STEM, 8)
 
 
-def test_keys_and_values_can_be_stored_narrower_than_the_model():
-    core = core_of(num_pages=60, page_size=4, kv_dtype="bfloat16")
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_keys_and_values_can_be_stored_narrower_than_the_model(dtype):
+    core = core_of(num_pages=60, page_size=4, kv_dtype=dtype)
     pool = core._runner._pool  # type: ignore[attr-defined]
-    assert pool.k_pages[0].dtype == torch.bfloat16
+    assert pool.k_pages[0].dtype is getattr(torch, dtype)
     core.submit(greedy("one", _STEM, 4))
     assert len(tokens_of(run_to_end(core), "one")) == 4
 

@@ -12,15 +12,19 @@ from hypothesis import strategies as st
 from ossia.kernels import attention, kv_write, norm
 from ossia.kernels.attention import cpu as attention_cpu
 from ossia.kernels.attention import reference as attention_reference
+from ossia.kernels.int8 import dequantize_rows, quantize_rows
 from ossia.kernels.kv_write import cpu as kv_write_cpu
 from ossia.kernels.kv_write import reference as kv_write_reference
 from ossia.kernels.norm import cpu as norm_cpu
 from ossia.kernels.norm import reference as norm_reference
+from ossia.kernels.rope import reference as rope_reference
 from support import cpu_kernels
+from support.paging import as_floats, poisoned_pages
 from support.tolerances import assert_near
 
 isas = pytest.mark.parametrize("isa", cpu_kernels.runnable_isas() or ["none"])
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+stores = pytest.mark.parametrize("int8_pages", [False, True])
 fuzz = settings(max_examples=15)
 
 
@@ -80,12 +84,45 @@ def test_rope_and_write(isa, dtype, tokens, kv_heads, group, half, joined, seed)
     assert torch.equal(flat[1, slots], v)
 
 
-def _paged(query_lens, context_lens, shape, page_size, window, dtype):
+@isas
+@dtypes
+@fuzz
+@given(
+    tokens=st.integers(1, 9), kv_heads=st.integers(1, 3), half=st.integers(1, 40),
+    size=st.sampled_from([1e-30, 1.0, 1e30]), seed=st.integers(0, 2**31),
+)  # fmt: skip
+def test_rope_and_write_to_pages_of_8_bits(isa, dtype, tokens, kv_heads, half, size, seed):
+    torch.manual_seed(seed)
+    dim, page_size = 2 * half, 4
+    q, k, v = ((torch.randn(tokens, kv_heads, dim) * size).to(dtype) for _ in range(3))
+    v[0, 0] = 0.0
+    v[-1, -1, -1] = [torch.nan, torch.inf, 1.0][seed % 3]
+    angles = torch.randn(tokens, half) * 10
+    rope = (angles.cos(), angles.sin())
+    slots = torch.randperm(6 * page_size)[:tokens]
+    pages = torch.stack([poisoned_pages((6, page_size, kv_heads, dim), torch.int8)] * 2)
+    wide = (k.double(), rope[0].double(), rope[1].double())
+    with cpu_kernels.needed().using(isa):
+        kv_write_cpu.rotate_and_write(q, k, v, rope, tuple(pages), slots)
+    assert_near(k, rope_reference.apply_rope(*wide))  # turned in place, as is known from here on
+    written = torch.zeros(6 * page_size, dtype=torch.bool).index_fill(0, slots, True)
+    flat = pages.flatten(1, 2)
+    assert dequantize_rows(flat[:, ~written], dtype).isnan().all()
+    for part, x in zip(flat, (k, v), strict=True):
+        kept, expected = (
+            dequantize_rows(rows, torch.float32) for rows in (part[slots], quantize_rows(x))
+        )
+        assert torch.equal(kept.nan_to_num(nan=7e37), expected.nan_to_num(nan=7e37))
+
+
+def _paged(query_lens, context_lens, shape, page_size, window, dtype, *, int8_pages=False):
     """Queries, pages, table and sinks; NaN where no query may look: unused slots, recycled pages."""
     kv_heads, group, dim = shape
     seqs, max_pages = len(query_lens), -(-max(context_lens) // page_size) + 1
     table = torch.randperm(seqs * max_pages).view(seqs, max_pages).int()
-    pages = torch.full((2, table.numel(), page_size, kv_heads, dim), torch.nan, dtype=dtype)
+    stored = torch.int8 if int8_pages else dtype
+    pages = torch.stack([poisoned_pages((table.numel(), page_size, kv_heads, dim), stored)] * 2)
+    nothing = pages[0, 0, 0].clone()
     for seq, (new, context) in enumerate(zip(query_lens, context_lens, strict=True)):
         positions = torch.arange(context)
         slots = table[seq, positions // page_size].long() * page_size + positions % page_size
@@ -93,7 +130,7 @@ def _paged(query_lens, context_lens, shape, page_size, window, dtype):
             kv_write_reference.write_kv(part, torch.randn(context, kv_heads, dim), slots)
         if window is not None:
             first_seen = max(0, context - new - window + 1)
-            pages.flatten(1, 2)[:, slots[:first_seen]] = torch.nan
+            pages.flatten(1, 2)[:, slots[:first_seen]] = nothing
             table[seq, : first_seen // page_size] = -1
     q = torch.randn(sum(query_lens), kv_heads * group, dim).to(dtype)
     return q, pages, table, torch.randn(kv_heads * group).to(dtype)
@@ -109,6 +146,7 @@ def _attend(isa, threads, q, pages, table, lens, sinks, window):
 
 @isas
 @dtypes
+@stores
 @fuzz
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 70)),
@@ -119,14 +157,15 @@ def _attend(isa, threads, q, pages, table, lens, sinks, window):
     loud=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_attention(isa, dtype, shape, window, contexts, page_size, threads, loud, seed):
+def test_attention(isa, dtype, int8_pages, shape, window, contexts, page_size, threads, loud, seed):
     torch.manual_seed(seed)
     lens = ([new for new, _ in contexts], [new + old for new, old in contexts])
-    q, pages, table, sinks = _paged(*lens, shape, page_size, window, dtype)
+    q, pages, table, sinks = _paged(*lens, shape, page_size, window, dtype, int8_pages=int8_pages)
     q *= 30 if loud else 1
     out = _attend(isa, threads, q, pages, table, lens, sinks, window)
+    read = as_floats(pages, dtype).double().nan_to_num()
     expected = attention_reference.attend_paged(
-        q.double(), *pages.double().nan_to_num(), table, *lens, sinks.double(), window
+        q.double(), *read, table, *lens, sinks.double(), window
     )
     assert_near(out, expected)
 
@@ -152,15 +191,16 @@ def test_attention_of_prompts(isa, dtype, window, shape, page_size):
 
 @isas
 @dtypes
+@stores
 @pytest.mark.parametrize("window", [None, 100])
 @pytest.mark.parametrize("shape", [(2, 8, 64), (3, 3, 33)])
 def test_attention_gives_the_same_bits_alone_in_pieces_and_with_any_threads(
-    isa, dtype, window, shape
+    isa, dtype, int8_pages, window, shape
 ):
     torch.manual_seed(0)
     new, context, page_size = 70, 620, 16
     lens = ([new, 1], [context, 300])
-    q, pages, table, sinks = _paged(*lens, shape, page_size, None, dtype)
+    q, pages, table, sinks = _paged(*lens, shape, page_size, None, dtype, int8_pages=int8_pages)
     together = _attend(isa, 1, q, pages, table, lens, sinks, window)
     for threads in (2, 3, 16):
         assert torch.equal(_attend(isa, threads, q, pages, table, lens, sinks, window), together)
@@ -205,9 +245,10 @@ class TestChoice:
             monkeypatch.setattr(module, name, noted)
         return names
 
-    def _run_all(self, dtype, *, new: int = 1) -> None:
+    def _run_all(self, dtype, *, new: int = 1, stored=None) -> None:
         norm.rms_norm(torch.randn(3, 8, dtype=dtype), torch.ones(8, dtype=dtype), 1e-5)
-        pages = torch.zeros(2, 4, 4, 2, 8, dtype=dtype)
+        width = 12 if stored is torch.int8 else 8
+        pages = torch.zeros(2, 4, 4, 2, width, dtype=stored or dtype)
         q = torch.randn(new, 4, 8, dtype=dtype)
         k, v = torch.randn(2, new, 2, 8, dtype=dtype)
         rope = (torch.ones(new, 4), torch.zeros(new, 4))
@@ -228,6 +269,13 @@ class TestChoice:
         with torch.no_grad():
             self._run_all(torch.float32, new=16)
         assert taken == ["rotate_and_write", "attend_paged"]
+
+    def test_pages_of_8_bits_and_of_no_other_dtype(self, taken):
+        with torch.no_grad():
+            self._run_all(torch.float32, stored=torch.int8)
+            assert taken == ["rotate_and_write", "attend_paged"]
+            self._run_all(torch.float32, stored=torch.bfloat16)
+        assert len(taken) == 2
 
     def test_other_dtypes_and_gradients_go_to_the_reference(self, taken):
         with torch.no_grad():

@@ -19,7 +19,7 @@ from ossia.model.quantizing import quantize_weights
 from support import cpu_kernels
 from support.engines import greedy
 from support.models import small_model
-from support.paging import HandPagedCache
+from support.paging import HandPagedCache, as_floats
 
 isas = pytest.mark.parametrize("isa", cpu_kernels.runnable_isas() or ["none"])
 SIZES = {"hidden_size": 96, "intermediate_size": 64, "num_hidden_layers": 3, "head_dim": 32}
@@ -45,10 +45,10 @@ def _model(seed: int, *, int8: bool = False, **shape: object) -> CausalLM:
 @given(
     kv_heads=st.sampled_from([1, 2]), group=st.sampled_from([1, 2, 8]), window=st.integers(1, 9),
     page_size=st.integers(1, 7), sequences=st.integers(1, 3), chunk=st.integers(1, 20),
-    int8=st.booleans(), bias=st.booleans(), threads=st.integers(1, 3), seed=st.integers(0, 2**31),
+    int8=st.booleans(), int8_pages=st.booleans(), bias=st.booleans(), threads=st.integers(1, 3), seed=st.integers(0, 2**31),
 )  # fmt: skip
 def test_it_gives_what_the_modules_give(
-    isa, kv_heads, group, window, page_size, sequences, chunk, int8, bias, threads, seed
+    isa, kv_heads, group, window, page_size, sequences, chunk, int8, int8_pages, bias, threads, seed
 ):
     torch.manual_seed(seed)
     model = _model(
@@ -57,7 +57,13 @@ def test_it_gives_what_the_modules_give(
     )  # fmt: skip
     decoder = CpuDecoder(model)
     caches = [
-        HandPagedCache(model.config, sequences, chunk + 4, page_size, torch.bfloat16)
+        HandPagedCache(
+            model.config,
+            sequences,
+            chunk + 4,
+            page_size,
+            torch.int8 if int8_pages else torch.bfloat16,
+        )
         for _ in range(2)
     ]
     caches[1].tables = caches[0].tables
@@ -73,7 +79,8 @@ def test_it_gives_what_the_modules_give(
             assert float(_errors(out, expected).max()) < 0.06
     for part in ("k", "v"):  # what was written, and nothing else
         for mine, theirs in zip(*(getattr(cache, part) for cache in caches), strict=True):
-            assert torch.equal(mine.isnan(), theirs.isnan())
+            read = (as_floats(pages, torch.float32).isnan() for pages in (mine, theirs))
+            assert torch.equal(*read)
 
 
 def _errors(out: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
@@ -110,9 +117,9 @@ def test_what_it_does_not_take():
 def test_models_that_it_does_not_take():
     assert why_not(_model(1), torch.bfloat16) is None
     assert why_not(_model(1, int8=True), torch.bfloat16) is None
-    bad = "needs bfloat16 weights and KV cache"
-    assert why_not(_model(1), torch.float32) == bad
-    assert why_not(_model(1).float(), torch.bfloat16) == bad
+    assert why_not(_model(1), torch.int8) is None
+    assert why_not(_model(1), torch.float32) == "needs a KV cache in bfloat16 or int8"
+    assert why_not(_model(1).float(), torch.bfloat16) == "needs bfloat16 weights"
     dense = small_model(1).to(torch.bfloat16)
     assert why_not(dense, torch.bfloat16) == "needs experts in MXFP4"
     adapted = _model(1)

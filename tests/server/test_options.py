@@ -114,7 +114,7 @@ def test_no_name_means_two_options():
 
 @pytest.mark.parametrize("where", ["flag", "environment", "file"])
 def test_the_cpu_s_precision_reaches_the_engine_s_config(tmp_path, where):
-    given = {"cpu_weights": "auto", "cpu_activations": "int8"}
+    given = {"cpu_weights": "auto", "cpu_activations": "int8", "kv_dtype": "int8"}
     options = {
         "flag": lambda: _options(given),
         "environment": lambda: _options(
@@ -127,4 +127,4 @@ def test_the_cpu_s_precision_reaches_the_engine_s_config(tmp_path, where):
     }[where]()
     spec = worker_spec(options.model)
     assert WorkerSpec.from_json(spec.to_json()) == spec
-    assert (spec.engine.cpu_weights, spec.engine.cpu_activations) == ("auto", "int8")
+    assert {name: getattr(spec.engine, name) for name in given} == given

@@ -5,7 +5,20 @@ from __future__ import annotations
 import torch
 
 from ossia.config import ModelConfig
+from ossia.kernels.int8 import dequantize_rows, quantize_rows
 from ossia.model.batch import ForwardBatch, PagedKV
+
+
+def poisoned_pages(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Keys or values (pages, page_size, kv_heads, head_dim), all NaN; rows of 8 bits for int8."""
+    if dtype is torch.int8:
+        return quantize_rows(torch.full(shape, torch.nan))
+    return torch.full(shape, torch.nan, dtype=dtype)
+
+
+def as_floats(pages: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What pages hold."""
+    return dequantize_rows(pages, dtype) if pages.dtype is torch.int8 else pages.to(dtype)
 
 
 class HandPagedCache:
@@ -17,8 +30,8 @@ class HandPagedCache:
         self.page_size = page_size
         pages_each = -(-max_len // page_size)
         shape = (num_seqs * pages_each, page_size, config.num_key_value_heads, config.head_dim)
-        self.k = tuple(torch.full(shape, torch.nan, dtype=dtype) for _ in config.layer_types)
-        self.v = tuple(torch.full(shape, torch.nan, dtype=dtype) for _ in config.layer_types)
+        self.k = tuple(poisoned_pages(shape, dtype) for _ in config.layer_types)
+        self.v = tuple(poisoned_pages(shape, dtype) for _ in config.layer_types)
         # Each layer type has page numbers of its own, so mixing the tables up cannot pass.
         self.tables = {
             kind: torch.randperm(shape[0]).view(num_seqs, pages_each).int()

@@ -57,10 +57,10 @@ class KVLayout:
         """Which slab of its group's pages a layer uses."""
         return self.layer_types[:layer_idx].count(self.layer_types[layer_idx])
 
-    def page_bytes(self, itemsize: int) -> int:
+    def page_bytes(self, row_bytes: int) -> int:
         """Memory of one page, keys and values of all its slabs.
 
         Args:
-            itemsize: Bytes of one stored number.
+            row_bytes: Of a key of one head.
         """
-        return 2 * self.num_slabs * self.page_size * self.kv_heads * self.head_dim * itemsize
+        return 2 * self.num_slabs * self.page_size * self.kv_heads * row_bytes

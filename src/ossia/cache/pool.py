@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ossia.cache.layout import KVLayout
+from ossia.kernels.int8 import row_width
 
 
 class KVPool:
@@ -15,7 +16,7 @@ class KVPool:
     Args:
         layout: Groups and the size of a page.
         num_pages: Pages to make.
-        dtype: Of stored keys and values.
+        dtype: Of stored keys and values; int8 rows hold four bytes more, see `kernels.int8`.
         device: Where they live.
 
     Attributes:
@@ -27,7 +28,8 @@ class KVPool:
     def __init__(
         self, layout: KVLayout, num_pages: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        shape = (2, num_pages, layout.page_size, layout.kv_heads, layout.head_dim)
+        width = row_width(layout.head_dim, dtype)
+        shape = (2, num_pages, layout.page_size, layout.kv_heads, width)
         # Left uninitialised: on the CPU memory that no page has used yet costs nothing.
         self._slabs = [
             torch.empty(shape, dtype=dtype, device=device) for _ in range(layout.num_slabs)

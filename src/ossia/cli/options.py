@@ -30,6 +30,17 @@ class Experts(StrEnum):
     DENSE = "dense"
 
 
+class KVDtype(StrEnum):
+    """How keys and values are stored."""
+
+    AUTO = "auto"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    INT8 = "int8"
+
+
 class CpuWeights(StrEnum):
     """What the matrices around attention and the unembedding are on the CPU."""
 

@@ -16,6 +16,7 @@ from ossia.cli.options import (
     CPU_WEIGHTS_HELP,
     CpuActivations,
     CpuWeights,
+    KVDtype,
 )
 from ossia.cli.output import Output
 
@@ -125,6 +126,10 @@ def serve(
     ] = None,
     max_sequences: Annotated[int | None, _option("Requests that run side by side. [64]")] = None,
     kv_cache_bytes: Annotated[int | None, _option("Size of the KV cache.")] = None,
+    kv_dtype: Annotated[
+        KVDtype | None,
+        _option("How keys and values are stored; int8 is for the CPU. [auto, the model's]"),
+    ] = None,
     max_queue: Annotated[int | None, _option("Requests that may wait. [1024]")] = None,
     max_n: Annotated[int | None, _option("Choices of one request at most. [16]")] = None,
     max_body_bytes: Annotated[int | None, _option("Size of a request at most. [32 MiB]")] = None,

@@ -68,8 +68,8 @@ class ServeView:
 
 
 def _precision(model: ModelOptions) -> str:
-    """What is rounded on the CPU, if anything."""
-    told = ""
+    """What is not as the model has it, if anything."""
+    told = "" if model.kv_dtype == "auto" else f", KV cache {model.kv_dtype}"
     if model.cpu_weights != "bf16":
         told += f", CPU weights {model.cpu_weights}"
     if model.cpu_activations != "full":

@@ -32,7 +32,7 @@ def num_pages(
     config: EngineConfig,
     layout: KVLayout,
     context: int,
-    itemsize: int,
+    row_bytes: int,
     device: torch.device,
     reserve: int = 0,
 ) -> int:
@@ -42,7 +42,7 @@ def num_pages(
         config: Says it outright, gives a size in bytes, or leaves it to the machine.
         layout: Size of a page.
         context: Longest sequence; no more is made than all sequences together could use.
-        itemsize: Bytes of one stored number.
+        row_bytes: Of a key of one head.
         device: Where the pages will be.
         reserve: Bytes that other things need there; for a size that is left to the machine.
 
@@ -51,7 +51,7 @@ def num_pages(
     """
     if config.num_pages is not None:
         return config.num_pages
-    page_bytes = layout.page_bytes(itemsize)
+    page_bytes = layout.page_bytes(row_bytes)
     if config.kv_cache_bytes is not None:
         pages = config.kv_cache_bytes // page_bytes
         if pages < len(layout.groups):

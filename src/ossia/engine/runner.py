@@ -18,6 +18,7 @@ from ossia.engine.sampler import Sampler, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
+from ossia.kernels.int8 import row_width
 from ossia.kernels.sampling import widened
 from ossia.log import logger
 from ossia.machine import machine_memory
@@ -87,7 +88,7 @@ class ModelRunner:
         self.device_type = weight.device.type
         self._valid_end = _valid_end(config, model.config)
         layout = KVLayout.of(model.config, config.page_size)
-        dtype = weight.dtype if config.kv_dtype == "auto" else getattr(torch, config.kv_dtype)
+        dtype = _kv_dtype(config, weight)
         context = min(config.max_context or 2**62, model.config.max_position_embeddings)
         fast = config.cuda_graphs and why_not_fast(model, dtype) is None
         if fast:  # before the cache is measured out, since it moves much memory about
@@ -98,7 +99,8 @@ class ModelRunner:
         _choose_weights(config, model, int8_activations=int8_activations)
         limits = config.step_limits(self.device_type)
         reserve = pass_bytes(model.config, limits, config.max_sequences)
-        self.num_pages = num_pages(config, layout, context, dtype.itemsize, weight.device, reserve)
+        row_bytes = row_width(layout.head_dim, dtype) * dtype.itemsize
+        self.num_pages = num_pages(config, layout, context, row_bytes, weight.device, reserve)
         self._pool = KVPool(layout, self.num_pages, dtype, weight.device)
         self._builder = BatchBuilder(
             layout, self._pool, model.config.num_attention_heads, weight.device,
@@ -194,6 +196,14 @@ def _pick(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
 def _copies(sequence: Sequence) -> list[tuple[int, int]]:
     assert sequence.pages is not None, "planned sequences have pages"
     return sequence.pages.copies
+
+
+def _kv_dtype(config: EngineConfig, weight: torch.Tensor) -> torch.dtype:
+    if config.kv_dtype == "auto":
+        return weight.dtype
+    if config.kv_dtype == "int8" and weight.device.type != "cpu":
+        raise ConfigError("kv_dtype='int8' is for models on the CPU; leave it out for this one")
+    return getattr(torch, config.kv_dtype)
 
 
 def _int8_activations(config: EngineConfig, model: CausalLM) -> bool:

@@ -33,8 +33,10 @@ def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
     if any(param.device.type != "cpu" for param in model.parameters()):
         return "needs all weights on the CPU"
     floats = [param for param in model.parameters() if param.dtype is not torch.uint8]
-    if kv_dtype is not torch.bfloat16 or any(w.dtype is not torch.bfloat16 for w in floats):
-        return "needs bfloat16 weights and KV cache"
+    if any(weight.dtype is not torch.bfloat16 for weight in floats):
+        return "needs bfloat16 weights"
+    if kv_dtype not in (torch.bfloat16, torch.int8):
+        return "needs a KV cache in bfloat16 or int8"
     if any(not module.interleaved for module in model.modules() if isinstance(module, Experts)):
         return "needs experts in MXFP4"
     if any(type(part) is not Linear for part in model.modules() if isinstance(part, nn.Linear)):
@@ -102,7 +104,8 @@ class CpuDecoder:
             experts=config.num_experts, ffn=config.intermediate_size,
             top_k=config.experts_per_token, eps=config.rms_norm_eps,
             alpha=config.swiglu_alpha, limit=config.swiglu_limit,
-            activations=int(batch.int8_activations), threads=num_threads(),
+            activations=int(batch.int8_activations),
+            int8_pages=kv.k_pages[0].dtype is torch.int8, threads=num_threads(),
         )  # fmt: skip
         kernels.call("ossia_run_decoder", ctypes.byref(call))
         return x

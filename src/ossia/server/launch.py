@@ -105,6 +105,7 @@ def worker_spec(model: ModelOptions) -> WorkerSpec:
         max_context=model.max_context,
         max_sequences=model.max_sequences,
         kv_cache_bytes=model.kv_cache_bytes,
+        kv_dtype=model.kv_dtype,
         cpu_weights=model.cpu_weights,
         cpu_activations=model.cpu_activations,
     )

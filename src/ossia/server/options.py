@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from ossia.engine.config import CpuActivations, CpuWeights
+from ossia.engine.config import CpuActivations, CpuWeights, KVDtype
 from ossia.errors import ConfigError
 from ossia.server.settings import ServerSettings
 
@@ -30,6 +30,7 @@ class ModelOptions:
         max_context: Prompt and output tokens of a request at most; None is the model's limit.
         max_sequences: Requests that run side by side.
         kv_cache_bytes: Size of the KV cache; None takes a share of the memory.
+        kv_dtype: How keys and values are stored, as `EngineConfig` has it.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
     """
@@ -42,6 +43,7 @@ class ModelOptions:
     max_context: int | None = None
     max_sequences: int = 64
     kv_cache_bytes: int | None = None
+    kv_dtype: KVDtype = "auto"
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
 

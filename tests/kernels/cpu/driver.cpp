@@ -116,28 +116,31 @@ std::vector<uint8_t> rounded_linear(
 }
 
 // Two sequences: rope, writing, and attention over what was written, all in exactly fitting memory.
-std::vector<uint8_t> attention(int64_t dim, int64_t window, int type, int threads, unsigned seed) {
+std::vector<uint8_t> attention(
+    int64_t dim, int64_t window, int type, int int8_pages, int threads, unsigned seed) {
   std::mt19937 random(seed);
   const int64_t heads = 6, kv_heads = 2, page_size = 5, lens[] = {23, 8}, tokens = 31, pages = 7;
   const size_t element = type == OSSIA_BF16 ? 2 : 4;
   auto q = floats(random, tokens * heads * dim, type);
-  const auto k = floats(random, tokens * kv_heads * dim, type), v = floats(random, tokens * kv_heads * dim, type);
+  auto k = floats(random, tokens * kv_heads * dim, type);
+  const auto v = floats(random, tokens * kv_heads * dim, type);
   const std::vector<float> cos(static_cast<size_t>(tokens * dim / 2), 0.6f), sin(cos.size(), 0.8f);
   const int32_t table[] = {3, 1, 6, 0, 2, 5, 4, -1, -1, -1};
   std::vector<int64_t> slots;
   for (int64_t seq = 0; seq < 2; ++seq)
     for (int64_t i = 0; i < lens[seq]; ++i)
       slots.push_back(table[seq * 5 + i / page_size] * page_size + i % page_size);
-  std::vector<uint8_t> k_pages(static_cast<size_t>(pages * page_size * kv_heads * dim) * element, 0xff);
+  const size_t row = int8_pages ? static_cast<size_t>(dim) + 4 : static_cast<size_t>(dim) * element;
+  std::vector<uint8_t> k_pages(static_cast<size_t>(pages * page_size * kv_heads) * row, 0xff);
   std::vector<uint8_t> v_pages(k_pages), out(q.size(), 0xff);
   const auto sinks = floats(random, heads, type), weight = floats(random, dim, type);
   const ossia_rope rope = {q.data(), k.data(), v.data(), cos.data(), sin.data(), k_pages.data(), v_pages.data(),
                            slots.data(), tokens, heads, kv_heads, dim, heads * dim, kv_heads * dim,
-                           kv_heads * dim, type, threads};
+                           kv_heads * dim, type, int8_pages, threads};
   check(ossia_rotate_and_write(&rope), "rotate_and_write");
   const ossia_attention call = {q.data(), k_pages.data(), v_pages.data(), table, lens, lens,
                                 sinks.data(), out.data(), 2, heads, kv_heads, dim, page_size, 5, window,
-                                type, threads};
+                                type, int8_pages, threads};
   check(ossia_attend(&call), "attend");
   std::vector<uint8_t> normed(out.size(), 0xff);
   check(ossia_rms_norm(out.data(), weight.data(), 1e-5f, normed.data(), tokens * heads, dim, type, threads), "norm");
@@ -198,8 +201,10 @@ void every_kind(int threads, unsigned seed) {
   for (int type : {OSSIA_F32, OSSIA_BF16})
     for (int64_t dim : {2, 30, 64})
       for (int64_t window : {0, 4})
-        if (attention(dim, window, type, threads, seed) != attention(dim, window, type, 1, seed))
-          check(-1, "threads change attention");
+        for (int int8_pages : {0, 1})
+          if (attention(dim, window, type, int8_pages, threads, seed) !=
+              attention(dim, window, type, int8_pages, 1, seed))
+            check(-1, "threads change attention");
   for (int64_t rows : {1, 7})
     for (int64_t vocab : {1, 129, 50001})
       if (sampling(rows, vocab, threads, seed) != sampling(rows, vocab, 1, seed))
@@ -216,7 +221,7 @@ std::vector<std::vector<float>> one_of_each() {
   };
   for (int type : {OSSIA_F32, OSSIA_BF16}) {
     for (int activations : {OSSIA_FULL, OSSIA_INT8}) keep(layer(9, 5, 96, 64, 3, type, activations, 2, 11), type);
-    keep(attention(64, 4, type, 2, 12), type);
+    for (int int8_pages : {0, 1}) keep(attention(64, 4, type, int8_pages, 2, 12), type);
   }
   for (int activations : {OSSIA_FULL, OSSIA_INT8}) keep(rounded_linear(9, 80, 96, activations, 2, 13), OSSIA_BF16);
   keep(linear(9, 80, 96, 2, 14), OSSIA_BF16);

@@ -60,7 +60,9 @@ def attend_paged(
     if (
         not torch.is_grad_enabled()
         and q.device.type == k_pages.device.type == "cpu"
-        and q.dtype is k_pages.dtype is v_pages.dtype is sinks.dtype
+        and q.dtype is sinks.dtype
+        and k_pages.dtype is v_pages.dtype
+        and k_pages.dtype in (q.dtype, torch.int8)
         and q.dtype in TYPES
         and all(part.is_contiguous() for part in (k_pages, v_pages))
         and page_table.dtype is torch.int32

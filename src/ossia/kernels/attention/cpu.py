@@ -27,7 +27,8 @@ def attend_paged(
 
     Args:
         q: (tokens, heads, head_dim), float32 or bfloat16, on the CPU.
-        k_pages: (pages, page_size, kv_heads, head_dim) of q's dtype, contiguous, as v_pages.
+        k_pages: (pages, page_size, kv_heads, head_dim) of q's dtype, or int8 (..., head_dim + 4),
+            contiguous, as v_pages.
         v_pages: Like k_pages.
         page_table: int32 (seqs, max_pages), rows contiguous.
         query_lens: New tokens of each sequence.
@@ -51,7 +52,7 @@ def attend_paged(
         sinks=sinks.data_ptr(), out=out.data_ptr(),
         seqs=len(query_lens), heads=heads, kv_heads=kv_heads, head_dim=head_dim, page_size=page_size,
         max_pages=page_table.stride(0), window=window or 0,
-        type=TYPES[q.dtype], threads=num_threads(),
+        type=TYPES[q.dtype], int8_pages=k_pages.dtype is torch.int8, threads=num_threads(),
     )  # fmt: skip
     kernels.call("ossia_attend", ctypes.byref(call))
     return out

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ossia.kernels.int8 import dequantize_rows
+
 _MAX_SCORES = 1 << 27  # score elements held at once; queries are taken in slices to stay below
 
 
@@ -148,7 +150,7 @@ def attend_paged(
 
     Args:
         q: (tokens, heads, head_dim), the new tokens of every sequence one behind the other.
-        k_pages: (pages, page_size, kv_heads, head_dim).
+        k_pages: (pages, page_size, kv_heads, head_dim), or int8 (..., head_dim + 4): `kernels.int8`.
         v_pages: Like k_pages.
         page_table: int32 (seqs, max_pages): the page that holds positions
             [i * page_size, (i + 1) * page_size). Entries outside every window may be anything.
@@ -171,8 +173,8 @@ def attend_paged(
         k_positions = torch.arange(first_page * page_size, context_len, device=q.device)
         out = attend(
             queries[None],
-            k_pages[pages].flatten(0, 1)[None, : len(k_positions)].to(q.dtype),
-            v_pages[pages].flatten(0, 1)[None, : len(k_positions)].to(q.dtype),
+            _rows(k_pages[pages], q.dtype).flatten(0, 1)[None, : len(k_positions)],
+            _rows(v_pages[pages], q.dtype).flatten(0, 1)[None, : len(k_positions)],
             torch.arange(first_query, context_len, device=q.device)[None],
             k_positions[None],
             sinks,
@@ -180,6 +182,11 @@ def attend_paged(
         )
         outputs.append(out[0])
     return torch.cat(outputs)
+
+
+def _rows(pages: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What pages hold, in another dtype."""
+    return dequantize_rows(pages, dtype) if pages.dtype is torch.int8 else pages.to(dtype)
 
 
 def _hidden(

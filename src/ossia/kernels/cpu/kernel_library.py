@@ -46,7 +46,7 @@ class RopeCall(ctypes.Structure):
         *((name, _int64) for name in (
             "tokens", "heads", "kv_heads", "head_dim", "q_stride", "k_stride", "v_stride",
         )),
-        *((name, _int) for name in ("type", "threads")),
+        *((name, _int) for name in ("type", "int8_pages", "threads")),
     )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ class AttentionCall(ctypes.Structure):
         *((name, _int64) for name in (
             "seqs", "heads", "kv_heads", "head_dim", "page_size", "max_pages", "window",
         )),
-        *((name, _int) for name in ("type", "threads")),
+        *((name, _int) for name in ("type", "int8_pages", "threads")),
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ class DecoderCall(ctypes.Structure):
             "experts", "ffn", "top_k",
         )),
         *((name, ctypes.c_float) for name in ("eps", "alpha", "limit")),
-        *((name, _int) for name in ("activations", "threads")),
+        *((name, _int) for name in ("activations", "int8_pages", "threads")),
     )  # fmt: skip
 
 

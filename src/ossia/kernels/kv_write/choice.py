@@ -19,7 +19,7 @@ def rotate_and_write(
     pages: tuple[torch.Tensor, torch.Tensor],
     slots: torch.Tensor,
 ) -> torch.Tensor:
-    """As `reference.rotate_and_write` defines it; q may be overwritten."""
+    """As `reference.rotate_and_write` defines it; q and k may be overwritten."""
     if (
         q.is_cuda
         and q.dtype in (torch.bfloat16, torch.float16)  # the kernel turns in float32
@@ -37,7 +37,9 @@ def rotate_and_write(
     if (
         not torch.is_grad_enabled()
         and q.device.type == pages[0].device.type == "cpu"
-        and q.dtype is k.dtype is v.dtype is pages[0].dtype is pages[1].dtype
+        and q.dtype is k.dtype is v.dtype
+        and pages[0].dtype is pages[1].dtype
+        and pages[0].dtype in (q.dtype, torch.int8)
         and q.dtype in TYPES
         and q.shape[2] % 2 == 0
         and all(part.stride()[1:] == (part.shape[2], 1) for part in (q, k, v))

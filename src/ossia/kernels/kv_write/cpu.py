@@ -26,7 +26,8 @@ def rotate_and_write(
         k: (tokens, kv_heads, head_dim).
         v: Like k.
         rope: Cosines and sines, float32 (tokens, head_dim / 2) both.
-        pages: Keys and values of q's dtype, (pages, page_size, kv_heads, head_dim), contiguous.
+        pages: Keys and values, contiguous: of q's dtype, (pages, page_size, kv_heads, head_dim), or int8
+            (..., head_dim + 4); for those k is turned in place, too.
         slots: int64 (tokens,), contiguous.
     """
     kernels = load()
@@ -38,6 +39,6 @@ def rotate_and_write(
         k_pages=pages[0].data_ptr(), v_pages=pages[1].data_ptr(), slots=slots.data_ptr(),
         tokens=tokens, heads=heads, kv_heads=k.shape[1], head_dim=head_dim,
         q_stride=q.stride(0), k_stride=k.stride(0), v_stride=v.stride(0),
-        type=TYPES[q.dtype], threads=num_threads(),
+        type=TYPES[q.dtype], int8_pages=pages[0].dtype is torch.int8, threads=num_threads(),
     )  # fmt: skip
     kernels.call("ossia_rotate_and_write", ctypes.byref(call))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ossia.kernels.int8 import quantize_rows
 from ossia.kernels.rope import apply_rope
 
 
@@ -11,12 +12,13 @@ def write_kv(pages: torch.Tensor, new: torch.Tensor, slots: torch.Tensor) -> Non
     """Store new keys (or values) in place.
 
     Args:
-        pages: (pages, page_size, kv_heads, head_dim).
+        pages: (pages, page_size, kv_heads, head_dim), or int8 (..., head_dim + 4): `kernels.int8`.
         new: (tokens, kv_heads, head_dim); converted to the pages' dtype.
         slots: int64 (tokens,), page * page_size + offset, each at most once.
     """
     flat = pages.view(-1, *pages.shape[2:])
-    flat.index_copy_(0, slots, new.to(pages.dtype))
+    rows = quantize_rows(new) if pages.dtype is torch.int8 else new.to(pages.dtype)
+    flat.index_copy_(0, slots, rows)
 
 
 def rotate_and_write(
@@ -34,7 +36,7 @@ def rotate_and_write(
         k: (tokens, kv_heads, head_dim).
         v: Like k.
         rope: Cosines and sines, (tokens, head_dim / 2) both.
-        pages: Keys and values, (pages, page_size, kv_heads, head_dim).
+        pages: Keys and values, as `write_kv` takes them.
         slots: As in `write_kv`.
 
     Returns:

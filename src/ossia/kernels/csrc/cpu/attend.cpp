@@ -32,6 +32,7 @@ class Batch {
   explicit Batch(const ossia_attention& call)
       : c_(call), ops_(call.type == OSSIA_BF16 ? used_isa().layer_bf16 : used_isa().layer_f32),
         group_(call.heads / call.kv_heads), most_tokens_(std::max<int64_t>(1, kMostRows / group_)),
+        attend_(call.int8_pages ? ops_.int8_pages : ops_.pages),
         few_tasks_(c_.threads == 1 ? 0 : kTasksPerThread * c_.threads) {
     for_each_span([&](const Place& span) { parts_ += span.parts(); });
     for_each_span([&](const Place& span) { add_tiles(span); });
@@ -79,7 +80,7 @@ class Batch {
     });
     for_each_task(c_.threads, static_cast<int64_t>(tiles_.size()), [&](int64_t task, int thread) {
       const Place& place = tiles_[task];
-      ops_.attend(tile_at(place), place.first_part, place.end_part, scratch(thread));
+      attend_.attend(tile_at(place), place.first_part, place.end_part, scratch(thread));
     });
   }
 
@@ -97,7 +98,7 @@ class Batch {
     };
     for_each_task(c_.threads, static_cast<int64_t>(parts.size()), [&](int64_t task, int thread) {
       const auto [place, number] = parts[task];
-      ops_.attend_part(
+      attend_.attend_part(
           tile_at(*place), place->first_part + number, states + place->state + number * floats(*place),
           scratch(thread));
     });
@@ -110,7 +111,9 @@ class Batch {
   AttendTile tile_at(const Place& place) const {
     const int64_t size = c_.type == OSSIA_BF16 ? 2 : 4, head = place.kv_head * group_;
     const int64_t first = (place.row * c_.heads + head) * c_.head_dim * size;
-    const int64_t first_key = place.kv_head * c_.head_dim * size;
+    // A key of one head in a page: of so many units, which its address counts in.
+    const int64_t units = c_.int8_pages ? int8_row_bytes(c_.head_dim) : c_.head_dim;
+    const int64_t first_key = place.kv_head * units * (c_.int8_pages ? 1 : size);
     AttendTile tile;
     tile.q = static_cast<const char*>(c_.q) + first;
     tile.out = static_cast<char*>(c_.out) + first;
@@ -121,7 +124,7 @@ class Batch {
     tile.position = place.position, tile.tokens = place.tokens, tile.window = c_.window;
     tile.kv_heads = place.kv_heads, tile.group = group_;
     tile.head_dim = c_.head_dim, tile.page_size = c_.page_size;
-    tile.q_elements = c_.heads * c_.head_dim, tile.row_elements = c_.kv_heads * c_.head_dim;
+    tile.q_elements = c_.heads * c_.head_dim, tile.row_elements = c_.kv_heads * units;
     return tile;
   }
 
@@ -129,7 +132,9 @@ class Batch {
 
   const ossia_attention& c_;
   const LayerOps& ops_;
-  const int64_t group_, most_tokens_, few_tasks_;
+  const int64_t group_, most_tokens_;
+  const AttendOps& attend_;
+  const int64_t few_tasks_;
   std::vector<Place> tiles_;
   int64_t parts_ = 0;  // with all key heads
   int64_t state_floats_ = 0, scratch_floats_ = 0;

@@ -244,8 +244,28 @@ inline void for_each_panel(int64_t rows, F&& body) {
   }
 }
 
+// How rows of keys and values are stored: as they are, or in 8 bits. The latter are read as the products'
+// elements, rounded as torch would.
+template <typename Element>
+struct AsTheyAre {
+  using Unit = Element;
+  static int64_t units(int64_t dim) { return dim; }
+  static const Element* row(const Element* at, int64_t, Element*) { return at; }
+};
+
+template <typename Element>
+struct InInt8 {
+  using Unit = uint8_t;
+  static int64_t units(int64_t dim) { return int8_row_bytes(dim); }
+  static const Element* row(const uint8_t* at, int64_t dim, Element* spare) {
+    const auto scale = load_as<float>(at + dim);
+    for (int64_t d = 0; d < dim; ++d) put(spare, d, static_cast<float>(static_cast<int8_t>(at[d])) * scale);
+    return spare;
+  }
+};
+
 // A tile on its way over the keys. kDim is the size of heads where it is known beforehand, else 0.
-template <typename Element, typename Way, int64_t kDim>
+template <typename Element, typename Way, typename Stored, int64_t kDim>
 class Attention {
  public:
   Attention(const AttendTile& tile, float* scratch)
@@ -259,7 +279,8 @@ class Attention {
     scores_ = reinterpret_cast<float*>(values_ + block);                  // (kKeys, kRows), then weights
     states_ = scores_ + kKeys * kMostRows;                                // two
     nothing_ = reinterpret_cast<Element*>(states_ + 2 * state_floats());  // (padded,) zeros
-    offsets_ = reinterpret_cast<int32_t*>(nothing_ + padded());           // by panel, (kRows,)
+    spare_ = nothing_ + padded();                                         // two such
+    offsets_ = reinterpret_cast<int32_t*>(spare_ + 2 * padded());         // by panel, (kRows,)
     if (padded() != dim())  // what stays zero; the rest is overwritten
       for (int64_t i = 0; i < queries + 2 * block; ++i) queries_[i] = 0;
     for (int64_t d = 0; d < padded(); ++d) put(nothing_, d, 0.0f);
@@ -309,8 +330,8 @@ class Attention {
         if (row == 0)  // memory is kept busy meanwhile
           for (int64_t j = kv_head * kKeys / t_.kv_heads; j < (kv_head + 1) * kKeys / t_.kv_heads; ++j) {
             if (next[j] < 0) continue;
-            fetch(static_cast<const Element*>(t_.k_pages) + next[j]);
-            fetch(static_cast<const Element*>(t_.v_pages) + next[j]);
+            fetch(static_cast<const InPage*>(t_.k_pages) + next[j]);
+            fetch(static_cast<const InPage*>(t_.v_pages) + next[j]);
           }
         attend_block<width>(block, kv_head, row, state_of(state, kv_head, row));
       });
@@ -349,6 +370,7 @@ class Attention {
 
  private:
   using Unit = typename Way::Unit;
+  using InPage = typename Stored::Unit;
 
   int64_t dim() const { return kDim ? kDim : t_.head_dim; }
   int64_t padded() const { return attend_padded_dim(dim()); }
@@ -403,29 +425,34 @@ class Attention {
     }
   }
 
+  // A head's key or value that begins at an element of its pages; `spare` says where one of 8 bits may be put.
+  const Element* row_at(const InPage* pages, int64_t element, int64_t kv_head, int64_t spare) const {
+    if (element < 0) return nothing_;
+    return Stored::row(pages + element + kv_head * Stored::units(dim()), dim(), spare_ + spare * padded());
+  }
+
   // Keys and values of a block as operands. All key heads of a key lie side by side, and are read so.
   void load(const int64_t* elements) {
-    const auto* k_pages = static_cast<const Element*>(t_.k_pages);
-    const auto* v_pages = static_cast<const Element*>(t_.v_pages);
+    const auto* k_pages = static_cast<const InPage*>(t_.k_pages);
+    const auto* v_pages = static_cast<const InPage*>(t_.v_pages);
     for (int64_t j = 0; j < kKeys; ++j) {
       for (int64_t kv_head = 0; kv_head < t_.kv_heads; ++kv_head)
         Way::put_key(
-            elements[j] < 0 ? nothing_ : k_pages + elements[j] + kv_head * dim(), dim(),
+            row_at(k_pages, elements[j], kv_head, 0), dim(),
             keys_ + kv_head * block_units() + j * (padded() / Way::kDepth));
     }
     for (int64_t j = 0; j < kKeys; j += Way::kDepth) {
       for (int64_t kv_head = 0; kv_head < t_.kv_heads; ++kv_head) {
         const Element* values[Way::kDepth];
-        for (int64_t i = 0; i < Way::kDepth; ++i)
-          values[i] = elements[j + i] < 0 ? nothing_ : v_pages + elements[j + i] + kv_head * dim();
+        for (int64_t i = 0; i < Way::kDepth; ++i) values[i] = row_at(v_pages, elements[j + i], kv_head, i);
         Way::put_values(values, dim(), values_ + kv_head * block_units() + j / Way::kDepth * padded());
       }
     }
   }
 
   // Inlined before GCC takes a function that only fetches for one that does nothing.
-  [[gnu::always_inline]] void fetch(const Element* rows) const {
-    for (int64_t i = 0; i < t_.kv_heads * dim(); i += 64 / int64_t(sizeof(Element)))
+  [[gnu::always_inline]] void fetch(const InPage* rows) const {
+    for (int64_t i = 0; i < t_.kv_heads * Stored::units(dim()); i += 64 / int64_t(sizeof(InPage)))
       __builtin_prefetch(rows + i, 0, 2);
   }
 
@@ -463,7 +490,7 @@ class Attention {
   Unit *queries_, *keys_, *values_;
   float *scores_, *states_;
   int32_t* offsets_;
-  Element* nothing_;
+  Element *nothing_, *spare_;
 };
 
 #if defined(__AVX512BF16__)
@@ -475,16 +502,16 @@ using WayOf = Singles;
 #endif
 
 // Calls body with the tile's Attention.
-template <typename Element, typename F>
+template <typename Element, typename Stored, typename F>
 inline void with_attention(const AttendTile& tile, float* scratch, F&& body) {
   // All released models have heads of 64.
-  if (tile.head_dim == 64) return body(Attention<Element, WayOf<Element>, 64>(tile, scratch));
-  body(Attention<Element, WayOf<Element>, 0>(tile, scratch));
+  if (tile.head_dim == 64) return body(Attention<Element, WayOf<Element>, Stored, 64>(tile, scratch));
+  body(Attention<Element, WayOf<Element>, Stored, 0>(tile, scratch));
 }
 
-template <typename Element>
+template <typename Element, typename Stored>
 void attend(const AttendTile& tile, int64_t first_part, int64_t end_part, float* scratch) {
-  with_attention<Element>(tile, scratch, [&](auto attention) {
+  with_attention<Element, Stored>(tile, scratch, [&](auto attention) {
     float *whole = attention.state(0), *one = attention.state(1);
     attention.take_queries();
     attention.begin(whole, 1.0f);
@@ -497,9 +524,9 @@ void attend(const AttendTile& tile, int64_t first_part, int64_t end_part, float*
   });
 }
 
-template <typename Element>
+template <typename Element, typename Stored>
 void attend_part(const AttendTile& tile, int64_t part, float* state, float* scratch) {
-  with_attention<Element>(tile, scratch, [&](auto attention) {
+  with_attention<Element, Stored>(tile, scratch, [&](auto attention) {
     const int64_t end = tile.position + tile.tokens, part_end = (part + 1) * kAttendPart;
     attention.take_queries();
     attention.begin(state, 0.0f);
@@ -509,7 +536,7 @@ void attend_part(const AttendTile& tile, int64_t part, float* state, float* scra
 
 template <typename Element>
 void join_parts(const AttendTile& tile, const float* states, int64_t stride, int64_t parts, float* scratch) {
-  with_attention<Element>(tile, scratch, [&](auto attention) {
+  with_attention<Element, AsTheyAre<Element>>(tile, scratch, [&](auto attention) {
     float* whole = attention.state(0);
     attention.begin(whole, 1.0f);
     for (int64_t part = 0; part < parts; ++part) attention.join(whole, states + part * stride);

@@ -48,7 +48,7 @@ class Decoder {
     const ossia_rope rope = {
         qkv_, k, v, c_.cos, c_.sin, layer.k_pages, layer.v_pages, c_.slots[layer.kind],
         c_.tokens, c_.heads, c_.kv_heads, c_.head_dim, qkv_columns_, qkv_columns_, qkv_columns_,
-        OSSIA_BF16, c_.threads};
+        OSSIA_BF16, c_.int8_pages, c_.threads};
     if (const int status = ossia_rotate_and_write(&rope)) return status;
     for_tokens([&](int64_t token) {
       std::memcpy(
@@ -58,7 +58,7 @@ class Decoder {
     const ossia_attention attention = {
         q_, layer.k_pages, layer.v_pages, c_.page_tables[layer.kind], c_.query_lens,
         c_.context_lens, layer.sinks, attended_, c_.seqs, c_.heads, c_.kv_heads, c_.head_dim, c_.page_size,
-        c_.max_pages[layer.kind], layer.window, OSSIA_BF16, c_.threads};
+        c_.max_pages[layer.kind], layer.window, OSSIA_BF16, c_.int8_pages, c_.threads};
     if (const int status = ossia_attend(&attention)) return status;
     return multiply(layer.output, attended_, q_columns_, said_);
   }

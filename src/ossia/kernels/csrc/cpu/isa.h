@@ -58,14 +58,14 @@ using DenseProduct = void (*)(
 // rows: tokens * group.
 struct AttendTile {
   const void* q;        // (tokens, kv_heads * group, head_dim), tokens q_elements apart
-  const void* k_pages;  // (pages, page_size, all key heads, head_dim), from the first of these on
+  const void* k_pages;  // (pages, page_size, all key heads, head_dim), or rows of 8 bits, from the first of these on
   const void* v_pages;
   const int32_t* pages;  // of the sequence, by position / page_size
   const void* sinks;     // (kv_heads * group,)
   void* out;             // as q
   int64_t position;      // of the first token
   int64_t tokens, kv_heads, group, head_dim, page_size, q_elements;
-  int64_t row_elements;  // from a key to the next in its page
+  int64_t row_elements;  // from a key to the next in its page; bytes for rows of 8 bits
   int64_t window;        // keys that a token sees at most; 0 for all
 };
 
@@ -84,17 +84,27 @@ static inline constexpr int64_t attend_state(int64_t kv_heads, int64_t rows, int
 static inline constexpr int64_t attend_scratch(int64_t kv_heads, int64_t rows, int64_t head_dim) {
   const int64_t queries = kv_heads * attend_padded_rows(rows) * attend_padded_dim(head_dim);
   const int64_t block = kv_heads * 2 * (32 * attend_padded_dim(head_dim) + 32) + 32 * 32;
-  const int64_t beside = attend_padded_dim(head_dim) + attend_padded_rows(rows);
+  const int64_t beside = 3 * attend_padded_dim(head_dim) + attend_padded_rows(rows);
   return (queries + block + 2 * attend_state(kv_heads, rows, head_dim) + beside + 15) / 16 * 16;
 }
+
+// How a row of keys or values lies in its page where it has 8 bits for each: integers, and behind them the
+// float32 that they are multiples of.
+static inline constexpr int64_t int8_row_bytes(int64_t head_dim) { return head_dim + 4; }
+
+// For one type of floats, and one way of storing keys and values.
+struct AttendOps {
+  // All parts of a tile one after the other; or one of them, to be joined with the others by LayerOps.
+  void (*attend)(const AttendTile& tile, int64_t first_part, int64_t end_part, float* scratch);
+  void (*attend_part)(const AttendTile& tile, int64_t part, float* state, float* scratch);
+};
 
 // For one type of floats.
 struct LayerOps {
   void (*norm_row)(const void* x, const void* weight, float eps, void* out, int64_t count);
   void (*rotate_head)(const void* x, const float* cos, const float* sin, void* out, int64_t half);
-  // All parts of a tile one after the other; or one of them, to be joined with the others by the third.
-  void (*attend)(const AttendTile& tile, int64_t first_part, int64_t end_part, float* scratch);
-  void (*attend_part)(const AttendTile& tile, int64_t part, float* state, float* scratch);
+  void (*put_int8_row)(const void* x, int64_t count, uint8_t* out);
+  AttendOps pages, int8_pages;
   void (*join_parts)(
       const AttendTile& tile, const float* states, int64_t stride, int64_t parts, float* scratch);
 };

@@ -41,12 +41,25 @@ int ossia_rotate_and_write(const ossia_rope* call) {
   const ossia_rope& c = *call;
   const LayerOps& ops = ops_of(c.type);
   const int64_t half = c.head_dim / 2, kv_elements = c.kv_heads * c.head_dim;
+  const int64_t row_bytes = int8_row_bytes(c.head_dim);
   for_each_task(threads_for(c.threads, c.tokens * (c.heads + 2 * c.kv_heads) * c.head_dim), c.tokens,
                 [&](int64_t token, int) {
     const float *cos = c.cos + token * half, *sin = c.sin + token * half;
     for (int64_t head = 0; head < c.heads; ++head) {
       void* q = at(c.q, token * c.q_stride + head * c.head_dim, c.type);
       ops.rotate_head(q, cos, sin, q, half);
+    }
+    if (c.int8_pages) {
+      auto *k_row = static_cast<uint8_t*>(c.k_pages) + c.slots[token] * c.kv_heads * row_bytes;
+      auto *v_row = static_cast<uint8_t*>(c.v_pages) + c.slots[token] * c.kv_heads * row_bytes;
+      for (int64_t head = 0; head < c.kv_heads; ++head) {
+        void* k = at(c.k, token * c.k_stride + head * c.head_dim, c.type);
+        ops.rotate_head(k, cos, sin, k, half);
+        ops.put_int8_row(k, c.head_dim, k_row + head * row_bytes);
+        ops.put_int8_row(
+            at(c.v, token * c.v_stride + head * c.head_dim, c.type), c.head_dim, v_row + head * row_bytes);
+      }
+      return;
     }
     for (int64_t head = 0; head < c.kv_heads; ++head)
       ops.rotate_head(

@@ -33,6 +33,28 @@ void rotate_head(const void* x_head, const float* cos, const float* sin, void* o
   }
 }
 
+// A key or value of one head in 8 bits, as int8_row_bytes says; NaN if it is not finite.
+template <typename Element>
+void put_int8_row(const void* x_row, int64_t count, uint8_t* out) {
+  const auto* x = static_cast<const Element*>(x_row);
+  uint32_t peak = 0;  // magnitudes compare like integers, and NaN is the largest
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t magnitude = bits_of(get(x, i)) & 0x7fffffffu;
+    peak = magnitude > peak ? magnitude : peak;
+  }
+  const bool finite = peak < 0x7f800000u;
+  const bool usable = finite && peak > 0x03000000u;  // below 4e-37 everything counts as 0
+  const float largest = float_of(peak), inverse = usable ? 127.0f / largest : 0.0f;
+  for (int64_t i = 0; i < count; ++i) {
+    const float value = usable ? get(x, i) : 0.0f;
+    // A product of its own, not one that is added to at once: halves are rounded alike by all sets.
+    const float scaled = __builtin_nearbyintf(value * inverse);
+    out[i] = static_cast<uint8_t>(static_cast<int8_t>(scaled));
+  }
+  const float scale = finite ? largest / 127.0f : float_of(0x7fc00000u);
+  std::memcpy(out + count, &scale, sizeof(scale));
+}
+
 uint64_t read(const uint8_t* bytes, int64_t count, int64_t ahead) {
   using Words __attribute__((vector_size(kLanes * 4))) = uint64_t;
   constexpr int kParts = 4;
@@ -53,12 +75,13 @@ uint64_t read(const uint8_t* bytes, int64_t count, int64_t ahead) {
   return sum;
 }
 
-constexpr LayerOps kLayerF32 = {
-    norm_row<float>, rotate_head<float>, attend<float>, attend_part<float>, join_parts<float>,
+template <typename Element>
+constexpr LayerOps kLayerOf = {
+    norm_row<Element>, rotate_head<Element>, put_int8_row<Element>,
+    {attend<Element, AsTheyAre<Element>>, attend_part<Element, AsTheyAre<Element>>},
+    {attend<Element, InInt8<Element>>, attend_part<Element, InInt8<Element>>}, join_parts<Element>,
 };
-constexpr LayerOps kLayerBf16 = {
-    norm_row<uint16_t>, rotate_head<uint16_t>, attend<uint16_t>, attend_part<uint16_t>, join_parts<uint16_t>,
-};
+constexpr LayerOps kLayerF32 = kLayerOf<float>, kLayerBf16 = kLayerOf<uint16_t>;
 
 }  // namespace
 }  // namespace ossia

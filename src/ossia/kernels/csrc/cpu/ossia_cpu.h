@@ -62,7 +62,7 @@ OSSIA_API int ossia_rms_norm(
 
 struct ossia_rope {
   void* q;             // (tokens, heads, head_dim) of `type`, turned in place; tokens q_stride elements apart
-  const void* k;       // (tokens, kv_heads, head_dim), as v
+  void* k;             // (tokens, kv_heads, head_dim), as v; turned in place for pages of 8 bits
   const void* v;
   const float* cos;    // (tokens, head_dim / 2), as sin
   const float* sin;
@@ -70,10 +70,11 @@ struct ossia_rope {
   void* v_pages;
   const int64_t* slots;  // (tokens,): page * page_size + offset
   int64_t tokens, heads, kv_heads, head_dim, q_stride, k_stride, v_stride;
-  int type, threads;
+  int type, int8_pages, threads;
 };
 
-// Turns queries and keys, stores keys and values.
+// Turns queries and keys, stores keys and values. With int8_pages a row of a head is head_dim integers of 8 bits
+// and the float32 that they are multiples of: (pages, page_size, kv_heads, head_dim + 4) bytes.
 OSSIA_API int ossia_rotate_and_write(const struct ossia_rope* call);
 
 struct ossia_attention {
@@ -87,7 +88,7 @@ struct ossia_attention {
   void* out;                    // as q
   int64_t seqs, heads, kv_heads, head_dim, page_size, max_pages;
   int64_t window;  // keys that a token sees at most; 0 for all
-  int type, threads;
+  int type, int8_pages, threads;
 };
 
 // Attention of new tokens over pages, with sinks. A token gets the same bits whatever else is in the call.
@@ -151,7 +152,7 @@ struct ossia_decoder {
   int64_t max_pages[2];
   int64_t num_layers, seqs, tokens, hidden, heads, kv_heads, head_dim, page_size, experts, ffn, top_k;
   float eps, alpha, limit;
-  int activations, threads;
+  int activations, int8_pages, threads;
 };
 
 // All layers and the final norm over new tokens of sequences in pages, everything in bfloat16.
