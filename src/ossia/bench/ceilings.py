@@ -16,10 +16,7 @@ _CUDA_SIDE, _CPU_SIDE = 8192, 1024
 _REPEATS = 7
 _MOMENT_BYTES = 256 << 20  # read in some milliseconds
 _MOMENT_REPEATS = 3
-_AHEAD = (
-    0,
-    4096,
-)  # bytes that the kernels' loop fetches ahead: which is better depends on the machine
+_AHEAD = (0, 4096)  # bytes that the kernels' loop fetches ahead; the better one differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ class CpuReads:
         self._values = in_large_pages(torch.ones(nbytes // 4, dtype=torch.float32))
 
     def now(self) -> float:
-        """Bytes a second of the fastest of some reads, by the kernels' loop or by torch's sum."""
+        """Bytes a second of the fastest of some reads, by the kernels' loop, else by torch's sum."""
         kernels, values = load(), self._values
         if kernels is None:
             return values.nbytes / min(clock_seconds(values.sum, _MOMENT_REPEATS))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 SCALE_BYTES = 4
+_LEAST = 2.0**-121  # rows below it count as 0: 127 / x would overflow before long
 
 
 def row_width(head_dim: int, dtype: torch.dtype) -> int:
@@ -45,10 +46,5 @@ def dequantize_rows(rows: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         (..., head_dim) of `dtype`.
     """
     codes, scales = rows[..., :-SCALE_BYTES], rows[..., -SCALE_BYTES:]
-    return (
-        codes.to(torch.float32)
-        * scales.clone(memory_format=torch.contiguous_format).view(torch.float32)
-    ).to(dtype)
-
-
-_LEAST = 2.0**-121  # below it all counts as 0: its 127 / x would overflow before long
+    aligned = scales.clone(memory_format=torch.contiguous_format)
+    return (codes.to(torch.float32) * aligned.view(torch.float32)).to(dtype)
