@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from openai import AuthenticationError, NotFoundError, OpenAI
 
-from ossia.cli import serve_view
+from ossia.cli import options, serve_view
 from ossia.cli.output import Output
 from ossia.cli.serve_view import ServeView
+from ossia.engine import config
 from ossia.server.options import serve_options
 from support import cpu_kernels
 
@@ -81,6 +83,10 @@ def test_the_banner_names_a_precision_that_is_not_the_default(capsys, monkeypatc
     monkeypatch.setattr(serve_view, "_show_server_log", lambda: None)  # for a process of its own
     ServeView(Output(), serve_options(flags, environ={})).started("http://127.0.0.1:1")
     assert capsys.readouterr().out.splitlines()[1].startswith(told)
+
+
+def test_every_dtype_of_the_engine_s_cache_can_be_asked_for():
+    assert list(options.KVDtype) == list(get_args(config.KVDtype))
 
 
 @pytest.mark.parametrize("name", ["demo", "openai/gpt-oss-20b"])

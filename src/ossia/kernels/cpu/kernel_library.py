@@ -333,7 +333,7 @@ def digest_of_sources(folder: Path) -> str:
 
 _NO_VECTORS = (
     "this processor has neither AVX2 nor NEON with dot products: the CPU kernels run plain loops, "
-    "with the same answers, many times slower"
+    "which are slower, with 8 bits many times"
 )
 _REBUILD = (
     "with CMake and a C++20 compiler (GCC 11 or Clang 14 and newer), `make cpu` in a checkout or "

@@ -81,10 +81,9 @@ void run_int8(const ossia_linear& call) {
   // Panels of a batch fit the second-level cache. One batch, as in decoding, reads the matrix once through.
   for (int64_t first = 0; first < operands.panels(); first += kBatchPanels) {
     const int64_t end_panel = first + kBatchPanels < operands.panels() ? first + kBatchPanels : operands.panels();
-    for_each_span(call.threads, tiles, [&](int64_t first_tile, int64_t end_tile, int) {
-      for (int64_t tile = first_tile; tile < end_tile; ++tile)
-        for (int64_t panel = first; panel < end_panel; ++panel)
-          run_tile(tile, panel, tile + 1 < tiles ? tile + 1 : tile);
+    for_each_in_runs(call.threads, tiles, [&](int64_t tile, int) {
+      for (int64_t panel = first; panel < end_panel; ++panel)
+        run_tile(tile, panel, tile + 1 < tiles ? tile + 1 : tile);
     });
   }
 }

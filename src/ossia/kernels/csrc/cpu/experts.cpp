@@ -56,8 +56,8 @@ class Layer {
   void run() {
     for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
     const int64_t blocks = static_cast<int64_t>(shares_.size()) * ffn_groups_;
-    for_each_span(c_.threads, blocks, [&](int64_t first, int64_t end, int) {
-      for (int64_t task = first; task < end; ++task) gate_and_up(task, task + 1 < blocks ? task + 1 : task);
+    for_each_in_runs(c_.threads, blocks, [&](int64_t task, int) {
+      gate_and_up(task, task + 1 < blocks ? task + 1 : task);
     });
     if (tokens_ <= kMostByExperts) down_by_experts();
     else down_by_rows();
@@ -171,12 +171,10 @@ class Layer {
   void down_by_experts() {
     const int64_t tiles = c_.hidden / kTileRows, all = static_cast<int64_t>(shares_.size()) * tiles;
     float* said = scratch_.take_array<float>(slots_ * c_.hidden);  // by slots
-    for_each_span(c_.threads, all, [&](int64_t first, int64_t end, int) {
-      for (int64_t task = first; task < end; ++task) {
-        const int64_t following = task + 1 < all ? task + 1 : task;
-        down(shares_[task / tiles], task % tiles, 1, down_tile(shares_[following / tiles], following % tiles),
-             said + task % tiles * kTileRows, c_.hidden);
-      }
+    for_each_in_runs(c_.threads, all, [&](int64_t task, int) {
+      const int64_t following = task + 1 < all ? task + 1 : task;
+      down(shares_[task / tiles], task % tiles, 1, down_tile(shares_[following / tiles], following % tiles),
+           said + task % tiles * kTileRows, c_.hidden);
     });
     for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tiles, [&](int64_t tile, int) {
       add_up(said + tile * kTileRows, c_.hidden, tile, 1);

@@ -26,15 +26,13 @@ class alignas(64) Share {
  public:
   void set(int64_t first, int64_t end) { both_.store(joined(first, end), std::memory_order_relaxed); }
 
-  // The next `most` of them, or what is left; false if nothing is.
-  bool take(int64_t most, int64_t& first, int64_t& end) {
+  // The next of them; false if none is left.
+  bool take(int64_t& item) {
     uint64_t seen = both_.load(std::memory_order_relaxed);
     for (;;) {
-      first = first_of(seen);
-      const int64_t left = end_of(seen) - first;
-      if (left == 0) return false;
-      end = first + (left < most ? left : most);
-      if (both_.compare_exchange_weak(seen, joined(end, end_of(seen)), std::memory_order_relaxed)) return true;
+      item = first_of(seen);
+      if (item == end_of(seen)) return false;
+      if (both_.compare_exchange_weak(seen, joined(item + 1, end_of(seen)), std::memory_order_relaxed)) return true;
     }
   }
 
@@ -59,19 +57,18 @@ class alignas(64) Share {
 
 constexpr int kMaxThreads = 256;
 
-// Runs body(first, end, thread) over all of fewer than 2**32 items. Each thread goes through a share of its own,
-// since memory is read fastest in long runs, and who is done with it takes half of what another has left.
+// Runs body(item, thread) for each of fewer than 2**32 items. Each thread goes through a share of its own, since
+// memory is read fastest in long runs, and who is done with it takes half of what another has left.
 template <typename F>
-void for_each_span(int threads, int64_t items, F&& body) {
+void for_each_in_runs(int threads, int64_t items, F&& body) {
   if (threads > items) threads = static_cast<int>(items);
   if (threads > kMaxThreads) threads = kMaxThreads;
   Share shares[kMaxThreads];
   for (int i = 0; i < threads; ++i) shares[i].set(items * i / threads, items * (i + 1) / threads);
   for_each_task(threads, threads, [&](int64_t own, int thread) {
-    int64_t first, end;
     for (;;) {
-      while (shares[own].take(1, first, end)) body(first, end, thread);
-      int64_t from = 1;
+      int64_t item, first, end, from = 1;
+      while (shares[own].take(item)) body(item, thread);
       while (from < threads && !shares[(own + from) % threads].give(first, end)) ++from;
       if (from >= threads) return;
       shares[own].set(first, end);
