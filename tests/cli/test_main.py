@@ -131,7 +131,8 @@ def test_closed_streams_are_no_error(redirection, words, expected):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
-def test_a_full_disk_is_one_line():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_line(unbuffered):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "ossia", "--version"],
@@ -139,7 +140,7 @@ def test_a_full_disk_is_one_line():
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            env=_environment(),
+            env=_environment() | {"PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 1
     assert done.stderr.startswith("error: No space left on device")

@@ -37,9 +37,15 @@ def exit_code_of(command: Callable[[], object]) -> int:
             sys.stderr.write("\n")  # the shell's prompt is to have a line of its own
         return INTERRUPT_EXIT
     except BrokenPipeError:
-        return _broken_pipe()
+        _drop_output()
+        return BROKEN_PIPE_EXIT
     except Exception as error:
-        return _report(error)
+        exit_code = _report(error)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk: it is what was just reported
+            _drop_output()
+        return exit_code
     return 0
 
 
@@ -73,7 +79,6 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _broken_pipe() -> int:
+def _drop_output() -> None:
     # The interpreter flushes stdout when it ends and would complain once more.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE_EXIT
