@@ -15,7 +15,7 @@ from ossia.kernels.decode import reference
 from ossia.kernels.decode.argmax import SLICES, argmax
 from ossia.kernels.decode.attention import PagedStep, attend_one, num_shares
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep, project_down, project_up
-from ossia.kernels.decode.launching import FEW_TOKENS
+from ossia.kernels.decode.launching import FEW_TOKENS, split_parts
 from ossia.kernels.decode.norm import add_and_norm
 from ossia.kernels.decode.projection import num_parts, project
 from ossia.kernels.moe import ExpertWeights
@@ -64,7 +64,7 @@ def twice(run: Callable[[], torch.Tensor]) -> torch.Tensor:
 def test_split_products(tokens, k, rows):
     x = torch.randn(tokens, k, **BF16)
     weights = [torch.randn(n, k, **BF16) for n in rows]
-    parts = num_parts(tokens, sum(rows), DEVICE)
+    parts = num_parts(tokens, k, sum(rows), DEVICE)
 
     def run() -> torch.Tensor:
         out = torch.full((parts, tokens, sum(rows)), torch.nan, device=DEVICE)
@@ -115,7 +115,7 @@ def test_experts(tokens, experts, top_k, hidden, ffn):
         positions[absent] = -1
     routed = RoutedStep(logits=logits, positions=positions, top_k=top_k)
     relaid_up, relaid_down = relay(gate_up, paired=True), relay(down, paired=False)
-    parts = num_parts(tokens, hidden, DEVICE)
+    parts = split_parts(hidden, DEVICE)
 
     def run() -> torch.Tensor:
         inner = _filled(torch.zeros(tokens * top_k, ffn, **BF16), 1)

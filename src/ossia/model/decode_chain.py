@@ -21,6 +21,7 @@ from ossia.kernels.decode import (
     project,
     project_down,
     project_up,
+    split_parts,
 )
 from ossia.kernels.decode.argmax import SLICES
 from ossia.kernels.decode.attention import PagedStep
@@ -93,13 +94,15 @@ class DecodeChain:
         qkv_rows = (heads + 2 * kv_heads) * config.head_dim
         self._stream, self._middle = halves(tokens, hidden), halves(tokens, hidden)
         self._normed = halves(tokens, hidden)
-        self._qkv = floats(num_parts(tokens, qkv_rows, device), tokens, qkv_rows)
-        self._attended = halves(tokens, heads * config.head_dim)
-        self._parts = floats(num_parts(tokens, hidden, device), tokens, hidden)
-        self._said, self._slots = self._parts, None
+        self._qkv = floats(num_parts(tokens, hidden, qkv_rows, device), tokens, qkv_rows)
+        columns = heads * config.head_dim
+        self._attended = halves(tokens, columns)
+        self._parts = floats(num_parts(tokens, columns, hidden, device), tokens, hidden)
+        said, self._slots = split_parts(hidden, device), None
         if tokens > FEW_TOKENS:
-            self._said = floats(top_k, tokens, hidden)
+            said = top_k
             self._slots = Slots.empty(tokens, config.num_experts, top_k, device)
+        self._said = floats(said, tokens, hidden)
         self._expert_in = halves(tokens, whole_units(hidden))
         self._inner = halves(tokens * top_k, whole_units(config.intermediate_size))
         self._routed = RoutedStep(

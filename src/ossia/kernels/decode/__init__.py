@@ -14,7 +14,7 @@ all multiprocessors get equal shares of the weights without waiting for each oth
 from ossia.kernels.decode.argmax import argmax
 from ossia.kernels.decode.attention import attend_one, num_shares
 from ossia.kernels.decode.experts import X_SCALE, project_down, project_up
-from ossia.kernels.decode.launching import FEW_TOKENS
+from ossia.kernels.decode.launching import FEW_TOKENS, split_parts
 from ossia.kernels.decode.norm import add_and_norm
 from ossia.kernels.decode.projection import num_parts, project
 
@@ -29,4 +29,5 @@ __all__ = [
     "project",
     "project_down",
     "project_up",
+    "split_parts",
 ]

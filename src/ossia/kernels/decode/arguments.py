@@ -16,6 +16,9 @@ def _structure(name: str, **fields: object) -> type[ctypes.Structure]:
 Dense = _structure(
     "Dense", w=_P * 3, x=_P, y=_P, tile_end=_U * 3, rows=_U, steps=_U, tokens=_U, parts=_U
 )
+Slab = _structure(
+    "Slab", w=_P * 3, x=_P, y=_P, row_end=_U * 3, rows=_U, steps=_U, tokens=_U, stride=_U, flight=_U
+)
 Experts = _structure(
     "Experts", blocks=_P, scales=_P, bias=_P, logits=_P, positions=_P, x=_P, y=_P,
     tokens=_U, experts=_U, top_k=_U, tiles=_U, units=_U, rows=_U, out_stride=_U, parts=_U,

@@ -78,6 +78,12 @@ class Product:
         launch(kernel, (blocks, 1, 1), variant.warps * _LANES, shared, arguments)
 
 
+def split_parts(rows: int, device: torch.device) -> int:
+    """Addends of a product whose tiles are split: how many blocks a tile can belong to."""
+    blocks = Product("dense", device).split_blocks(rows)
+    return 2 if blocks <= -(-rows // TILE_ROWS) else 3
+
+
 @cache
 def multiprocessors(device: torch.device) -> int:
     """Of a device."""

@@ -10,8 +10,15 @@ import torch
 
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
+from ossia.kernels.decode import slab
 from ossia.kernels.decode.arguments import Dense, address
-from ossia.kernels.decode.launching import FEW_TOKENS, TILE_ROWS, Product, multiprocessors
+from ossia.kernels.decode.launching import (
+    FEW_TOKENS,
+    TILE_ROWS,
+    Product,
+    multiprocessors,
+    split_parts,
+)
 
 _STEP = 32  # k of a step; a unit is two
 _UNIT_BYTES = 64  # of a unit that a lane takes
@@ -21,19 +28,19 @@ _GEMV_THREADS, _GEMV_BLOCKS = 512, 2
 _GEMV_TOKENS = {1: 4, 2: 2}  # parts -> up to how many tokens gemv.cu is the faster one
 
 
-def num_parts(tokens: int, rows: int, device: torch.device) -> int:
-    """Addends that a split product leaves: how many blocks a tile can belong to."""
-    if tokens > FEW_TOKENS:
+def num_parts(tokens: int, k: int, rows: int, device: torch.device) -> int:
+    """Addends that a split product leaves."""
+    if tokens > FEW_TOKENS or slab.fits(tokens, k, rows, device):
         return 1
-    blocks = Product("dense", device).split_blocks(rows)
-    return 2 if blocks <= -(-rows // TILE_ROWS) else 3
+    return split_parts(rows, device)
 
 
 def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor) -> None:
     """Products with matrices that lie one below the other, as torch.nn.functional.linear.
 
     Args:
-        x: bfloat16 (tokens, k), k a multiple of 32. More than FEW_TOKENS go to the vendor's product.
+        x: bfloat16 (tokens, k), k a multiple of 32. Where a device holds all rows
+            (slab.py), up to 16 tokens, elsewhere more than FEW_TOKENS go to the vendor's product.
         weights: One to three bfloat16 (rows, k); rows of all but the last a multiple of 16.
         out: float32 (parts, tokens, all rows), all of it written. With one part it is the product;
             otherwise parts must be `num_parts`, and the product is their sum.
@@ -43,7 +50,10 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
     assert k % _STEP == 0, k
     assert out.shape == (parts, tokens, rows), (x.shape, out.shape)
     assert all(weight.shape[1] == k and weight.dtype is torch.bfloat16 for weight in weights)
-    assert parts in (1, num_parts(tokens, rows, x.device)), parts
+    assert parts in (1, num_parts(tokens, k, rows, x.device)), parts
+    if slab.fits(tokens, k, rows, x.device):
+        slab.project_slab(x, weights, out[0])
+        return
     if tokens > FEW_TOKENS:
         _project_many(x, weights, out[0])
         return

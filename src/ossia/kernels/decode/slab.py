@@ -1,0 +1,57 @@
+"""project_slab: bfloat16 matrices times few tokens, whose rows wait in shared memory; Hopper only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+
+from ossia.kernels.cuda import launch
+from ossia.kernels.cuda.program import program
+from ossia.kernels.decode.arguments import Slab, address
+from ossia.kernels.decode.launching import COLUMNS, multiprocessors
+
+SLAB_TOKENS = 16
+"""What it takes."""
+_STEP = 32  # k of a step
+_WARPS, _ROWS, _TILES, _COLUMN, _MOST_STEPS = 15, 48, 3, 20, 9  # of slab.cu
+_THREADS = (_WARPS + 1) * 32
+_SHARED_BYTES = 232_448 - 256  # that a block may have, without its barriers
+_FLIGHT = 2  # groups of rows on their way at once: enough for all the bandwidth, no more
+
+
+def fits(tokens: int, k: int, rows: int, device: torch.device) -> bool:
+    """Whether a device runs the kernel, and its multiprocessors hold all rows at once."""
+    if tokens > SLAB_TOKENS or torch.cuda.get_device_capability(device) != (9, 0):
+        return False
+    held = min(_ROWS, _SHARED_BYTES // _stride(k))
+    return k // _STEP <= _WARPS * _MOST_STEPS and rows <= held * multiprocessors(device)
+
+
+def project_slab(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor) -> None:
+    """As `project`, in one part.
+
+    Args:
+        x: bfloat16 (tokens, k), which `fits`.
+        weights: One to three bfloat16 (rows, k).
+        out: float32 (tokens, all rows), all of it written.
+    """
+    tokens, k = x.shape
+    rows, device = out.shape[1], x.device
+    ends = list(accumulate(map(len, weights)))
+    arguments = Slab(
+        w=tuple(address(weights[min(i, len(weights) - 1)]) for i in range(3)), x=address(x),
+        y=address(out), row_end=tuple(ends[min(i, len(ends) - 1)] for i in range(3)), rows=rows,
+        steps=k // _STEP, tokens=tokens, stride=_stride(k), flight=_FLIGHT,
+    )  # fmt: skip
+    blocks = min(multiprocessors(device), rows)
+    columns = COLUMNS if tokens <= COLUMNS else 2 * COLUMNS
+    shared = max(-(-rows // blocks) * _stride(k), _WARPS * _TILES * columns * _COLUMN * 4)
+    kernel = program("slab.cu", device)[f"slab_{columns}"]
+    launch(kernel, (blocks, 1, 1), _THREADS, shared, arguments)
+
+
+def _stride(k: int) -> int:
+    """Bytes from row to row: an odd number of 64, so that neighbours do not share their banks."""
+    return (k // _STEP | 1) * 64
