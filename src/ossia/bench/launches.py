@@ -53,8 +53,7 @@ def time_launches(
         )
     whole = replay_ms(replay, repeats) * 1e-3
     each = launch_bytes(model.config, distinct)
-    layers = model.config.num_hidden_layers
-    nbytes = sum(size * (1 if name in _ONCE else layers) for name, size in each.items())
+    nbytes = sum(each.get(name, 0) for name, _ in stages)
     del step  # whose buffers the graph uses
     return StepTimes.of("graph", batch, context, distinct, kernels, whole, nbytes, bandwidth)
 

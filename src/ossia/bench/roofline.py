@@ -96,7 +96,8 @@ def launch_bytes(config: ModelConfig, distinct: float) -> dict[str, float]:
         distinct: Experts chosen in a layer.
 
     Returns:
-        By the launch's name, for one layer; the unembedding's for the step.
+        By the launch's name, for one layer; the unembedding's for the step. "experts" is what
+        "gate_up" and "down" are together.
     """
     hidden, ffn = config.hidden_size, config.intermediate_size
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -104,6 +105,7 @@ def launch_bytes(config: ModelConfig, distinct: float) -> dict[str, float]:
         "qkv": 2 * hidden * (heads + 2 * kv_heads) * config.head_dim,
         "o": 2 * hidden * heads * config.head_dim,
         "router": 2 * hidden * config.num_experts,
+        "experts": distinct * 3 * ffn * hidden * 17 / 32,
         "gate_up": distinct * 2 * ffn * hidden * 17 / 32,
         "down": distinct * ffn * hidden * 17 / 32,
         "unembedding": 2 * hidden * config.vocab_size,

@@ -16,6 +16,7 @@ from ossia.kernels.decode import (
     add_and_norm,
     argmax,
     attend_one,
+    few,
     num_parts,
     num_shares,
     project,
@@ -99,7 +100,10 @@ class DecodeChain:
         self._attended = halves(tokens, columns)
         self._parts = floats(num_parts(tokens, columns, hidden, device), tokens, hidden)
         said, self._slots = split_parts(hidden, device), None
-        if tokens > FEW_TOKENS:
+        self._arrivals = None
+        if few.fits(tokens, hidden, config.intermediate_size, device):
+            said, self._arrivals = top_k, torch.zeros(1, dtype=torch.int64, device=device)
+        elif tokens > FEW_TOKENS:
             said = top_k
             self._slots = Slots.empty(tokens, config.num_experts, top_k, device)
         self._said = floats(said, tokens, hidden)
@@ -141,8 +145,7 @@ class DecodeChain:
                 ("o", partial(self._project_out, layer)),
                 ("router", partial(self._route, layer)),
                 *([] if self._slots is None else [("dispatch", self._dispatch)]),
-                ("gate_up", partial(self._gate_up, layer)),
-                ("down", partial(self._down, layer)),
+                *self._experts(layer),
                 ("norm", partial(self._add_and_norm, norm)),
             ]
         return [*stages, ("unembedding", self._unembed), ("argmax", self._argmax)]
@@ -188,6 +191,21 @@ class DecodeChain:
     def _dispatch(self) -> None:
         assert self._slots is not None
         dispatch(self._slots, self._routed)
+
+    def _experts(self, layer: DecoderLayer) -> list[tuple[str, Callable[[], None]]]:
+        if self._arrivals is not None:
+            return [("experts", partial(self._all_experts, layer, self._arrivals))]
+        return [("gate_up", partial(self._gate_up, layer)), ("down", partial(self._down, layer))]
+
+    def _all_experts(self, layer: DecoderLayer, arrivals: torch.Tensor) -> None:
+        experts = layer.mlp.experts.weights()
+        assert isinstance(experts.gate_up, RelaidMxfp4)
+        assert isinstance(experts.down, RelaidMxfp4)
+        few.run_few(
+            self._expert_in, self._routed, (experts.gate_up, experts.down),
+            (experts.gate_up_bias.data, experts.down_bias.data), experts.alpha, experts.limit,
+            self._inner, self._said, arrivals,
+        )  # fmt: skip
 
     def _gate_up(self, layer: DecoderLayer) -> None:
         experts = layer.mlp.experts.weights()

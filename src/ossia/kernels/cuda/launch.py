@@ -12,6 +12,7 @@ from ossia.errors import KernelError
 
 _PROGRAMMATIC_STREAM_SERIALIZATION = 6  # CUlaunchAttributeID, cuda.h
 _MAX_DYNAMIC_SHARED_SIZE_BYTES = 8  # CUfunction_attribute, cuda.h
+_PREFERRED_SHARED_MEMORY_CARVEOUT = 9  # likewise
 
 
 class _Attribute(ctypes.Structure):
@@ -122,6 +123,9 @@ def load_kernel(library: ctypes.c_void_p, name: str) -> Kernel:
     """A kernel of a loaded module."""
     handle = ctypes.c_void_p()
     _check(_driver().cuModuleGetFunction(ctypes.byref(handle), library, name.encode()), name)
+    # Blocks of different kernels run side by side only where memory is cut into shared memory and cache
+    # alike; a multiprocessor must be empty before that changes.
+    _check(_driver().cuFuncSetAttribute(handle, _PREFERRED_SHARED_MEMORY_CARVEOUT, 100), name)
     return Kernel(name, handle)
 
 

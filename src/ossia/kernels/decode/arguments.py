@@ -17,11 +17,18 @@ Dense = _structure(
     "Dense", w=_P * 3, x=_P, y=_P, tile_end=_U * 3, rows=_U, steps=_U, tokens=_U, parts=_U
 )
 Slab = _structure(
-    "Slab", w=_P * 3, x=_P, y=_P, row_end=_U * 3, rows=_U, steps=_U, tokens=_U, stride=_U, flight=_U
-)
+    "Slab", w=_P * 3, x=_P, y=_P, row_end=_U * 3, rows=_U, steps=_U, tokens=_U, stride=_U, held=_U,
+    flight=_U,
+)  # fmt: skip
 Experts = _structure(
     "Experts", blocks=_P, scales=_P, bias=_P, logits=_P, positions=_P, x=_P, y=_P,
     tokens=_U, experts=_U, top_k=_U, tiles=_U, units=_U, rows=_U, out_stride=_U, parts=_U,
+    alpha=_F, limit=_F,
+)  # fmt: skip
+Matrix = _structure("Matrix", blocks=_P, scales=_P, bias=_P, tiles=_U, units=_U, rows=_U)
+Few = _structure(
+    "Few", up=Matrix, down=Matrix, logits=_P, positions=_P, x=_P, inner=_P, y=_P, arrivals=_P,
+    tokens=_U, experts=_U, top_k=_U, stages=_U, stage=_U, flight=_U, sums=_U,
     alpha=_F, limit=_F,
 )  # fmt: skip
 Attention = _structure(

@@ -10,7 +10,6 @@ from ossia.kernels.decode.arguments import Norm, address
 from ossia.kernels.decode.launching import FEW_TOKENS
 
 _COLUMNS = 8  # of a thread
-_ROUTED = 8  # experts of a block
 MAX_HIDDEN = 1024 * _COLUMNS
 
 
@@ -61,7 +60,8 @@ def add_and_norm(
         router_weight, router_bias, logits = router
         arguments.router, arguments.router_bias = address(router_weight), address(router_bias)
         arguments.logits, arguments.experts = address(logits), len(router_weight)
-        blocks, name = -(-len(router_weight) // _ROUTED), "norm_route"
+        routed = 2 if tokens <= FEW_TOKENS else 8  # experts of a block
+        blocks, name = -(-len(router_weight) // routed), f"norm_route_{routed}"
     if rope is not None:
         frequencies, arguments.concentration, positions, table = rope
         arguments.frequencies, arguments.positions = address(frequencies), address(positions)

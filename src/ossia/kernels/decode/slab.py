@@ -17,16 +17,17 @@ SLAB_TOKENS = 16
 _STEP = 32  # k of a step
 _WARPS, _ROWS, _TILES, _COLUMN, _MOST_STEPS = 15, 48, 3, 20, 9  # of slab.cu
 _THREADS = (_WARPS + 1) * 32
-_SHARED_BYTES = 232_448 - 256  # that a block may have, without its barriers
-_FLIGHT = 2  # groups of rows on their way at once: enough for all the bandwidth, no more
+_SHARED_BYTES = 232_448 - 256 - 21_000  # that a block may have; a block of attention.cu fits beside it
+_GROUP_ROWS = 2  # of slab.cu
+_FLIGHT_BYTES = 45_000  # on their way at once: enough for all the bandwidth, no more
 
 
 def fits(tokens: int, k: int, rows: int, device: torch.device) -> bool:
     """Whether a device runs the kernel, and its multiprocessors hold all rows at once."""
     if tokens > SLAB_TOKENS or torch.cuda.get_device_capability(device) != (9, 0):
         return False
-    held = min(_ROWS, _SHARED_BYTES // _stride(k))
-    return k // _STEP <= _WARPS * _MOST_STEPS and rows <= held * multiprocessors(device)
+    most = min(_ROWS, 2 * _held(k))
+    return k // _STEP <= _WARPS * _MOST_STEPS and rows <= most * multiprocessors(device)
 
 
 def project_slab(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor) -> None:
@@ -40,16 +41,23 @@ def project_slab(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Te
     tokens, k = x.shape
     rows, device = out.shape[1], x.device
     ends = list(accumulate(map(len, weights)))
+    blocks = min(multiprocessors(device), rows)
+    held = min(-(-rows // blocks), _held(k))
     arguments = Slab(
         w=tuple(address(weights[min(i, len(weights) - 1)]) for i in range(3)), x=address(x),
         y=address(out), row_end=tuple(ends[min(i, len(ends) - 1)] for i in range(3)), rows=rows,
-        steps=k // _STEP, tokens=tokens, stride=_stride(k), flight=_FLIGHT,
+        steps=k // _STEP, tokens=tokens, stride=_stride(k), held=held,
+        flight=max(1, round(_FLIGHT_BYTES / (_GROUP_ROWS * 2 * k))),
     )  # fmt: skip
-    blocks = min(multiprocessors(device), rows)
     columns = COLUMNS if tokens <= COLUMNS else 2 * COLUMNS
-    shared = max(-(-rows // blocks) * _stride(k), _WARPS * _TILES * columns * _COLUMN * 4)
+    shared = max(held * _stride(k), _WARPS * _TILES * columns * _COLUMN * 4)
     kernel = program("slab.cu", device)[f"slab_{columns}"]
     launch(kernel, (blocks, 1, 1), _THREADS, shared, arguments)
+
+
+def _held(k: int) -> int:
+    """Rows that a block has room for, in whole groups."""
+    return _SHARED_BYTES // _stride(k) // _GROUP_ROWS * _GROUP_ROWS
 
 
 def _stride(k: int) -> int:

@@ -36,6 +36,7 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   __shared__ float sinks[GROUP];
   __shared__ bool is_last;
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
+  dep_go();  // the next kernel fetches weights while this one waits and works
   const u32 kv_head = blockIdx.x, token = blockIdx.z, group = a.heads / a.kv_heads;
   const int position = a.positions[token];
   const u32 past = position < 0 ? 0 : position;
@@ -87,7 +88,6 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
     if (is_new) page = table[past / a.page_size];
   }
   const float sink = works && threadIdx.x < group ? wide(a.sinks[kv_head * group + threadIdx.x]) : 0.f;
-  dep_go();  // not before: the next kernel fetches weights at once, and all loads here would queue behind them
   dep_wait();  // before any way out: kernels behind rely on all before this one being done
   if (!works) return;
 

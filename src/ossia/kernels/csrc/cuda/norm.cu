@@ -3,8 +3,7 @@
 // them writes what they have in common.
 #include "common.cuh"
 
-constexpr int ROUTED = 8;  // experts a block
-constexpr u32 TOGETHER = 3;  // parts
+constexpr u32 TOGETHER = 4;  // parts
 
 struct Norm {
   const u16* before;     // bfloat16 (tokens, hidden): the residual stream, or rows of the embedding
@@ -33,16 +32,16 @@ __device__ __forceinline__ float block_sum(float x, float* shared) {
   return sum;
 }
 
-template <bool ROUTE>
+template <int ROUTED>  // experts a block; 0 without a router
 __device__ __forceinline__ void norm(const Norm& a) {
-  __shared__ float squares[32], dots[32][ROUTED];
+  __shared__ float squares[32], dots[32][ROUTED ? ROUTED : 1];
   const u32 token = blockIdx.y, at = threadIdx.x * 8;
   const bool inside = at < a.hidden;
-  uint4 rows[ROUTE ? ROUTED : 1], weight = zero4(), bias = zero4();
+  uint4 rows[ROUTED ? ROUTED : 1], weight = zero4(), bias = zero4();
   if (inside) {  // parameters need not wait
     weight = *(const uint4*)(a.weight + at);
     if (a.bias) bias = *(const uint4*)(a.bias + at);
-    if (ROUTE) {
+    if (ROUTED) {
 #pragma unroll
       for (int e = 0; e < ROUTED; e++) {
         u32 row = min(blockIdx.x * ROUTED + e, a.experts - 1);
@@ -102,8 +101,8 @@ __device__ __forceinline__ void norm(const Norm& a) {
         a.rope[token * 64 + 32 + threadIdx.x] = sinf(angle) * a.concentration;
       }
     }
-    if (ROUTE) {
-      float dot[ROUTED];
+    if (ROUTED) {
+      float dot[ROUTED ? ROUTED : 1];
 #pragma unroll
       for (int e = 0; e < ROUTED; e++) {
         dot[e] = 0;
@@ -117,7 +116,7 @@ __device__ __forceinline__ void norm(const Norm& a) {
       }
       __syncthreads();
       u32 e = blockIdx.x * ROUTED + threadIdx.x;
-      if (threadIdx.x < ROUTED && e < a.experts && !dry) {
+      if ((int)threadIdx.x < ROUTED && e < a.experts && !dry) {
         float logit = a.router_bias ? wide(a.router_bias[e]) : 0.f;
         for (u32 v = 0; v < blockDim.x / 32; v++) logit += dots[v][threadIdx.x];
         a.logits[token * a.experts + e] = rounded(logit);
@@ -127,8 +126,12 @@ __device__ __forceinline__ void norm(const Norm& a) {
   } while (dry--);
 }
 
-// By how many threads a block may have: with 1,024 there are too few registers for the router's rows.
-extern "C" __global__ void __launch_bounds__(512) norm_plain_512(const __grid_constant__ Norm a) { norm<false>(a); }
-extern "C" __global__ void __launch_bounds__(1024) norm_plain_1024(const __grid_constant__ Norm a) { norm<false>(a); }
-extern "C" __global__ void __launch_bounds__(512) norm_route_512(const __grid_constant__ Norm a) { norm<true>(a); }
-extern "C" __global__ void __launch_bounds__(1024) norm_route_1024(const __grid_constant__ Norm a) { norm<true>(a); }
+// By how many threads a block may have: with 1,024 there are too few registers for the router's rows. With
+// two experts a block there is room for it beside slab.cu, and without a router beside few.cu, so that it
+// is there early; with eight, many tokens are soon done.
+extern "C" __global__ void __maxnreg__(72) norm_plain_512(const __grid_constant__ Norm a) { norm<0>(a); }
+extern "C" __global__ void __launch_bounds__(1024) norm_plain_1024(const __grid_constant__ Norm a) { norm<0>(a); }
+extern "C" __global__ void __maxnreg__(72) norm_route_2_512(const __grid_constant__ Norm a) { norm<2>(a); }
+extern "C" __global__ void __launch_bounds__(1024) norm_route_2_1024(const __grid_constant__ Norm a) { norm<2>(a); }
+extern "C" __global__ void __launch_bounds__(512) norm_route_8_512(const __grid_constant__ Norm a) { norm<8>(a); }
+extern "C" __global__ void __launch_bounds__(1024) norm_route_8_1024(const __grid_constant__ Norm a) { norm<8>(a); }

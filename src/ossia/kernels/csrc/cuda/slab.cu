@@ -3,15 +3,15 @@
 //
 //   y[token][row] = sum over k of w[row][k] x[token][k], float32
 //
-// A multiprocessor takes one block and as many rows as fit. While the kernels in front still run, the last
-// warp copies the rows, group after group, and never asks for more than a few groups at once: what
-// other kernels load must not queue behind them. Each of the other warps takes a share of k, whose
+// A multiprocessor takes one block, and has room for most of its rows. While the kernels in front still
+// run, the last warp copies them, group after group, and never asks for more than a few groups at once:
+// what other kernels load must not queue behind them. Each of the other warps takes a share of k, whose
 // operands it keeps in registers, of all rows; the shares are added up in their order.
-#include "common.cuh"
+#include "bulk.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-constexpr u32 WARPS = 15, ROWS = 48, TILES = ROWS / 16, GROUP_ROWS = 4, GROUPS = ROWS / GROUP_ROWS;
+constexpr u32 WARPS = 15, ROWS = 48, TILES = ROWS / 16, GROUP_ROWS = 2, GROUPS = ROWS / GROUP_ROWS;
 constexpr u32 COLUMN = 20;  // floats from a token's sums to the next one's, so that lanes meet no bank twice
 
 struct Slab {
@@ -20,60 +20,41 @@ struct Slab {
   float* y;         // (tokens, rows)
   u32 row_end[3];   // rows before the end of each matrix
   u32 rows, steps;  // steps: of 32 k
-  u32 tokens, stride, flight;  // bytes from row to row; groups on their way at once
+  u32 tokens, stride, held, flight;  // stride: bytes; held: rows that there is room for; flight: groups on their way at once
 };
-
-__device__ __forceinline__ void barrier_init(u32 barrier, u32 count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
-}
-__device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-__device__ __forceinline__ void barrier_wait(u32 barrier) {  // its first phase
-  asm volatile(
-      "{\n.reg .pred done;\n"
-      "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], 0;\n"
-      "@done bra.uni over;\nbra.uni again;\nover:\n}" ::"r"(barrier) : "memory");
-}
-__device__ __forceinline__ void bulk_copy(u32 to, const void* from, u32 bytes, u32 barrier, u64 once) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
-               ::"r"(to), "l"(from), "r"(bytes), "r"(barrier), "l"(once) : "memory");
-}
-__device__ __forceinline__ uint4 shared4(u32 at) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
-  return v;
-}
 
 // A lane's operands of 8 NT tokens: of each step of 32 k of the warp's share, 8 k.
 template <int NT, int MOST>
 __device__ __forceinline__ void slab(const Slab& a) {
   constexpr int SUMS = NT == 1 ? 2 : 1;  // of a lane's k, so that fewer products wait for each other
   extern __shared__ __align__(128) u8 rows[];  // afterwards [warp][tile][token][COLUMN] of float
-  __shared__ u64 there[GROUPS];
+  __shared__ u64 there[GROUPS], read[TILES];
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
   const u32 first = share(a.rows, blockIdx.x, gridDim.x), n = share(a.rows, blockIdx.x + 1, gridDim.x) - first;
   const u32 groups = (n + GROUP_ROWS - 1) / GROUP_ROWS;
-  const u32 base = shared_address(rows), barriers = shared_address(there);
+  const u32 base = shared_address(rows), barriers = shared_address(there), reads = shared_address(read);
   if (threadIdx.x == 0) {
     for (u32 g = 0; g < GROUPS; g++) barrier_init(barriers + g * 8, 1);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    for (u32 t = 0; t < TILES; t++) barrier_init(reads + t * 8, WARPS);
+    barriers_ready();
   }
   __syncthreads();
   dep_go();
   const u32 s0 = share(a.steps, warp, WARPS), steps = warp < WARPS ? share(a.steps, warp + 1, WARPS) - s0 : 0;
   uint4 x[NT][MOST];
+  auto place = [&](u32 row) { return (row < a.held ? row : row - a.held) * a.stride; };
   if (warp == WARPS) {
     if (lane > 0) return;
     const u64 once = read_once();
     for (u32 g = 0; g < groups; g++) {
-      if (g >= a.flight) barrier_wait(barriers + (g - a.flight) * 8);
+      if (g >= a.flight) barrier_wait(barriers + (g - a.flight) * 8, 0);
       const u32 begin = g * GROUP_ROWS, end = min(n, begin + GROUP_ROWS);
+      if (begin >= a.held) barrier_wait(reads + (begin - a.held) / 16 * 8, 0);  // rows that lay there
       barrier_expect(barriers + g * 8, (end - begin) * a.steps * 64);
       for (u32 i = begin; i < end; i++) {
         const u32 row = first + i, m = row < a.row_end[0] ? 0 : row < a.row_end[1] ? 1 : 2;
         const u32 before = m == 0 ? 0 : a.row_end[m - 1];
-        bulk_copy(base + i * a.stride, a.w[m] + (u64)(row - before) * a.steps * 64, a.steps * 64, barriers + g * 8, once);
+        bulk_copy(base + place(i), a.w[m] + (u64)(row - before) * a.steps * 64, a.steps * 64, barriers + g * 8, once);
       }
     }
     return;
@@ -88,10 +69,10 @@ __device__ __forceinline__ void slab(const Slab& a) {
 #pragma unroll
   for (u32 tile = 0; tile < TILES; tile++) {
     if (tile * 16 >= n) break;
-    for (u32 g = tile * 16 / GROUP_ROWS; g < min(groups, (tile + 1) * 16 / GROUP_ROWS); g++) barrier_wait(barriers + g * 8);
+    for (u32 g = tile * 16 / GROUP_ROWS; g < min(groups, (tile + 1) * 16 / GROUP_ROWS); g++) barrier_wait(barriers + g * 8, 0);
     // Rows beyond the last repeat it; nobody looks at their sums.
-    const u32 upper = base + min(tile * 16 + r, n - 1) * a.stride + (s0 * 4 + q) * 16;
-    const u32 lower = base + min(tile * 16 + r + 8, n - 1) * a.stride + (s0 * 4 + q) * 16;
+    const u32 upper = base + place(min(tile * 16 + r, n - 1)) + (s0 * 4 + q) * 16;
+    const u32 lower = base + place(min(tile * 16 + r + 8, n - 1)) + (s0 * 4 + q) * 16;
 #pragma unroll
     for (int s = 0; s < MOST; s++) {
       if (s >= steps) break;
@@ -102,8 +83,10 @@ __device__ __forceinline__ void slab(const Slab& a) {
         mma(acc[tile][t][SUMS - 1], hi.z, lo.z, hi.w, lo.w, x[t][s].z, x[t][s].w);
       }
     }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(reads + tile * 8);
   }
-  asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory");  // all rows are read
+  meet<WARPS * 32>();  // all rows are read
   float* sums = (float*)rows;
 #pragma unroll
   for (u32 tile = 0; tile < TILES; tile++) {
@@ -114,7 +97,7 @@ __device__ __forceinline__ void slab(const Slab& a) {
       for (int c = 0; c < 4; c++) at[c % 2 * COLUMN + c / 2 * 8] = SUMS == 1 ? acc[tile][t][0][c] : acc[tile][t][0][c] + acc[tile][t][1][c];
     }
   }
-  asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory");
+  meet<WARPS * 32>();
   for (u32 i = threadIdx.x; i < n * a.tokens; i += WARPS * 32) {
     const u32 token = i / n, row = i - token * n;
     const float* at = sums + (row / 16 * NT * 8 + token) * COLUMN + row % 16;
@@ -126,7 +109,8 @@ __device__ __forceinline__ void slab(const Slab& a) {
 }
 
 constexpr u32 MOST_STEPS = 9;  // of a warp: at most 4,320 k
-extern "C" __global__ void __launch_bounds__(512, 1) slab_8(const __grid_constant__ Slab a) { slab<1, MOST_STEPS>(a); }
+// With 72 registers a thread a block of attention.cu or norm.cu runs beside this one.
+extern "C" __global__ void __maxnreg__(72) slab_8(const __grid_constant__ Slab a) { slab<1, MOST_STEPS>(a); }
 extern "C" __global__ void __launch_bounds__(512, 1) slab_16(const __grid_constant__ Slab a) { slab<2, MOST_STEPS>(a); }
 
 #endif
