@@ -1,4 +1,4 @@
-"""wide_up, wide_down: the experts for very many tokens, by Hopper's warpgroup products."""
+"""wide_up, wide_down and wide_down_parts: the experts for very many tokens, by Hopper's warpgroup products."""
 
 from __future__ import annotations
 
@@ -80,12 +80,37 @@ def wide_down(
     """
     assert not weights.paired
     assert out.shape == (len(inner), bias.shape[1]), out.shape
-    _launch("wide_down", slots, _arguments(inner, slots, weights, bias, out, None))
+    assert out.dtype is torch.bfloat16, out.dtype
+    _launch("wide_down", slots, _arguments(inner, slots, weights, bias, out, len(slots.ids)))
+
+
+def wide_down_parts(
+    inner: torch.Tensor,
+    slots: Slots,
+    weights: RelaidMxfp4,
+    bias: torch.Tensor,
+    out: torch.Tensor,
+) -> None:
+    """The way back as `routed_down` has it, each slot times its weight.
+
+    Args:
+        inner: What `wide_up` gave.
+        slots: The same, with their weights.
+        weights: Not paired, (experts, hidden, ffn).
+        bias: bfloat16 (experts, hidden).
+        out: float32 (top_k, tokens, hidden): part i is what a token's i-th expert says, times its
+            weight. Rows of tokens that go nowhere are left as they are.
+    """
+    assert not weights.paired
+    top_k, tokens, hidden = out.shape
+    assert (top_k * tokens, hidden) == (len(inner), bias.shape[1]), (out.shape, inner.shape)
+    assert out.dtype is torch.float32, out.dtype
+    _launch("wide_down_parts", slots, _arguments(inner, slots, weights, bias, out, tokens))
 
 
 def _arguments(
     x: torch.Tensor, slots: Slots, weights: RelaidMxfp4, bias: torch.Tensor, out: torch.Tensor,
-    tokens: int | None,
+    tokens: int,
 ) -> ctypes.Structure:  # fmt: skip
     _, tiles, units, _ = weights.blocks.shape
     assert x.shape[1] == units * UNIT_COLUMNS, (x.shape, units)
@@ -93,8 +118,8 @@ def _arguments(
     return Wide(
         blocks=address(weights.blocks), scales=address(weights.scales), bias=address(bias),
         x=address(x), y=address(out), slots=address(slots.order), items=address(slots.items),
-        num_items=address(slots.num_items), top_k=1 if tokens is None else len(slots.ids) // tokens,
-        tiles=tiles, units=units, rows=bias.shape[1],
+        num_items=address(slots.num_items), weights=address(slots.weights), tokens=tokens,
+        top_k=len(slots.ids) // tokens, tiles=tiles, units=units, rows=bias.shape[1],
     )  # fmt: skip
 
 

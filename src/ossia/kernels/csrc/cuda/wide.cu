@@ -3,6 +3,7 @@
 //
 //   up:   inner[slot] = clamped_swiglu(W_e x_token + b_e)
 //   down: said[slot] = W_e inner[slot] + b_e, bfloat16
+//   down_parts: y[i][token] = weight * (W_e inner[slot] + b_e) for the token's i-th expert, float
 //
 // Weights are A, from registers: a warp expands its 16 rows as in routed.cu. Slots are B, from shared
 // memory, in the order of k in which those registers hold it: within each 32, number 16 m + 8 h + 2 q + j
@@ -19,11 +20,13 @@ struct Wide {
   const u32* scales;    // relaid: (experts, tiles, units, 8 pairs of rows)
   const u16* bias;      // bfloat16 (experts, rows)
   const uint4* x;       // up (tokens, units * 64), down (tokens * top_k, units * 64)
-  u16* y;               // up: like x, (tokens * top_k, out_stride); down: (tokens * top_k, rows)
+  void* y;              // up: like x, (tokens * top_k, out_stride); down: bfloat16 (tokens * top_k, rows);
+                        // down_parts: float (top_k, tokens, rows)
   const int* slots;
   const int4* items;
   const int* num_items;
-  u32 top_k, tiles, units, rows, out_stride;
+  const float* weights;  // (tokens * top_k,), for down_parts
+  u32 tokens, top_k, tiles, units, rows, out_stride;
   float alpha, limit;
 };
 
@@ -91,7 +94,9 @@ __device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u3
   }
 }
 
-template <bool UP>
+enum Way { UP, DOWN, DOWN_PARTS };
+
+template <Way WAY>
 __device__ __forceinline__ void wide(const Wide& a) {
   extern __shared__ __align__(1024) u8 shared[];
   // [stage][slot][8 pieces], then weights [stage][warp][lane], then their scales
@@ -112,7 +117,7 @@ __device__ __forceinline__ void wide(const Wide& a) {
     u32 i = threadIdx.x + j * WARPS * 32, column = i / 8, piece = i % 8;
     there[j] = column < item.z;
     u32 slot = a.slots[item.y + (there[j] ? column : 0)];
-    px[j] = a.x + (u64)(UP ? slot / a.top_k : slot) * (U * 8) + piece;
+    px[j] = a.x + (u64)(WAY == UP ? slot / a.top_k : slot) * (U * 8) + piece;
     x_to[j] = base + column * 128 + (piece ^ column & 7) * 16;
   }
   auto issue = [&](u32 stage) {
@@ -156,9 +161,9 @@ __device__ __forceinline__ void wide(const Wide& a) {
   hold(acc);
   if (tile >= a.tiles) return;
   const u16* bias = a.bias + (u64)item.x * a.rows;
-  const u32 row = UP ? tile * 8 + r : tile * 16 + r;
+  const u32 row = WAY == UP ? tile * 8 + r : tile * 16 + r;
   float b0, b1;
-  if (UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
+  if (WAY == UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
   else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
   const u32 k = row & 31, place = (row & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
 #pragma unroll
@@ -168,21 +173,28 @@ __device__ __forceinline__ void wide(const Wide& a) {
       u32 column = t * 8 + 2 * q + c;
       if (column >= item.z) continue;
       u32 slot = a.slots[item.y + column];
-      float first = rounded(acc[t][c] * REST_SCALE + b0), second = rounded(acc[t][c + 2] * REST_SCALE + b1);
-      if (UP) {
-        float gate = below(first, a.limit), up = -below(-below(second, a.limit), a.limit);
+      float first = acc[t][c] * REST_SCALE + b0, second = acc[t][c + 2] * REST_SCALE + b1;
+      if (WAY == UP) {
+        float gate = below(rounded(first), a.limit), up = -below(-below(rounded(second), a.limit), a.limit);
         float out = rounded(gate / (1.f + expf(-a.alpha * gate)) * (up + 1.f)) * X_SCALE;
-        a.y[(u64)slot * a.out_stride + place] = (u16)pack(out, 0.f);
-      } else {
-        u16* y = a.y + (u64)slot * a.rows + row;
+        ((u16*)a.y)[(u64)slot * a.out_stride + place] = (u16)pack(out, 0.f);
+      } else if (WAY == DOWN) {
+        u16* y = (u16*)a.y + (u64)slot * a.rows + row;
         if (row < a.rows) y[0] = (u16)pack(first, 0.f);
         if (row + 8 < a.rows) y[8] = (u16)pack(second, 0.f);
+      } else {
+        const u32 token = slot / a.top_k;
+        const float weight = a.weights[slot];
+        float* y = (float*)a.y + ((u64)(slot - token * a.top_k) * a.tokens + token) * a.rows + row;
+        if (row < a.rows) y[0] = weight * first;
+        if (row + 8 < a.rows) y[8] = weight * second;
       }
     }
   }
 }
 
-extern "C" __global__ void __launch_bounds__(512, 1) wide_up(const __grid_constant__ Wide a) { wide<true>(a); }
-extern "C" __global__ void __launch_bounds__(512, 1) wide_down(const __grid_constant__ Wide a) { wide<false>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) wide_up(const __grid_constant__ Wide a) { wide<UP>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) wide_down(const __grid_constant__ Wide a) { wide<DOWN>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) wide_down_parts(const __grid_constant__ Wide a) { wide<DOWN_PARTS>(a); }
 
 #endif
