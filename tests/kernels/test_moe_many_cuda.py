@@ -47,6 +47,14 @@ def _layer(experts: int, hidden: int, ffn: int) -> tuple[ExpertWeights, ExpertWe
     return made(*relaid, torch.bfloat16), made(gate_up, down, torch.float64)
 
 
+def _untied(tokens: int, experts: int) -> torch.Tensor:
+    """A router's logits, float32 rounded to bfloat16, of which no two of a token are alike.
+
+    Which of equal ones torch's topk takes is up to torch.
+    """
+    return torch.rand(tokens, experts, device=DEVICE).argsort(1).float() / 16
+
+
 def _distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return float((actual.double() - expected).norm() / expected.norm())
 
@@ -88,7 +96,7 @@ def test_a_step_of_many_sequences(tokens, shape, wide):
     experts, top_k, hidden, ffn = shape
     layer, twin = _layer(experts, hidden, ffn)
     x = torch.randn(tokens, hidden, **BF16)
-    logits = torch.randn(tokens, experts, **BF16).float()
+    logits = _untied(tokens, experts)
     positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE)
     absent = list(range(1, tokens, 5))
     positions[absent] = -1
@@ -127,9 +135,8 @@ def test_a_step_of_many_sequences(tokens, shape, wide):
 @pytest.mark.parametrize(("experts", "top_k"), [(32, 4), (4, 2), (5, 1), (40, 8), (200, 8)])
 @pytest.mark.parametrize("width", [None, WIDTH])
 def test_slots_are_sorted_and_cut(tokens, experts, top_k, width):
-    logits = torch.randn(tokens, experts, **BF16)
-    logits[: tokens // 2, 0] += 5  # more than an item of one expert
-    logits = logits.float()
+    logits = _untied(tokens, experts)
+    logits[: tokens // 2, 0] = experts / 16  # more than an item of one expert
     positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE)
     positions[2::7] = -1
     slots = Slots.empty(tokens, experts, top_k, DEVICE, width)
@@ -137,14 +144,11 @@ def test_slots_are_sorted_and_cut(tokens, experts, top_k, width):
         part.fill_(2**30)
     dispatch(slots, RoutedStep(logits=logits, positions=positions, top_k=top_k))
     weights, ids = route(logits.bfloat16(), top_k)
-    there = (positions >= 0).tolist()
-    assert torch.equal(slots.ids.view(tokens, top_k)[positions >= 0], ids[positions >= 0].int())
-    assert (
-        _distance(
-            slots.weights.view(tokens, top_k)[positions >= 0], weights[positions >= 0].double()
-        )
-        < 4e-3
-    )
+    present = positions >= 0
+    there = present.tolist()
+    assert torch.equal(slots.ids.view(tokens, top_k)[present], ids[present].int())
+    chosen = slots.weights.view(tokens, top_k)[present]
+    assert _distance(chosen, weights[present].double()) < 4e-3
     order, expert_of = slots.order.tolist(), ids.flatten().tolist()
     found: list[int] = []
     for expert, first, count, _ in slots.items[: int(slots.num_items)].tolist():

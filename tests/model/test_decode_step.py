@@ -86,9 +86,10 @@ def test_as_near_the_exact_model_as_the_modules_are(count):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
-    ("num_pages", "count", "side_by_side"), [(40, 60, 24), (4000, 60, 24), (6000, 500, 400)]
+    ("num_pages", "count", "side_by_side", "least"),
+    [(40, 60, 24, 5), (4000, 60, 24, 5), (6000, 500, 400, 16)],
 )
-def test_steps_ahead_while_sequences_come_and_go(num_pages, count, side_by_side):
+def test_steps_ahead_while_sequences_come_and_go(num_pages, count, side_by_side, least):
     """Greedy ids stay those of the exact model, whoever's pages are taken and given meanwhile."""
     config = PRESETS["tiny"]()
     model = _model(config, "cuda")
@@ -99,7 +100,7 @@ def test_steps_ahead_while_sequences_come_and_go(num_pages, count, side_by_side)
         Request(
             request_id=str(i),
             prompt_ids=(*stem[: 7 * (i % 13)], *torch.randint(0, config.vocab_size, (1 + i % 5,)).tolist()),
-            sampling=SamplingParams(temperature=0.0, max_tokens=5 + 11 * (i % 7)),
+            sampling=SamplingParams(temperature=0.0, max_tokens=least + 11 * (i % 7)),
         )
         for i in range(count)
     ]  # fmt: skip
@@ -215,7 +216,7 @@ def test_steps_of_all_sizes_share_their_memory():
 @pytest.mark.gpu
 @pytest.mark.parametrize("rows", [129, 200, 257, 512])
 def test_rows_without_a_sequence_change_nothing(rows):
-    """The same sequences alone in a graph, and beside rows at position -1 between them."""
+    """The same sequences with others beside them, with rows at position -1, and in a smaller graph."""
     config = PRESETS["tiny"]()
     model = _model(config, "cuda")
     generator = torch.Generator().manual_seed(0)
@@ -237,8 +238,9 @@ def test_rows_without_a_sequence_change_nothing(rows):
 
     whole, some = logits([True] * rows), logits(present)
     assert torch.equal(some[present], whole[present])
-    few = [row < 4 for row in range(rows)]
-    small = DecodeStep(model, pages, groups, 16, config.vocab_size, 4)
-    alone = small.run(ids[:4], [5] * 4, tables[:4]).logits
-    beside = logits(few)[:4]
-    assert float((alone - beside).norm() / alone.norm()) < 0.02
+    # The experts of fewer rows are other kernels; now and then a token goes to another expert there.
+    small = DecodeStep(model, pages, groups, 16, config.vocab_size, 32)
+    alone = small.run(ids[:32], [5] * 32, tables[:32]).logits
+    apart = (alone - whole[:32]).norm(dim=1) / alone.norm(dim=1)
+    assert float(apart.median()) < 0.02
+    assert not apart.isnan().any()
