@@ -7,7 +7,7 @@ from ossia.cache.layout import KVLayout
 from ossia.config import ModelConfig
 from ossia.engine import runner
 from ossia.engine.config import EngineConfig, StepLimits
-from ossia.engine.kv_budget import num_pages, pass_bytes
+from ossia.engine.kv_budget import num_pages, pass_bytes, share_out
 from ossia.errors import ConfigError
 from support.models import small_config
 
@@ -45,35 +45,65 @@ def layout() -> KVLayout:
 
 
 def test_pages_as_asked():
-    assert num_pages(EngineConfig(num_pages=7), layout(), 1000, 4, _CPU) == 7
+    assert num_pages(EngineConfig(num_pages=7), layout(), 1000, 4, _CPU, 64) == 7
 
 
 def test_pages_from_bytes():
     page = layout().page_bytes(4)
     config = EngineConfig(kv_cache_bytes=9 * page + 1)
-    assert num_pages(config, layout(), 1000, 4, _CPU) == 9
+    assert num_pages(config, layout(), 1000, 4, _CPU, 64) == 9
     with pytest.raises(ConfigError, match="too small"):
-        num_pages(EngineConfig(kv_cache_bytes=page), layout(), 1000, 4, _CPU)
+        num_pages(EngineConfig(kv_cache_bytes=page), layout(), 1000, 4, _CPU, 64)
 
 
 def test_passes_suit_the_device_unless_told_otherwise():
-    assert EngineConfig().step_limits("cpu") == StepLimits(max_batch_tokens=2048, prefill_chunk=512)
-    large = StepLimits(max_batch_tokens=8192, prefill_chunk=8192)
+    small = StepLimits(max_batch_tokens=2048, prefill_chunk=512, max_sequences=64)
+    assert EngineConfig().step_limits("cpu") == small
+    large = StepLimits(max_batch_tokens=8192, prefill_chunk=8192, max_sequences=512)
     assert EngineConfig().step_limits("cuda") == large
     many = EngineConfig(max_sequences=10_000).step_limits("cuda")
-    assert many.max_batch_tokens == 10_000
+    assert (many.max_batch_tokens, many.max_sequences) == (10_000, 10_000)
     told = EngineConfig(max_batch_tokens=100, prefill_chunk=7, max_sequences=5)
-    assert told.step_limits("cuda") == StepLimits(max_batch_tokens=100, prefill_chunk=7)
+    asked = StepLimits(max_batch_tokens=100, prefill_chunk=7, max_sequences=5)
+    assert told.step_limits("cuda") == asked
+
+
+@pytest.mark.parametrize(
+    ("values", "room", "expected"),
+    [({}, 10_000, 512), ({}, 200, 200), ({}, 5, 64), ({"max_batch_tokens": 10}, None, 10),
+     ({"max_sequences": 300}, 5, 300), ({"max_sequences": 3}, 10_000, 3)],
+)  # fmt: skip
+def test_as_many_sequences_as_the_cache_has_room_for(values, room, expected):
+    assert EngineConfig(**values).step_limits("cuda", room).max_sequences == expected
+    assert EngineConfig(**values).step_limits("cpu", room).max_sequences == min(
+        expected, values.get("max_sequences", 64)
+    )
+
+
+@pytest.mark.parametrize(("free_gib", "sequences"), [(60, 512), (9, 240), (2, 64)])
+def test_room_for_fewer_sequences_leaves_more_for_pages(monkeypatch, free_gib, sequences):
+    cuda, free = torch.device("cuda", 0), free_gib * 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 * 2**30))
+    model = ModelConfig(num_hidden_layers=24, num_experts=32)
+    pages = KVLayout.of(model, 16)
+    limits, count = share_out(EngineConfig(), model, pages, 131_072, 128, cuda)
+    assert limits.max_sequences == pytest.approx(sequences, rel=0.1)
+    given, same = share_out(
+        EngineConfig(max_sequences=limits.max_sequences), model, pages, 131_072, 128, cuda
+    )
+    assert (given, same) == (limits, count)
+    assert count * pages.page_bytes(128) <= max(
+        2 * pages.page_bytes(128), free - pass_bytes(model, limits)
+    )
 
 
 def test_what_passes_need_is_left_free(monkeypatch):
     cuda, gib = torch.device("cuda", 0), 2**30
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10 * gib, 80 * gib))
     page = layout().page_bytes(2)
-    wide = EngineConfig(max_sequences=10**6)
 
     def pages(reserve: int) -> int:
-        return num_pages(wide, layout(), 131_072, 2, cuda, reserve)
+        return num_pages(EngineConfig(), layout(), 131_072, 2, cuda, 10**6, reserve)
 
     assert pages(0) == pages(gib // 2) == int(10 * gib * 0.9) // page
     assert pages(3 * gib) == 7 * gib // page
@@ -83,7 +113,10 @@ def test_what_passes_need_is_left_free(monkeypatch):
 def test_passes_of_gpt_oss_need_more_for_more_tokens_and_sequences():
     model = ModelConfig(num_hidden_layers=24, num_experts=32)
     sizes = [
-        pass_bytes(model, StepLimits(max_batch_tokens=tokens, prefill_chunk=tokens), sequences)
+        pass_bytes(
+            model,
+            StepLimits(max_batch_tokens=tokens, prefill_chunk=tokens, max_sequences=sequences),
+        )
         for tokens, sequences in [(512, 1), (8192, 1), (8192, 128)]
     ]
     assert sizes == sorted(sizes)
@@ -93,12 +126,11 @@ def test_passes_of_gpt_oss_need_more_for_more_tokens_and_sequences():
 
 
 def test_by_default_no_more_than_all_sequences_could_use():
-    config = EngineConfig(max_sequences=3)
-    assert num_pages(config, layout(), 160, 4, _CPU) == 3 * 2 * 11
+    assert num_pages(EngineConfig(), layout(), 160, 4, _CPU, 3) == 3 * 2 * 11
 
 
 def test_by_default_no_more_than_a_share_of_the_memory():
-    pages = num_pages(EngineConfig(), layout(), 131_072, 2**22, _CPU)
+    pages = num_pages(EngineConfig(), layout(), 131_072, 2**22, _CPU, 64)
     assert 2 <= pages <= 2**43 // layout().page_bytes(2**22) + 2
 
 

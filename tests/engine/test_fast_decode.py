@@ -53,6 +53,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> FastDecode:
         SimpleNamespace(k_pages=pages, v_pages=pages),  # type: ignore[arg-type]
         64,
         100,
+        8,
     )
 
 

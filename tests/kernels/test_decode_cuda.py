@@ -12,7 +12,7 @@ import torch
 
 from ossia.kernels import cuda
 from ossia.kernels.decode import few, reference
-from ossia.kernels.decode.argmax import SLICES, argmax
+from ossia.kernels.decode.argmax import argmax, num_slices
 from ossia.kernels.decode.attention import PagedStep, attend_one, num_shares
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep, project_down, project_up
 from ossia.kernels.decode.launching import FEW_TOKENS, split_parts
@@ -187,9 +187,10 @@ def test_expanded_experts(shape, paired):
         assert torch.equal(expand(relay(packed, paired=paired), idx), expected)
 
 
-@pytest.mark.parametrize("tokens", ALL_SIZES)
+@pytest.mark.parametrize("tokens", [*ALL_SIZES, 129, 512])
 @pytest.mark.parametrize(("hidden", "experts"), [(2880, 32), (2880, 128), (64, 4), (96, 11)])
-def test_norm_and_router(tokens, hidden, experts):
+@pytest.mark.parametrize("in_places", [False, True])
+def test_norm_and_router(tokens, hidden, experts, in_places):
     before, weight, bias = (torch.randn(n, hidden, **BF16) for n in (tokens, 1, 1))
     parts = torch.randn(3, tokens, hidden, device=DEVICE)
     router, router_bias = torch.randn(experts, hidden, **BF16), torch.randn(experts, **BF16)
@@ -199,7 +200,7 @@ def test_norm_and_router(tokens, hidden, experts):
     def run() -> torch.Tensor:
         add_and_norm(
             before, weight[0], 1e-5, after, normed, parts=parts, bias=bias[0], scale=0.5,
-            router=(router, router_bias, logits),
+            router=(router, router_bias, logits), in_places=in_places,
         )  # fmt: skip
         return logits
 
@@ -208,7 +209,10 @@ def test_norm_and_router(tokens, hidden, experts):
     total, _ = reference.add_and_norm(before.double(), added, weight[0].double(), 1e-5)
     assert distance(after, total) < 5e-3
     exact = rms_norm(after.double(), weight[0].double(), 1e-5)
-    assert distance(normed, exact / 2) < 3e-3
+    _, placed = reference.add_and_norm(
+        after.double(), torch.zeros_like(after), weight[0].double(), 1e-5, in_places=in_places
+    )
+    assert distance(normed, placed / 2) < 3e-3
     assert distance(logits, exact @ router.double().T + router_bias.double()) < 5e-3
 
 
@@ -233,11 +237,14 @@ def test_embedding_and_rope():
         assert float((actual - expected).abs().max()) < 1e-6
 
 
-@pytest.mark.parametrize("tokens", [1, 3, 8, 16])
 @pytest.mark.parametrize("window", [None, 128])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(64, 8), (8, 1), (6, 2)])
-@pytest.mark.parametrize("longest", [1, 130, 700, 9000])
-def test_attention(tokens, window, heads, kv_heads, longest):
+@pytest.mark.parametrize(
+    ("tokens", "longest"),
+    [(tokens, longest) for tokens in (1, 3, 8, 16) for longest in (1, 130, 700, 9000)]
+    + [(129, 700), (512, 300)],
+)
+def test_attention(tokens, longest, window, heads, kv_heads):
     page_size = 16
     lens = [max(1, longest - 37 * i) for i in range(tokens)]
     width = -(-longest // page_size)
@@ -278,14 +285,14 @@ def test_attention(tokens, window, heads, kv_heads, longest):
     assert distance(actual, expected) < 6e-3
 
 
-@pytest.mark.parametrize("tokens", ALL_SIZES)
+@pytest.mark.parametrize("tokens", [*ALL_SIZES, 129, 512])
 @pytest.mark.parametrize(("vocab", "end"), [(201_088, 200_019), (77, 50)])
 def test_argmax(tokens, vocab, end):
     logits = torch.randn(tokens, vocab, device=DEVICE).bfloat16().float()  # with ties
     logits[:, end:] = 100
     ids = torch.full((tokens,), -7, dtype=torch.int32, device=DEVICE)
     positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE) - 1
-    scratch = torch.zeros(tokens, SLICES, dtype=torch.int64, device=DEVICE)
+    scratch = torch.zeros(tokens, num_slices(tokens), dtype=torch.int64, device=DEVICE)
     arrivals = torch.zeros(tokens, dtype=torch.int32, device=DEVICE)
     out = torch.zeros(2, tokens, dtype=torch.int32, device=DEVICE)
     argmax(logits, end, ids, positions, out, (scratch, arrivals))

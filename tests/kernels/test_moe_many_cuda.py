@@ -8,6 +8,7 @@ import torch
 from ossia.kernels import cuda
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep
 from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
+from ossia.kernels.decode.wide import WIDTH, operand_places, runs_on, wide_down_parts, wide_up
 from ossia.kernels.moe import ExpertWeights, reference
 from ossia.kernels.mxfp4 import Mxfp4Tensor, relay
 from ossia.kernels.routing import route
@@ -46,6 +47,14 @@ def _layer(experts: int, hidden: int, ffn: int) -> tuple[ExpertWeights, ExpertWe
     return made(*relaid, torch.bfloat16), made(gate_up, down, torch.float64)
 
 
+def _untied(tokens: int, experts: int) -> torch.Tensor:
+    """A router's logits, float32 rounded to bfloat16, of which no two of a token are alike.
+
+    Which of equal ones torch's topk takes is up to torch.
+    """
+    return torch.rand(tokens, experts, device=DEVICE).argsort(1).float() / 16
+
+
 def _distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return float((actual.double() - expected).norm() / expected.norm())
 
@@ -78,33 +87,40 @@ def test_all_tokens_to_the_same_experts(way):
     assert _distance(getattr(cuda_many, way)(x, ids, weights, layer), expected) < 6e-3
 
 
-@pytest.mark.parametrize("tokens", [1, 17, 48, 128])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("tokens", [1, 17, 48, 128, 129, 200, 512])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_step_of_many_sequences(tokens, shape):
+def test_a_step_of_many_sequences(tokens, shape, wide):
+    if wide and not runs_on(DEVICE):
+        pytest.skip("needs Hopper")
     experts, top_k, hidden, ffn = shape
     layer, twin = _layer(experts, hidden, ffn)
     x = torch.randn(tokens, hidden, **BF16)
-    logits = torch.randn(tokens, experts, **BF16).float()
+    logits = _untied(tokens, experts)
     positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE)
     absent = list(range(1, tokens, 5))
     positions[absent] = -1
     weights, ids = route(logits.bfloat16(), top_k)
     expected = reference.run_experts(x.double(), ids, weights.double(), twin)
     expected[absent] = 0
+    up, down = (wide_up, wide_down_parts) if wide else (routed_up, routed_down)
 
     def run() -> torch.Tensor:
-        slots = Slots.empty(tokens, experts, top_k, DEVICE)
+        slots = Slots.empty(tokens, experts, top_k, DEVICE, WIDTH if wide else None)
         for part in (slots.ids, slots.order, slots.items, slots.num_items):
             part.fill_(2**30)
         slots.weights.fill_(torch.nan)
         operands = torch.zeros(tokens, -(-hidden // 64) * 64, **BF16)
         operands[:, :hidden] = x * X_SCALE
+        operands[absent] = torch.nan
+        if wide:
+            operands = operands[:, operand_places(operands.shape[1]).to(DEVICE)].contiguous()
         inner = torch.zeros(tokens * top_k, -(-ffn // 64) * 64, **BF16)
         inner[:, :ffn] = torch.nan
         said = torch.full((top_k, tokens, hidden), torch.nan, device=DEVICE)
         dispatch(slots, RoutedStep(logits=logits, positions=positions, top_k=top_k))
-        routed_up(operands, slots, layer.gate_up, layer.gate_up_bias, 1.702, 7.0, inner)
-        routed_down(inner, slots, layer.down, layer.down_bias, said)
+        up(operands, slots, layer.gate_up, layer.gate_up_bias, 1.702, 7.0, inner)
+        down(inner, slots, layer.down, layer.down_bias, said)
         out = said.sum(0)
         assert out[absent].isnan().all(), "tokens that are not there were written"
         out[absent] = 0
@@ -113,3 +129,31 @@ def test_a_step_of_many_sequences(tokens, shape):
     first = run()
     assert _distance(first, expected) < 6e-3
     assert torch.equal(first, run()), "two runs differ"
+
+
+@pytest.mark.parametrize("tokens", [1, 31, 129, 512, 1000])
+@pytest.mark.parametrize(("experts", "top_k"), [(32, 4), (4, 2), (5, 1), (40, 8), (200, 8)])
+@pytest.mark.parametrize("width", [None, WIDTH])
+def test_slots_are_sorted_and_cut(tokens, experts, top_k, width):
+    logits = _untied(tokens, experts)
+    logits[: tokens // 2, 0] = experts / 16  # more than an item of one expert
+    positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE)
+    positions[2::7] = -1
+    slots = Slots.empty(tokens, experts, top_k, DEVICE, width)
+    for part in (slots.ids, slots.order, slots.items, slots.num_items):
+        part.fill_(2**30)
+    dispatch(slots, RoutedStep(logits=logits, positions=positions, top_k=top_k))
+    weights, ids = route(logits.bfloat16(), top_k)
+    present = positions >= 0
+    there = present.tolist()
+    assert torch.equal(slots.ids.view(tokens, top_k)[present], ids[present].int())
+    chosen = slots.weights.view(tokens, top_k)[present]
+    assert _distance(chosen, weights[present].double()) < 4e-3
+    order, expert_of = slots.order.tolist(), ids.flatten().tolist()
+    found: list[int] = []
+    for expert, first, count, _ in slots.items[: int(slots.num_items)].tolist():
+        assert 0 < count <= slots.width
+        assert first == len(found)
+        found += order[first : first + count]
+        assert all(expert_of[slot] == expert for slot in found[first:])
+    assert sorted(found) == [slot for slot in range(tokens * top_k) if there[slot // top_k]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
 from ossia.model.batch import ForwardBatch
-from ossia.model.decode_step import why_not
+from ossia.model.decode_step import DecodeStep, why_not
 from ossia.model.heads import CausalLM
 from ossia.types import Request, SamplingParams
 
@@ -43,7 +44,7 @@ def _requests(config: ModelConfig, count: int, **sampling) -> list[Request]:
 
 
 def _serve(model: CausalLM, requests: list[Request], **options) -> dict[str, list]:
-    engine = EngineCore(model, EngineConfig(num_pages=8000, max_sequences=128, **options))
+    engine = EngineCore(model, EngineConfig(num_pages=30_000, max_sequences=512, **options))
     for request in requests:
         engine.submit(request)
     outputs: dict[str, list] = {}
@@ -69,7 +70,7 @@ def _error(outputs: dict[str, list], requests: list[Request], exact: CausalLM) -
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 17, 40, 128])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 17, 40, 128, 129, 200, 512])
 def test_as_near_the_exact_model_as_the_modules_are(count):
     config = PRESETS["tiny"]()
     model = _model(config, "cuda")
@@ -84,8 +85,11 @@ def test_as_near_the_exact_model_as_the_modules_are(count):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("num_pages", [40, 4000])
-def test_steps_ahead_while_sequences_come_and_go(num_pages):
+@pytest.mark.parametrize(
+    ("num_pages", "count", "side_by_side", "least"),
+    [(40, 60, 24, 5), (4000, 60, 24, 5), (6000, 500, 400, 16)],
+)
+def test_steps_ahead_while_sequences_come_and_go(num_pages, count, side_by_side, least):
     """Greedy ids stay those of the exact model, whoever's pages are taken and given meanwhile."""
     config = PRESETS["tiny"]()
     model = _model(config, "cuda")
@@ -96,18 +100,18 @@ def test_steps_ahead_while_sequences_come_and_go(num_pages):
         Request(
             request_id=str(i),
             prompt_ids=(*stem[: 7 * (i % 13)], *torch.randint(0, config.vocab_size, (1 + i % 5,)).tolist()),
-            sampling=SamplingParams(temperature=0.0, max_tokens=5 + 11 * (i % 7)),
+            sampling=SamplingParams(temperature=0.0, max_tokens=least + 11 * (i % 7)),
         )
-        for i in range(60)
+        for i in range(count)
     ]  # fmt: skip
-    engine = EngineCore(model, EngineConfig(num_pages=num_pages, max_sequences=24))
+    engine = EngineCore(model, EngineConfig(num_pages=num_pages, max_sequences=side_by_side))
     made: dict[str, list[int]] = {request.request_id: [] for request in requests}
     aborted: set[str] = set()
-    waiting, steps = list(requests), 0
+    waiting, steps, each = list(requests), 0, 1 + count // 100
     while waiting or engine.has_work:
-        for request in waiting[: steps % 3]:
+        for request in waiting[: steps % 3 * each]:
             engine.submit(request)
-        del waiting[: steps % 3]
+        del waiting[: steps % 3 * each]
         if steps % 17 == 16 and engine.live_requests:
             aborted.add(engine.live_requests[0])
             engine.abort(engine.live_requests[0])
@@ -194,3 +198,49 @@ def test_a_warm_engine_captures_nothing_more():
     while core.has_work:
         assert all(output.error is None for output in core.step())
     assert (set(steps), set(graphs)) == before
+
+
+@pytest.mark.gpu
+def test_steps_of_all_sizes_share_their_memory():
+    config = PRESETS["tiny"]()
+    core = EngineCore(_model(config, "cuda"), EngineConfig(num_pages=4000, max_sequences=512))
+    before = torch.cuda.memory_allocated()
+    core.warm_up()
+    rows = 4 * config.vocab_size * 512  # bytes of the logits of the largest step, there before
+    assert torch.cuda.memory_allocated() - before < rows
+    runner: Any = core._runner
+    addresses = {chain.logits.data_ptr() for _, chain in runner._fast._step._ready.values()}
+    assert len(addresses) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rows", [129, 200, 257, 512])
+def test_rows_without_a_sequence_change_nothing(rows):
+    """The same sequences with others beside them, with rows at position -1, and in a smaller graph."""
+    config = PRESETS["tiny"]()
+    model = _model(config, "cuda")
+    generator = torch.Generator().manual_seed(0)
+    pages = [
+        tuple(torch.randn(2, rows, 16, config.num_key_value_heads, 64, dtype=torch.bfloat16, device="cuda"))
+        for _ in range(config.num_hidden_layers)
+    ]  # fmt: skip
+    groups = sorted(set(config.layer_types))
+    step = DecodeStep(model, pages, groups, 16, config.vocab_size)
+    ids = torch.randint(0, config.vocab_size, (rows,), generator=generator).tolist()
+    tables = [[array("i", [row])] * len(groups) for row in range(rows)]
+    present = [row % 3 > 0 for row in range(rows)]
+
+    def logits(there: list[bool]) -> torch.Tensor:
+        positions = [5 if one else -1 for one in there]
+        kept = [table if one else None for table, one in zip(tables, there, strict=True)]
+        step._memory.tensors(512).logits.fill_(torch.nan)
+        return step.run(ids, positions, kept).logits.clone()
+
+    whole, some = logits([True] * rows), logits(present)
+    assert torch.equal(some[present], whole[present])
+    # The experts of fewer rows are other kernels; now and then a token goes to another expert there.
+    small = DecodeStep(model, pages, groups, 16, config.vocab_size, 32)
+    alone = small.run(ids[:32], [5] * 32, tables[:32]).logits
+    apart = (alone - whole[:32]).norm(dim=1) / alone.norm(dim=1)
+    assert float(apart.median()) < 0.02
+    assert not apart.isnan().any()

@@ -33,7 +33,7 @@ class FakeRunner:
     ) -> None:
         assert config.num_pages is not None
         self.looks_ahead = looks_ahead
-        self.device_type = "cpu"
+        self.limits = config.step_limits("cpu")
         self.is_warm = False
         self.model_config = model_config
         self.num_pages = config.num_pages

@@ -33,7 +33,7 @@ def time_launches(
 
     Args:
         model: On a GPU; `ossia.model.decode_step.why_not` has nothing against it.
-        batch: Sequences, at most 128.
+        batch: Sequences, at most 512.
         context: Tokens of each, the new one included.
         bandwidth: Bytes a second that the device reads.
         repeats: Replays of each graph; medians count.
@@ -70,7 +70,7 @@ def _prepared(
         keys, values = torch.randn(shape, dtype=torch.bfloat16, device="cuda")
         pages.append((keys, values))
     groups = sorted(set(config.layer_types))
-    step = DecodeStep(model, pages, groups, _PAGE_SIZE * pages_each, config.vocab_size)
+    step = DecodeStep(model, pages, groups, _PAGE_SIZE * pages_each, config.vocab_size, batch)
     tables = [
         [array("i", range(row * pages_each, (row + 1) * pages_each))] * len(groups)
         for row in range(batch)

@@ -60,7 +60,7 @@ def default_plan(device: torch.device) -> ThroughputPlan:
     """What suits a device."""
     if device.type == "cuda":
         return ThroughputPlan(
-            num_prompts=512, input_len=1024, output_len=512, max_sequences=128, chunk=8192
+            num_prompts=512, input_len=1024, output_len=512, max_sequences=512, chunk=8192
         )
     return ThroughputPlan(num_prompts=16, input_len=64, output_len=32, max_sequences=8, chunk=2048)
 

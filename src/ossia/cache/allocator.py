@@ -30,6 +30,7 @@ class PageAllocator:
     ) -> None:
         self.windows = windows
         self.page_size = page_size
+        self._windowed = [(idx, window) for idx, window in enumerate(windows) if window is not None]
         self._book = PageBook(num_pages)
         self._tree = PrefixTree(windows, page_size) if prefix_reuse else None
 
@@ -104,7 +105,7 @@ class PageAllocator:
         """How many tokens behind the first `num_tokens` could get a place now."""
         available = self._book.num_available
         owned = min(map(len, pages.tables)) * self.page_size - num_tokens
-        if owned:
+        if owned and pages.is_forked:
             available -= len(self._shared_groups(pages, num_tokens))
             if available < 0:
                 return 0
@@ -112,7 +113,7 @@ class PageAllocator:
 
     def grow(self, pages: SequencePages, num_tokens: int, new_tokens: int) -> None:
         """Give the `new_tokens` (at most `room`) behind the first `num_tokens` their places."""
-        if num_tokens % self.page_size:
+        if pages.is_forked and num_tokens % self.page_size:
             self._unshare(pages, num_tokens)
         needed = -(-(num_tokens + new_tokens) // self.page_size)
         for table in pages.tables:
@@ -121,12 +122,14 @@ class PageAllocator:
 
     def commit(self, pages: SequencePages, token_ids: Sequence[int], num_tokens: int) -> None:
         """Note that the first `num_tokens` are computed: share full pages, recycle passed ones."""
-        pages.copies.clear()
-        if self._tree is not None:
+        if pages.copies:
+            pages.copies.clear()
+        if self._tree is not None and num_tokens // self.page_size > pages.num_shared_pages:
             self._share_full_pages(self._tree, pages, token_ids, num_tokens)
-        for group, window in enumerate(self.windows):
+        for group, window in self._windowed:
             first = first_page_in_reach(window, num_tokens, self.page_size)
-            self._release_before(pages, group, first)
+            if first > pages.first[group]:
+                self._release_before(pages, group, first)
 
     def fork(self, pages: SequencePages) -> SequencePages:
         """A second owner of the same pages; the partial one is copied when either writes to it."""
@@ -135,11 +138,13 @@ class PageAllocator:
             self._book.share(page)
         if self._tree is not None and pages.tip is not None:
             self._tree.hold(pages.tip)
+        pages.is_forked = True
         return SequencePages(
             tables=tuple(array("i", table) for table in pages.tables),
             first=list(pages.first),
             tip=pages.tip,
             num_shared_pages=pages.num_shared_pages,
+            is_forked=True,
         )
 
     def close(self, pages: SequencePages) -> None:
@@ -184,6 +189,7 @@ class PageAllocator:
             self._book.release(shared)
             pages.tables[group][idx] = own
             pages.copies.append((shared, own))
+        pages.is_forked = False
 
     def _share_full_pages(
         self, tree: PrefixTree, pages: SequencePages, token_ids: Sequence[int], num_tokens: int
@@ -217,8 +223,9 @@ class PageAllocator:
         pages.tables[group][idx] = kept
 
     def _release_before(self, pages: SequencePages, group: int, first: int) -> None:
+        """`first` lies behind the first that is owned."""
         table = pages.tables[group]
         for idx in range(pages.first[group], min(first, len(table))):
             self._book.release(table[idx])
             table[idx] = 0
-        pages.first[group] = max(pages.first[group], first)
+        pages.first[group] = first

@@ -18,6 +18,7 @@ class SequencePages:
         first: For each group the first entry that is still owned; those before it are 0.
         tip: Node of the last page that is in the prefix tree; None without prefix reuse.
         num_shared_pages: Pages that are in the prefix tree.
+        is_forked: Whether the page that is not full yet may have another owner, too.
         copies: (source, target) pages to be copied before the next forward pass.
     """
 
@@ -25,6 +26,7 @@ class SequencePages:
     first: list[int]
     tip: PrefixNode | None = None
     num_shared_pages: int = 0
+    is_forked: bool = False
     copies: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod

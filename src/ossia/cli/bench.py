@@ -168,7 +168,7 @@ def throughput(
         int | None, typer.Option("--output-len", help="Tokens made. [512 on CUDA, 32 on CPU]")
     ] = None,
     max_sequences: Annotated[
-        int | None, typer.Option("--max-sequences", help="Side by side. [128 on CUDA, 8 on CPU]")
+        int | None, typer.Option("--max-sequences", help="Side by side. [512 on CUDA, 8 on CPU]")
     ] = None,
     chunk: ChunkOption = None,
     threads: ThreadsOption = None,

@@ -124,7 +124,9 @@ def serve(
     max_context: Annotated[
         int | None, _option("Prompt and output tokens of a request. [the model's limit]")
     ] = None,
-    max_sequences: Annotated[int | None, _option("Requests that run side by side. [64]")] = None,
+    max_sequences: Annotated[
+        int | None, _option("Requests that run side by side. [up to 512 on CUDA, 64 elsewhere]")
+    ] = None,
     kv_cache_bytes: Annotated[int | None, _option("Size of the KV cache.")] = None,
     kv_dtype: Annotated[
         KVDtype | None,

@@ -36,10 +36,14 @@ class ServeView:
         _show_server_log()
         settings, model = self._options.settings, self._options.model
         context = model.max_context or "the model's limit"
+        many = model.max_sequences
+        requests = (
+            f"{many} requests side by side" if many else "as many requests side by side as suit it"
+        )
         guarded = f"{len(settings.api_keys)} API keys" if settings.api_keys else "no API key"
         lines = (
             f"Ossia {__version__} serves {self._name} at {url}",
-            f"  device {model.device}{_precision(model)}, {model.max_sequences} requests side by side, "
+            f"  device {model.device}{_precision(model)}, {requests}, "
             f"{settings.max_queue} in the queue, context: {context}, "
             f"requests up to {bytes_in_words(settings.max_body_bytes)}, {guarded}",
             f"  responses are kept {_place(settings)}",

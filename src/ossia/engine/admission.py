@@ -15,6 +15,7 @@ class Admission:
 
     Args:
         config: The engine's limits.
+        max_sequences: Continuations that run side by side.
         vocab_size: Of the model.
         max_position_embeddings: Of the model.
         allocator: Says how many pages a length takes.
@@ -27,12 +28,13 @@ class Admission:
         self,
         config: EngineConfig,
         *,
+        max_sequences: int,
         vocab_size: int,
         max_position_embeddings: int,
         allocator: PageAllocator,
     ) -> None:
         self.vocab_size = vocab_size
-        self._max_sequences = config.max_sequences
+        self._max_sequences = max_sequences
         self._context = min(config.max_context or max_position_embeddings, max_position_embeddings)
         self._num_pages = allocator.num_pages
         self._pages_to_hold = allocator.pages_to_hold

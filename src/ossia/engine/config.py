@@ -15,6 +15,7 @@ _CHOICES = {
     "cpu_activations": get_args(CpuActivations),
     "cpu_weights": get_args(CpuWeights),
 }
+_FEW, _MANY = 64, 512  # sequences side by side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +25,12 @@ class StepLimits:
     Args:
         max_batch_tokens: Tokens of all sequences.
         prefill_chunk: Prompt tokens of one sequence.
+        max_sequences: Continuations that run side by side.
     """
 
     max_batch_tokens: int
     prefill_chunk: int
+    max_sequences: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,8 @@ class EngineConfig:
             changes the logits a little.
         max_batch_tokens: Tokens that one forward pass computes at most; None is what suits the
             device, see `step_limits`.
-        max_sequences: Continuations that run side by side; further ones wait.
+        max_sequences: Continuations that run side by side; further ones wait. None likewise: 512 on CUDA
+            where the KV cache has room for them, 64 elsewhere.
         prefill_chunk: Prompt tokens of one sequence in one forward pass at most; None likewise.
         max_context: Prompt and output tokens of a request at most; None is the model's limit.
         prefix_reuse: Whether prompts that start alike share what was computed once.
@@ -68,7 +72,7 @@ class EngineConfig:
     kv_cache_bytes: int | None = None
     kv_dtype: KVDtype = "auto"
     max_batch_tokens: int | None = None
-    max_sequences: int = 64
+    max_sequences: int | None = None
     prefill_chunk: int | None = None
     max_context: int | None = None
     prefix_reuse: bool = True
@@ -87,23 +91,32 @@ class EngineConfig:
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise ConfigError(f"{name} is {value!r}; known: {', '.join(known)}")
-        if self.max_batch_tokens is not None and self.max_batch_tokens < self.max_sequences:
+        if (self.max_batch_tokens or 2**62) < (self.max_sequences or 0):
             raise ConfigError(
                 f"max_batch_tokens={self.max_batch_tokens} is below max_sequences="
                 f"{self.max_sequences}; every running sequence needs a token in each pass"
             )
 
-    def step_limits(self, device_type: str) -> StepLimits:
-        """Tokens of a forward pass on "cpu", "cuda" and the like.
+    def step_limits(self, device_type: str, room: int | None = None) -> StepLimits:
+        """What a forward pass takes on "cpu", "cuda" and the like.
 
         A processor is as fast with 512 tokens of a prompt as with more, and those who wait for their
-        next token wait less; a GPU needs thousands to be busy, and has them soon.
+        next token wait less; a GPU needs thousands to be busy, and has them soon. In the same way a
+        GPU makes tokens for hundreds of sequences in little more time than for a few.
+
+        Args:
+            device_type: As torch calls it.
+            room: Sequences of usual length that the KV cache holds; None if that is no matter.
         """
-        chunk = 8192 if device_type == "cuda" else 512
-        batch = 8192 if device_type == "cuda" else 2048
+        large = device_type == "cuda"
+        chunk, batch, sequences = (8192, 8192, _MANY) if large else (512, 2048, _FEW)
+        if room is not None:
+            sequences = min(sequences, max(room, _FEW))
+        sequences = self.max_sequences or min(sequences, self.max_batch_tokens or sequences)
         return StepLimits(
-            max_batch_tokens=self.max_batch_tokens or max(batch, self.max_sequences),
+            max_batch_tokens=self.max_batch_tokens or max(batch, sequences),
             prefill_chunk=self.prefill_chunk or chunk,
+            max_sequences=sequences,
         )
 
 
@@ -112,7 +125,7 @@ _INTEGER_FIELDS = {  # name -> whether None is allowed
     "num_pages": True,
     "kv_cache_bytes": True,
     "max_batch_tokens": True,
-    "max_sequences": False,
+    "max_sequences": True,
     "prefill_chunk": True,
     "max_context": True,
     "valid_token_ids_end": True,

@@ -65,18 +65,16 @@ class EngineCore:
             num_pages=self._runner.num_pages,
             prefix_reuse=self.config.prefix_reuse,
         )
+        self.limits = self._runner.limits
         self.admission = Admission(
             self.config,
+            max_sequences=self.limits.max_sequences,
             vocab_size=model_config.vocab_size,
             max_position_embeddings=model_config.max_position_embeddings,
             allocator=self._allocator,
         )
-        self.limits = self.config.step_limits(self._runner.device_type)
         self._scheduler = Scheduler(
-            self.config.max_sequences,
-            self.limits,
-            self._allocator,
-            looks_ahead=self._runner.looks_ahead,
+            self.limits, self._allocator, looks_ahead=self._runner.looks_ahead
         )
         self._clock = clock
         self._live: dict[str, _Live] = {}
@@ -189,8 +187,10 @@ class EngineCore:
 
     def _apply(self, plan: StepPlan, result: StepResult) -> list[TokenOutput]:
         for entry, scored in zip(plan.entries, result.prompt_logprobs, strict=True):
-            entry.sequence.prompt_logprobs += scored
-            self._live[entry.sequence.request.request_id].sequences += entry.draws[1:]
+            if scored:
+                entry.sequence.prompt_logprobs += scored
+            if len(entry.draws) > 1:
+                self._live[entry.sequence.request.request_id].sequences += entry.draws[1:]
         return [
             self._advance(sequence, drawn)
             for sequence, drawn in zip(plan.draws, result.drawn, strict=True)
@@ -201,17 +201,17 @@ class EngineCore:
         request, sampling = sequence.request, sequence.request.sampling
         if drawn.token_id is None:
             return self._end(sequence, FinishReason.ERROR, drawn.error)
-        is_first = sequence.num_outputs == 0
+        num_outputs = sequence.num_outputs + 1
         sequence.token_ids.append(drawn.token_id)
         self._stats.output_tokens += 1
         reason = None
         if drawn.token_id in sampling.stop_token_ids:
             reason = FinishReason.STOP
-        elif sequence.num_outputs >= sequence.max_new_tokens:
+        elif num_outputs >= sequence.max_new_tokens:
             reason = FinishReason.LENGTH
         if reason is not None:
             self._end(sequence, reason)
-        scored = is_first and sampling.prompt_logprobs is not None
+        scored = num_outputs == 1 and sampling.prompt_logprobs is not None
         return TokenOutput(
             request_id=request.request_id,
             index=sequence.index,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from array import array
+from dataclasses import dataclass
 
 import torch
 
@@ -16,19 +17,23 @@ from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.model.heads import CausalLM
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """What a row of a step computes.
+class _Rows:
+    """Who has which row, from a step whose ids come from the host to the next such one.
 
     Args:
-        sequence: Whose token it is.
-        pages: Its pages then. A sequence that was preempted and started again has others.
-        position: Of the token.
+        sequences: Of each row.
+
+    Attributes:
+        places: The row of each sequence.
+        pages: Each one's pages then. A sequence that was preempted and started again has others.
     """
 
-    sequence: Sequence
-    pages: SequencePages
-    position: int
+    __slots__ = ("pages", "places", "sequences")
+
+    def __init__(self, sequences: list[Sequence]) -> None:
+        self.sequences = sequences
+        self.places = {sequence: place for place, sequence in enumerate(sequences)}
+        self.pages = [_pages(sequence) for sequence in sequences]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +41,15 @@ class _Flight:
     """A step on its way.
 
     Args:
-        rows: What each row computes; None for nothing.
+        rows: Whose tokens it computes.
+        positions: Of each row's token; negative where nothing is computed.
         size: Rows of the graph.
         drawn: Where the most likely ids and their logits' bits arrive, int32 (2, size), on the host.
         arrived: Recorded behind that copy.
     """
 
-    rows: list[_Row | None]
+    rows: _Rows
+    positions: list[int]
     size: int
     drawn: torch.Tensor
     arrived: torch.cuda.Event
@@ -64,13 +71,21 @@ class FastDecode:
         pool: The pages.
         max_context: Longest sequence.
         valid_end: Ids from here on are never drawn.
+        max_sequences: Side by side; plans of more than MAX_ROWS are not taken.
     """
 
     def __init__(
-        self, model: CausalLM, layout: KVLayout, pool: KVPool, max_context: int, valid_end: int
+        self,
+        model: CausalLM,
+        layout: KVLayout,
+        pool: KVPool,
+        max_context: int,
+        valid_end: int,
+        max_sequences: int,
     ) -> None:
         pages = list(zip(pool.k_pages, pool.v_pages, strict=True))
-        self._step = DecodeStep(model, pages, layout.groups, max_context, valid_end)
+        self._max_rows = min(max_sequences, MAX_ROWS)
+        self._step = DecodeStep(model, pages, layout.groups, max_context, valid_end, self._max_rows)
         self._valid_end = valid_end
         self._page_size = layout.page_size
         self._ahead: _Flight | None = None
@@ -79,10 +94,9 @@ class FastDecode:
             for _ in "ab"
         ]
 
-    @staticmethod
-    def takes(plan: StepPlan) -> bool:
+    def takes(self, plan: StepPlan) -> bool:
         """Whether every entry is one token that draws one."""
-        return 0 < len(plan.entries) <= MAX_ROWS and all(map(_decodes, plan.entries))
+        return 0 < len(plan.entries) <= self._max_rows and all(map(_decodes, plan.entries))
 
     def execute(self, plan: StepPlan, sampler: Sampler) -> StepResult:
         """Compute and draw.
@@ -101,17 +115,17 @@ class FastDecode:
             return StepResult(sampler.sample(logits, draws), [[] for _ in sequences])
         if places is None or flight is None:
             output = self._cold(sequences)
-            rows: list[_Row | None] = [_next_row(sequence) for sequence in sequences]
-            flight = self._followed(rows, self._step.size_for(len(rows)), output.drawn)
-            places = list(range(len(rows)))
+            positions = [sequence.num_computed for sequence in sequences]
+            size = self._step.size_for(len(positions))
+            flight = self._followed(_Rows(sequences), positions, size, output.drawn)
+            places = list(range(len(positions)))
         self._ahead = self._enqueue_next(flight, places)
         flight.arrived.synchronize()
-        drawn = _most_likely(flight.drawn)
-        return StepResult([drawn[place] for place in places], [[] for _ in sequences])
+        return StepResult(_most_likely(flight.drawn, places), [[] for _ in sequences])
 
-    def warm_up(self, max_sequences: int) -> None:
-        """Prepare steps of up to so many sequences."""
-        self._step.warm_up(min(max_sequences, MAX_ROWS))
+    def warm_up(self) -> None:
+        """Prepare steps of as many sequences as there may be."""
+        self._step.warm_up(self._max_rows)
 
     def drop(self) -> None:
         """Forget the step ahead: something else is computed in between."""
@@ -129,54 +143,49 @@ class FastDecode:
         """The rows of the step ahead that are these sequences' next; None if it lacks one."""
         if self._ahead is None:
             return None
-        rows = {row: place for place, row in enumerate(self._ahead.rows) if row is not None}
-        places = [rows.get(_next_row(sequence)) for sequence in sequences]
-        found = [place for place in places if place is not None]
-        return found if len(found) == len(places) else None
+        rows, positions = self._ahead.rows, self._ahead.positions
+        places = [rows.places.get(sequence, -1) for sequence in sequences]
+        for place, sequence in zip(places, sequences, strict=True):
+            if (
+                place < 0
+                or positions[place] != sequence.num_computed
+                or rows.pages[place] is not sequence.pages
+            ):
+                return None
+        return places
 
     def _enqueue_next(self, flight: _Flight, places: list[int]) -> _Flight | None:
         """The step after a flight, for those rows that may go on and have a place to write to."""
-        kept = set(places)
-        rows = [
-            self._row_after(row) if row is not None and place in kept else None
-            for place, row in enumerate(flight.rows)
-        ]
-        num_rows = len(rows) - rows.count(None)
+        rows, num_rows = flight.rows, 0
+        positions = [-1] * len(flight.positions)
+        tables: list[tuple[array[int], ...] | None] = [None] * len(positions)
+        for place in places:
+            sequence, own = rows.sequences[place], rows.pages[place].tables
+            position = flight.positions[place] + 1
+            is_last = sequence.num_outputs + 1 >= sequence.max_new_tokens
+            if not is_last and position < min(map(len, own)) * self._page_size:
+                positions[place], tables[place] = position, own
+                num_rows += 1
         if num_rows == 0 or self._step.size_for(num_rows) < flight.size:
             return None
-        output = self._step.run(
-            None,
-            [-1 if row is None else row.position for row in rows],
-            [None if row is None else row.pages.tables for row in rows],
-            flight.size,
-        )
-        return self._followed(rows, flight.size, output.drawn)
+        output = self._step.run(None, positions, tables, flight.size)
+        return self._followed(rows, positions, flight.size, output.drawn)
 
-    def _row_after(self, row: _Row) -> _Row | None:
-        """A row's next token, if it may come and has a place."""
-        if row.sequence.num_outputs + 1 >= row.sequence.max_new_tokens:
-            return None
-        position = row.position + 1
-        room = min(map(len, row.pages.tables)) * self._page_size
-        return replace(row, position=position) if position < room else None
-
-    def _followed(self, rows: list[_Row | None], size: int, drawn: torch.Tensor) -> _Flight:
+    def _followed(
+        self, rows: _Rows, positions: list[int], size: int, drawn: torch.Tensor
+    ) -> _Flight:
         """The flight of what was enqueued last, its result sent to the host."""
         self._results.reverse()
         result = self._results[0][: drawn.numel()].view_as(drawn)
         result.copy_(drawn, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record()
-        return _Flight(rows, size, result, arrived)
+        return _Flight(rows, positions, size, result, arrived)
 
 
 def _pages(sequence: Sequence) -> SequencePages:
     assert sequence.pages is not None, "planned sequences have pages"
     return sequence.pages
-
-
-def _next_row(sequence: Sequence) -> _Row:
-    return _Row(sequence, _pages(sequence), sequence.num_computed)
 
 
 def _decodes(entry: PlanEntry) -> bool:
@@ -185,10 +194,14 @@ def _decodes(entry: PlanEntry) -> bool:
     )
 
 
-def _most_likely(drawn: torch.Tensor) -> list[Drawn]:
-    """Ids and the bits of their logits, as the graph left them, (2, size)."""
-    peaks = drawn[1].view(torch.float32).tolist()
+def _most_likely(drawn: torch.Tensor, places: list[int]) -> list[Drawn]:
+    """What some rows have drawn: ids and the bits of their logits, as the graph left them, (2, size)."""
+    ids: list[int] = drawn[0].tolist()
+    peaks = drawn[1].view(torch.float32)
+    if peaks.isfinite().all():
+        return [Drawn(ids[place]) for place in places]
+    reasons = [unusable(peak) for peak in peaks.tolist()]
     return [
-        Drawn(None, error=reason) if (reason := unusable(peak)) else Drawn(token_id)
-        for token_id, peak in zip(drawn[0].tolist(), peaks, strict=True)
+        Drawn(ids[place]) if reasons[place] is None else Drawn(None, error=reasons[place])
+        for place in places
     ]

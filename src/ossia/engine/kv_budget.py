@@ -14,18 +14,58 @@ _CPU_SHARE = 0.25  # of all memory; weights, activations and other programs need
 _CUDA_SHARE = 0.9  # of what is free once the weights are there
 
 
-def pass_bytes(model: ModelConfig, limits: StepLimits, max_sequences: int) -> int:
+_USUAL_TOKENS = 1024  # of a sequence, when the number of those side by side is left to the machine
+
+
+def pass_bytes(model: ModelConfig, limits: StepLimits) -> int:
     """What forward passes need beside weights and pages, roughly.
 
     Rows of every token of the largest pass, in two bytes a number, twice since torch still has some
-    of the layer before; and logits.
+    of the layer before; and logits of every sequence, of passes, of steps, and while tokens are drawn.
     """
     heads = model.num_attention_heads + model.num_key_value_heads
     of_experts = model.experts_per_token * (model.intermediate_size + model.hidden_size)
     widths = 3 * model.hidden_size + 2 * heads * model.head_dim + of_experts
     rows = 2 * 2 * widths * limits.max_batch_tokens
-    logits = 4 * model.vocab_size * 4 * max_sequences  # of passes, and of each size of graphs
+    logits = 4 * model.vocab_size * 4 * limits.max_sequences
     return rows + logits
+
+
+def share_out(
+    config: EngineConfig,
+    model: ModelConfig,
+    layout: KVLayout,
+    context: int,
+    row_bytes: int,
+    device: torch.device,
+) -> tuple[StepLimits, int]:
+    """How much a forward pass takes, and the pages to make beside it.
+
+    Args:
+        config: What is asked for.
+        model: Shape of the model.
+        layout: Size of a page.
+        context: Longest sequence.
+        row_bytes: Of a key of one head.
+        device: Where everything will be.
+
+    Raises:
+        ConfigError: the cache's size in bytes is too small for a page of each group.
+    """
+    limits = config.step_limits(device.type)
+
+    def pages() -> int:
+        reserve = pass_bytes(model, limits)
+        most = limits.max_sequences
+        return num_pages(config, layout, context, row_bytes, device, most, reserve)
+
+    count = pages()
+    room = count // _pages_of(layout, min(_USUAL_TOKENS, context))
+    fitting = config.step_limits(device.type, room)
+    if fitting.max_sequences < limits.max_sequences:  # then logits leave more room for pages
+        limits = fitting
+        count = pages()
+    return limits, count
 
 
 def num_pages(
@@ -34,6 +74,7 @@ def num_pages(
     context: int,
     row_bytes: int,
     device: torch.device,
+    max_sequences: int,
     reserve: int = 0,
 ) -> int:
     """Pages to make.
@@ -44,6 +85,7 @@ def num_pages(
         context: Longest sequence; no more is made than all sequences together could use.
         row_bytes: Of a key of one head.
         device: Where the pages will be.
+        max_sequences: Side by side.
         reserve: Bytes that other things need there; for a size that is left to the machine.
 
     Raises:
@@ -60,8 +102,14 @@ def num_pages(
                 f"one page needs {page_bytes} bytes, and {len(layout.groups)} are the least"
             )
         return pages
-    useful = config.max_sequences * len(layout.groups) * (-(-context // layout.page_size) + 1)
+    useful = max_sequences * len(layout.groups) * (-(-context // layout.page_size) + 1)
     return max(len(layout.groups), min(useful, _memory_share(device, reserve) // page_bytes))
+
+
+def _pages_of(layout: KVLayout, num_tokens: int) -> int:
+    """Pages that a sequence of so many tokens owns, when it takes one token after the other."""
+    seen = [min(num_tokens, window or num_tokens) for window in layout.windows]
+    return sum(-(-count // layout.page_size) + 1 for count in seen)
 
 
 def _memory_share(device: torch.device, reserve: int) -> int:

@@ -10,9 +10,9 @@ from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
 from ossia.config import ModelConfig
 from ossia.engine.batch_builder import BatchBuilder, BuiltBatch
-from ossia.engine.config import EngineConfig
+from ossia.engine.config import EngineConfig, StepLimits
 from ossia.engine.fast_decode import FastDecode
-from ossia.engine.kv_budget import num_pages, pass_bytes
+from ossia.engine.kv_budget import share_out
 from ossia.engine.plan import StepPlan, StepResult
 from ossia.engine.sampler import Sampler, score_prompt
 from ossia.engine.sequence import Sequence
@@ -44,13 +44,13 @@ class Runner(Protocol):
 
     Attributes:
         model_config: Shape of the model.
-        device_type: Where it computes: cpu, cuda, ...
+        limits: What a forward pass takes.
         num_pages: Size of its KV cache.
         looks_ahead: Whether it makes use of places for the token after the next one.
     """
 
     model_config: ModelConfig
-    device_type: str
+    limits: StepLimits
     num_pages: int
     looks_ahead: bool
 
@@ -83,9 +83,7 @@ class ModelRunner:
         weight = model.model.embed_tokens.weight
         self.model_config = model.config
         self._model = model
-        self._max_sequences = config.max_sequences
         self._device = weight.device
-        self.device_type = weight.device.type
         self._valid_end = _valid_end(config, model.config)
         layout = KVLayout.of(model.config, config.page_size)
         dtype = _kv_dtype(config, weight)
@@ -97,10 +95,10 @@ class ModelRunner:
             interleave_weights(model)
         int8_activations = _int8_activations(config, model)
         _choose_weights(config, model, int8_activations=int8_activations)
-        limits = config.step_limits(self.device_type)
-        reserve = pass_bytes(model.config, limits, config.max_sequences)
         row_bytes = row_width(layout.head_dim, dtype) * dtype.itemsize
-        self.num_pages = num_pages(config, layout, context, row_bytes, weight.device, reserve)
+        self.limits, self.num_pages = share_out(
+            config, model.config, layout, context, row_bytes, weight.device
+        )
         self._pool = KVPool(layout, self.num_pages, dtype, weight.device)
         self._builder = BatchBuilder(
             layout, self._pool, model.config.num_attention_heads, weight.device,
@@ -112,8 +110,9 @@ class ModelRunner:
         if why_not_cpu_decoder(model, dtype) is None:
             self._cpu_decoder = CpuDecoder(model)
         if fast:
-            self._fast = FastDecode(model, layout, self._pool, context, self._valid_end)
-            self._graphs = _forward_graphs(model, config, layout, self._pool, context)
+            most = self.limits.max_sequences
+            self._fast = FastDecode(model, layout, self._pool, context, self._valid_end, most)
+            self._graphs = _forward_graphs(model, most, layout, self._pool, context)
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
@@ -145,7 +144,7 @@ class ModelRunner:
         """As Runner says: kernels are compiled and CUDA graphs captured."""
         with torch.cuda.device_of(self._pool.k_pages[0]):
             if self._fast is not None:
-                self._fast.warm_up(self._max_sequences)
+                self._fast.warm_up()
             if self._graphs is not None:
                 self._graphs.warm_up()
 
@@ -172,7 +171,7 @@ class ModelRunner:
 
 
 def _forward_graphs(
-    model: CausalLM, config: EngineConfig, layout: KVLayout, pool: KVPool, context: int
+    model: CausalLM, max_sequences: int, layout: KVLayout, pool: KVPool, context: int
 ) -> ForwardGraphs | None:
     queries = queries_of_a_block(
         model.config.num_attention_heads, layout.kv_heads, pool.k_pages[0].device
@@ -183,7 +182,7 @@ def _forward_graphs(
         model,
         (pool.k_pages, pool.v_pages),
         layout.groups,
-        config.max_sequences,
+        max_sequences,
         -(-context // layout.page_size) + 1,
         queries,
     )

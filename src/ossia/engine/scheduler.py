@@ -23,8 +23,7 @@ class Scheduler:
     """Two queues ordered by rank, waiting and running, and the pages of the running.
 
     Args:
-        max_sequences: Continuations that run side by side.
-        limits: Of a forward pass.
+        limits: Of a forward pass, and of how many run side by side.
         allocator: Source of pages.
         looks_ahead: Whether sequences that decode get a place for the token after the next one
             where there is room, so that a runner can compute it before it knows the next.
@@ -32,14 +31,12 @@ class Scheduler:
 
     def __init__(
         self,
-        max_sequences: int,
         limits: StepLimits,
         allocator: PageAllocator,
         *,
         looks_ahead: bool = False,
     ) -> None:
         self.num_preemptions = 0
-        self._max_sequences = max_sequences
         self._limits = limits
         self._allocator = allocator
         self._looks_ahead = looks_ahead
@@ -104,7 +101,7 @@ class Scheduler:
     def check(self) -> None:
         """Assert that pages in equal pages out, and that queues and pages agree."""
         assert all(seq.pages is None for seq in self._waiting), "a waiting sequence has pages"
-        assert sum(seq.width for seq in self._running) <= self._max_sequences
+        assert sum(seq.width for seq in self._running) <= self._limits.max_sequences
         live = [seq.pages for seq in self._running if seq.pages is not None]
         assert len(live) == len(self._running), "a running sequence has no pages"
         self._allocator.check(live)
@@ -130,13 +127,13 @@ class Scheduler:
             plan.entries = [entry for entry in plan.entries if entry.sequence is not victim]
             room = self._allocator.room(seq.pages, seq.num_computed)
         num_tokens = min(wanted, room)
-        self._allocator.grow(seq.pages, seq.num_computed, num_tokens)
         seq.last_turn = self._turn
         completes = num_tokens == seq.num_uncomputed
         draws = (seq, *seq.forks()) if completes else ()
-        more = self._looks_ahead and seq.num_outputs + 1 < seq.max_new_tokens
-        if more and num_tokens == len(draws) == 1 and room > 1:
-            self._allocator.grow(seq.pages, seq.num_computed, 2)
+        places = num_tokens
+        if self._looks_ahead and num_tokens == len(draws) == 1 and room > 1:
+            places += seq.num_outputs + 1 < seq.max_new_tokens
+        self._allocator.grow(seq.pages, seq.num_computed, places)
         plan.entries.append(PlanEntry(seq, num_tokens, draws))
         return num_tokens
 
@@ -155,7 +152,7 @@ class Scheduler:
 
     def _start(self, seq: Sequence) -> bool:
         """Give a sequence its first pages if what it has to compute will probably fit."""
-        places = self._max_sequences - sum(other.width for other in self._running)
+        places = self._limits.max_sequences - sum(other.width for other in self._running)
         if places < seq.width:
             return False
         available = self._allocator.num_available

@@ -76,6 +76,8 @@ class Sequence:
 
     def forks(self) -> list[Sequence]:
         """The other continuations of a sequence whose prompt is computed; they have no pages yet."""
+        if not self.pending_forks:
+            return []
         return [
             Sequence(
                 request=self.request,

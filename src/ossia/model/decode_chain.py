@@ -17,19 +17,16 @@ from ossia.kernels.decode import (
     argmax,
     attend_one,
     few,
-    num_parts,
-    num_shares,
     project,
     project_down,
     project_up,
-    split_parts,
 )
-from ossia.kernels.decode.argmax import SLICES
 from ossia.kernels.decode.attention import PagedStep
 from ossia.kernels.decode.experts import RoutedStep
-from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
+from ossia.kernels.decode.routed import PACKED_SLOTS, Slots, dispatch, routed_down, routed_up
+from ossia.kernels.decode.wide import WIDTH, runs_on, wide_down_parts, wide_up
 from ossia.kernels.mxfp4 import RelaidMxfp4
-from ossia.kernels.mxfp4.relaid import whole_units
+from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
 from ossia.model.layers import RMSNorm
 from ossia.model.transformer import Decoder, DecoderLayer
@@ -60,10 +57,11 @@ class DecodeChain:
         pages: Keys and values of each layer.
         groups: Layer types in the order of the tables.
         inputs: Read at every run, and advanced at its end.
+        memory: Holds a step of so many tokens; chains that share it run one after the other.
         valid_end: Ids from here on are never drawn.
 
     Attributes:
-        logits: float32 (tokens, vocab), after a run.
+        logits: float32 (tokens, vocab), after a run, until another chain of this memory runs.
         drawn: int32 (2, tokens), as `argmax` says.
     """
 
@@ -73,59 +71,33 @@ class DecodeChain:
         pages: Sequence[tuple[torch.Tensor, torch.Tensor]],
         groups: Sequence[LayerType],
         inputs: StepInputs,
+        memory: DecodeMemory,
         valid_end: int,
     ) -> None:
-        config = model.config
+        config, top_k = model.config, model.config.experts_per_token
+        tokens, device = len(inputs.ids), inputs.ids.device
         self._model, self._pages, self._groups = model, pages, groups
         self._inputs, self._valid_end = inputs, valid_end
-        tokens, hidden = len(inputs.ids), config.hidden_size
-        device = inputs.ids.device
-        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-        top_k = config.experts_per_token
-
-        def floats(*shape: int) -> torch.Tensor:
-            return torch.zeros(shape, dtype=torch.float32, device=device)
-
-        def halves(*shape: int) -> torch.Tensor:
-            return torch.zeros(shape, dtype=torch.bfloat16, device=device)
-
-        def integers(*shape: int) -> torch.Tensor:
-            return torch.zeros(shape, dtype=torch.int32, device=device)
-
-        qkv_rows = (heads + 2 * kv_heads) * config.head_dim
-        self._stream, self._middle = halves(tokens, hidden), halves(tokens, hidden)
-        self._normed = halves(tokens, hidden)
-        self._qkv = floats(num_parts(tokens, hidden, qkv_rows, device), tokens, qkv_rows)
-        columns = heads * config.head_dim
-        self._attended = halves(tokens, columns)
-        self._parts = floats(num_parts(tokens, columns, hidden, device), tokens, hidden)
-        said, self._slots = split_parts(hidden, device), None
-        self._arrivals = None
-        if few.fits(tokens, hidden, config.intermediate_size, device):
-            said, self._arrivals = top_k, torch.zeros(1, dtype=torch.int64, device=device)
-        elif tokens > FEW_TOKENS:
-            said = top_k
-            self._slots = Slots.empty(tokens, config.num_experts, top_k, device)
-        self._said = floats(said, tokens, hidden)
-        self._expert_in = halves(tokens, whole_units(hidden))
-        self._inner = halves(tokens * top_k, whole_units(config.intermediate_size))
+        self._tensors = between = memory.tensors(tokens)
+        self._slots, self._wide = None, False
+        self._few = few.fits(tokens, config.hidden_size, config.intermediate_size, device)
+        if tokens > FEW_TOKENS:
+            self._wide = tokens * top_k > PACKED_SLOTS * config.num_experts and runs_on(device)
+            width = WIDTH if self._wide else None
+            self._slots = Slots.empty(tokens, config.num_experts, top_k, device, width)
         self._routed = RoutedStep(
-            logits=floats(tokens, config.num_experts), positions=inputs.positions, top_k=top_k
+            logits=between.router_logits, positions=inputs.positions, top_k=top_k
         )
-        shares = num_shares(tokens, kv_heads, device)
         self._paged = PagedStep(
             positions=inputs.positions,
             table=inputs.table,
             width=inputs.width,
             groups=len(groups),
-            rope=floats(tokens, 2, config.head_dim // 2),
-            scratch=floats(*PagedStep.scratch_shape(tokens, kv_heads, shares)),
-            arrivals=integers(tokens, kv_heads),
+            rope=between.rope,
+            scratch=between.shares,
+            arrivals=between.attention_arrivals,
         )
-        best = torch.zeros(tokens, SLICES, dtype=torch.int64, device=device)
-        self._scratch = (best, integers(tokens))
-        self.logits = floats(tokens, config.vocab_size)
-        self.drawn = integers(2, tokens)
+        self.logits, self.drawn = between.logits, between.drawn
 
     def enqueue(self) -> None:
         """Launch everything on the current stream."""
@@ -152,40 +124,42 @@ class DecodeChain:
 
     def _embed(self, decoder: Decoder) -> None:
         inputs, rotary, norm = self._inputs, decoder.rotary, _first_norm(decoder)
+        between = self._tensors
         frequencies = rotary.frequencies(inputs.ids.device)
         add_and_norm(
-            decoder.embed_tokens.weight.data, norm.weight.data, norm.eps, self._stream, self._normed,
-            ids=inputs.ids, overlap=False,
+            decoder.embed_tokens.weight.data, norm.weight.data, norm.eps, between.stream,
+            between.normed, ids=inputs.ids, overlap=False,
             rope=(frequencies, rotary.concentration, inputs.positions, self._paged.rope),
         )  # fmt: skip
 
     def _project_qkv(self, layer: DecoderLayer) -> None:
-        attention = layer.self_attn
+        attention, between = layer.self_attn, self._tensors
         parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-        project(self._normed, [part.weight.data for part in parts], self._qkv)
+        project(between.normed, [part.weight.data for part in parts], between.qkv)
 
     def _attend(self, layer: DecoderLayer) -> None:
-        attention = layer.self_attn
+        attention, between = layer.self_attn, self._tensors
         attend_one(
-            self._qkv,
+            between.qkv,
             (_bias(attention.q_proj), _bias(attention.k_proj), _bias(attention.v_proj)),
             attention.sinks.data,
             self._pages[attention.layer_idx],
             self._paged,
             self._groups.index(attention.layer_type),
             attention.window,
-            self._attended,
+            between.attended,
         )
 
     def _project_out(self, layer: DecoderLayer) -> None:
-        project(self._attended, [layer.self_attn.o_proj.weight.data], self._parts)
+        between = self._tensors
+        project(between.attended, [layer.self_attn.o_proj.weight.data], between.parts)
 
     def _route(self, layer: DecoderLayer) -> None:
-        norm, router = layer.post_attention_layernorm, layer.mlp.router
+        norm, router, between = layer.post_attention_layernorm, layer.mlp.router, self._tensors
         add_and_norm(
-            self._stream, norm.weight.data, norm.eps, self._middle, self._expert_in,
-            parts=self._parts, bias=_bias(layer.self_attn.o_proj), scale=X_SCALE,
-            router=(router.weight.data, _bias(router), self._routed.logits),
+            between.stream, norm.weight.data, norm.eps, between.middle, between.expert_in,
+            parts=between.parts, bias=_bias(layer.self_attn.o_proj), scale=X_SCALE,
+            router=(router.weight.data, _bias(router), between.router_logits), in_places=self._wide,
         )  # fmt: skip
 
     def _dispatch(self) -> None:
@@ -193,54 +167,59 @@ class DecodeChain:
         dispatch(self._slots, self._routed)
 
     def _experts(self, layer: DecoderLayer) -> list[tuple[str, Callable[[], None]]]:
-        if self._arrivals is not None:
-            return [("experts", partial(self._all_experts, layer, self._arrivals))]
+        if self._few:
+            return [("experts", partial(self._all_experts, layer))]
         return [("gate_up", partial(self._gate_up, layer)), ("down", partial(self._down, layer))]
 
-    def _all_experts(self, layer: DecoderLayer, arrivals: torch.Tensor) -> None:
-        experts = layer.mlp.experts.weights()
+    def _all_experts(self, layer: DecoderLayer) -> None:
+        experts, between = layer.mlp.experts.weights(), self._tensors
         assert isinstance(experts.gate_up, RelaidMxfp4)
         assert isinstance(experts.down, RelaidMxfp4)
         few.run_few(
-            self._expert_in, self._routed, (experts.gate_up, experts.down),
+            between.expert_in, self._routed, (experts.gate_up, experts.down),
             (experts.gate_up_bias.data, experts.down_bias.data), experts.alpha, experts.limit,
-            self._inner, self._said, arrivals,
+            between.inner, between.said, between.experts_arrivals,
         )  # fmt: skip
 
     def _gate_up(self, layer: DecoderLayer) -> None:
-        experts = layer.mlp.experts.weights()
+        experts, between = layer.mlp.experts.weights(), self._tensors
         assert isinstance(experts.gate_up, RelaidMxfp4)
         rest = (
-            experts.gate_up, experts.gate_up_bias.data, experts.alpha, experts.limit, self._inner
+            experts.gate_up, experts.gate_up_bias.data, experts.alpha, experts.limit, between.inner
         )  # fmt: skip
         if self._slots is None:
-            project_up(self._expert_in, self._routed, *rest)
+            project_up(between.expert_in, self._routed, *rest)
+        elif self._wide:
+            wide_up(between.expert_in, self._slots, *rest)
         else:
-            routed_up(self._expert_in, self._slots, *rest)
+            routed_up(between.expert_in, self._slots, *rest)
 
     def _down(self, layer: DecoderLayer) -> None:
-        experts = layer.mlp.experts.weights()
+        experts, between = layer.mlp.experts.weights(), self._tensors
         assert isinstance(experts.down, RelaidMxfp4)
-        bias = experts.down_bias.data
+        rest = (experts.down, experts.down_bias.data, between.said)
         if self._slots is None:
-            project_down(self._inner, self._routed, experts.down, bias, self._said)
+            project_down(between.inner, self._routed, *rest)
+        elif self._wide:
+            wide_down_parts(between.inner, self._slots, *rest)
         else:
-            routed_down(self._inner, self._slots, experts.down, bias, self._said)
+            routed_down(between.inner, self._slots, *rest)
 
     def _add_and_norm(self, norm: RMSNorm) -> None:
         """The experts' sum joins the stream, and the next norm follows."""
+        between = self._tensors
         add_and_norm(
-            self._middle, norm.weight.data, norm.eps, self._stream, self._normed, parts=self._said
-        )
+            between.middle, norm.weight.data, norm.eps, between.stream, between.normed,
+            parts=between.said,
+        )  # fmt: skip
 
     def _unembed(self) -> None:
-        project(self._normed, [self._model.lm_head.weight.data], self.logits[None])
+        project(self._tensors.normed, [self._model.lm_head.weight.data], self.logits[None])
 
     def _argmax(self) -> None:
-        argmax(
-            self.logits, self._valid_end, self._inputs.ids, self._inputs.positions, self.drawn,
-            self._scratch,
-        )  # fmt: skip
+        inputs, between = self._inputs, self._tensors
+        scratch = between.best, between.argmax_arrivals
+        argmax(self.logits, self._valid_end, inputs.ids, inputs.positions, self.drawn, scratch)
 
 
 def _bias(linear: nn.Linear) -> torch.Tensor | None:

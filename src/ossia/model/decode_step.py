@@ -1,4 +1,4 @@
-"""DecodeStep: one token for each of up to 128 sequences, the whole model as one CUDA graph.
+"""DecodeStep: one token for each of up to 512 sequences, the whole model as one CUDA graph.
 
 The chain of kernels is the model's arithmetic (`Decoder.run` and the unembedding) for a batch whose
 sequences have one new token each. A graph is captured for a few numbers of rows; a batch runs in the
@@ -20,16 +20,18 @@ from ossia.kernels.backend import choose
 from ossia.kernels.decode.attention import HEAD_DIM, MAX_GROUP
 from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K
 from ossia.model.decode_chain import DecodeChain, StepInputs
+from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear
 from ossia.model.transformer import DecoderLayer
 
-_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
+_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 MAX_ROWS = _SIZES[-1]
 """Sequences of a step at most."""
 _MAX_SCALE = 190  # experts.cuh says why
 _MAX_HIDDEN, _MAX_HEADS = 3520, 4160  # whose operands fit shared memory, with room
-_IDS, _POSITIONS, _WIDTH, _TABLE = 0, 128, 256, 272  # places in the buffer of inputs
+# Places in the buffer of inputs: numbers for each row, then one, then the tables.
+_IDS, _POSITIONS, _WIDTH, _TABLE = 0, MAX_ROWS, 2 * MAX_ROWS, 2 * MAX_ROWS + 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class DecodeStep:
         groups: Layer types in the order in which tables are given.
         max_context: Longest sequence.
         valid_end: Ids from here on are never the most likely.
+        max_rows: Sequences of a step at most; steps take memory for so many.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class DecodeStep:
         groups: Sequence[LayerType],
         max_context: int,
         valid_end: int,
+        max_rows: int = MAX_ROWS,
     ) -> None:
         relay_weights(model)
         self._model = model
@@ -108,8 +112,11 @@ class DecodeStep:
         self._groups = tuple(groups)
         self._valid_end = valid_end
         width = -(-max_context // pages[0][0].shape[1]) + 1
-        size = _TABLE + MAX_ROWS * len(groups) * width
+        most = self.size_for(max_rows)
+        size = _TABLE + most * len(groups) * width
         device = pages[0][0].device
+        sizes = [each for each in _SIZES if each <= most]
+        self._memory = DecodeMemory(model.config, sizes, device)
         self._inputs = torch.full((size,), -1, dtype=torch.int32, device=device)
         self._staging = [_Staging(size), _Staging(size)]
         self._ready: dict[int, tuple[torch.cuda.CUDAGraph, DecodeChain]] = {}
@@ -124,7 +131,7 @@ class DecodeStep:
         """One step; returns when it is enqueued.
 
         Args:
-            ids: The new token of each row, at most MAX_ROWS; None takes the most likely ids of the
+            ids: The new token of each row, at most `max_rows`; None takes the most likely ids of the
                 step before, which had the same size and the same sequences in its rows.
             positions: Their positions, negative for rows without a sequence.
             tables: For each row and group its page numbers, the new token's included; None for rows
@@ -164,7 +171,9 @@ class DecodeStep:
             width=self._inputs[_WIDTH : _WIDTH + 1],
             table=self._inputs[_TABLE:],
         )
-        chain = DecodeChain(self._model, self._pages, self._groups, inputs, self._valid_end)
+        chain = DecodeChain(
+            self._model, self._pages, self._groups, inputs, self._memory, self._valid_end
+        )
         self._inputs[:_TABLE] = 0
         self._inputs[_POSITIONS:_WIDTH] = -1
         chain.enqueue()  # loads every kernel; without positions nothing is written
@@ -204,12 +213,15 @@ def _fill(
     width = max((len(table) for row in tables if row for table in row), default=1)
     host[_WIDTH] = width
     at, groups = _TABLE, max((len(row) for row in tables if row), default=0)
+    numbers = memoryview(
+        host
+    )  # takes an array's numbers in a fraction of the time that numpy needs
     for row in tables:
         if row is None:
             at += groups * width
             continue
         for table in row:
-            host[at : at + len(table)] = np.frombuffer(table, dtype=np.int32)
+            numbers[at : at + len(table)] = table
             at += width
     return at
 

@@ -66,7 +66,12 @@ class ForwardGraphs:
         self._host_blocks = torch.zeros(_MOST, 4, dtype=torch.int32, pin_memory=True)
         self._copied = torch.cuda.Event()
         self._memory = torch.cuda.graph_pool_handle()
-        self._ready: dict[_Shape, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
+        # What every graph leaves, so that none keeps rows of a whole vocabulary of its own.
+        self._logits = torch.empty(
+            max(_FEW_ROWS, self._many_rows(_MOST)), model.config.vocab_size,
+            dtype=model.lm_head.weight.dtype, device=device,
+        )  # fmt: skip
+        self._ready: dict[_Shape, torch.cuda.CUDAGraph] = {}
 
     def takes(self, batch: ForwardBatch) -> bool:
         """Whether a batch fits."""
@@ -97,14 +102,13 @@ class ForwardGraphs:
         shape = _Shape(
             tokens=tokens,
             blocks=few_blocks if len(blocks) <= few_blocks else tokens,
-            rows=_FEW_ROWS if len(rows) <= _FEW_ROWS else self._max_sequences,
+            rows=_FEW_ROWS if len(rows) <= _FEW_ROWS else self._many_rows(tokens),
         )
         if shape not in self._ready:
             self._ready[shape] = self._capture(shape)
-        graph, logits = self._ready[shape]
         self._stage(batch, kv, blocks, shape)
-        graph.replay()
-        return logits[: len(rows)]
+        self._ready[shape].replay()
+        return self._logits[: len(rows)]
 
     def warm_up(self) -> None:
         """Capture the graphs of prompts, alone and beside sequences that decode."""
@@ -112,11 +116,16 @@ class ForwardGraphs:
             few = self._few_blocks(tokens)
             shapes = [(few, _FEW_ROWS)]
             if self._max_sequences > _FEW_ROWS:
-                shapes += [(few, self._max_sequences), (tokens, self._max_sequences)]
+                many = self._many_rows(tokens)
+                shapes += [(few, many), (tokens, many)]
             for blocks, rows in shapes:
                 shape = _Shape(tokens, blocks, rows)
                 if shape not in self._ready:
                     self._ready[shape] = self._capture(shape)
+
+    def _many_rows(self, tokens: int) -> int:
+        """Rows of logits that a batch of so many tokens has at most: one a token and a sequence."""
+        return min(tokens, self._max_sequences)
 
     def _few_blocks(self, tokens: int) -> int:
         return tokens // self._queries + 4
@@ -148,7 +157,7 @@ class ForwardGraphs:
             )
         self._copied.record()
 
-    def _capture(self, shape: _Shape) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+    def _capture(self, shape: _Shape) -> torch.cuda.CUDAGraph:
         ids, positions, rows, *slots = (line[: shape.tokens] for line in self._longs)
         forward = ForwardBatch(
             input_ids=ids,
@@ -171,5 +180,5 @@ class ForwardGraphs:
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._memory, capture_error_mode="thread_local"):
-            logits = self._model(forward)
-        return graph, logits
+            self._logits[: shape.rows].copy_(self._model(forward))
+        return graph

@@ -28,7 +28,7 @@ class ModelOptions:
         device: auto, cpu, cuda or cuda:N.
         dtype: What floating-point weights become; "auto" keeps the checkpoint's.
         max_context: Prompt and output tokens of a request at most; None is the model's limit.
-        max_sequences: Requests that run side by side.
+        max_sequences: Requests that run side by side; None is what suits the device.
         kv_cache_bytes: Size of the KV cache; None takes a share of the memory.
         kv_dtype: How keys and values are stored, as `EngineConfig` has it.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
@@ -41,7 +41,7 @@ class ModelOptions:
     device: str = "auto"
     dtype: str = "auto"
     max_context: int | None = None
-    max_sequences: int = 64
+    max_sequences: int | None = None
     kv_cache_bytes: int | None = None
     kv_dtype: KVDtype = "auto"
     cpu_weights: CpuWeights = "bf16"

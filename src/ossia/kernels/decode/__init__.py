@@ -11,7 +11,7 @@ Products leave their sums in up to three addends ("parts"), which the next kerne
 all multiprocessors get equal shares of the weights without waiting for each other.
 """
 
-from ossia.kernels.decode.argmax import argmax
+from ossia.kernels.decode.argmax import argmax, num_slices
 from ossia.kernels.decode.attention import attend_one, num_shares
 from ossia.kernels.decode.experts import X_SCALE, project_down, project_up
 from ossia.kernels.decode.launching import FEW_TOKENS, split_parts
@@ -26,6 +26,7 @@ __all__ = [
     "attend_one",
     "num_parts",
     "num_shares",
+    "num_slices",
     "project",
     "project_down",
     "project_up",

@@ -9,8 +9,12 @@ from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Argmax, address
 
 _THREADS = 256
-SLICES = 64
-"""Blocks that look at one row."""
+_MOST_SLICES, _LEAST_SLICES, _BLOCKS = 64, 8, 4096
+
+
+def num_slices(tokens: int) -> int:
+    """Blocks that look at one row: few where there are rows enough to fill a device."""
+    return max(_LEAST_SLICES, min(_MOST_SLICES, _BLOCKS // tokens))
 
 
 def argmax(
@@ -29,7 +33,8 @@ def argmax(
         ids: int32 (tokens,): overwritten where the position is not negative.
         positions: int32 (tokens,): advanced by one where not negative.
         out: int32 (2, tokens): ids, and the bits of their logits; NaN if a row holds NaN.
-        scratch: int64 (tokens, SLICES), and int32 (tokens,) of zeros, zeros again afterwards.
+        scratch: int64 (tokens, slices), and int32 (tokens,) of zeros, zeros again afterwards. As many
+            blocks as slices look at a row.
     """
     tokens, vocab = logits.shape
     best, arrivals = scratch
@@ -37,6 +42,5 @@ def argmax(
         logits=address(logits), best=address(best), arrivals=address(arrivals), ids=address(ids),
         positions=address(positions), out=address(out), tokens=tokens, vocab=vocab, end=end,
     )  # fmt: skip
-    launch(
-        program("argmax.cu", logits.device)["argmax"], (SLICES, tokens, 1), _THREADS, 0, arguments
-    )
+    grid = (best.shape[1], tokens, 1)
+    launch(program("argmax.cu", logits.device)["argmax"], grid, _THREADS, 0, arguments)

@@ -39,7 +39,7 @@ Attention = _structure(
 Norm = _structure(
     "Norm", before=_P, ids=_P, parts=_P, bias=_P, weight=_P, after=_P, normed=_P, router=_P,
     router_bias=_P, logits=_P, positions=_P, frequencies=_P, rope=_P,
-    tokens=_U, hidden=_U, num_parts=_U, stride=_U, experts=_U, dry=_U,
+    tokens=_U, hidden=_U, num_parts=_U, stride=_U, experts=_U, places=_U, dry=_U,
     eps=_F, scale=_F, concentration=_F,
 )  # fmt: skip
 Argmax = _structure(
@@ -61,8 +61,8 @@ Routed = _structure(
 )  # fmt: skip
 
 Wide = _structure(
-    "Wide", blocks=_P, scales=_P, bias=_P, x=_P, y=_P, slots=_P, items=_P, num_items=_P,
-    top_k=_U, tiles=_U, units=_U, rows=_U, out_stride=_U, alpha=_F, limit=_F,
+    "Wide", blocks=_P, scales=_P, bias=_P, x=_P, y=_P, slots=_P, items=_P, num_items=_P, weights=_P,
+    tokens=_U, top_k=_U, tiles=_U, units=_U, rows=_U, out_stride=_U, alpha=_F, limit=_F,
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def add_and_norm(
     scale: float = 1.0,
     router: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor] | None = None,
     rope: tuple[torch.Tensor, float, torch.Tensor, torch.Tensor] | None = None,
+    in_places: bool = False,
     overlap: bool = True,
 ) -> None:
     """After = before + (parts' sum + bias); normed = scale * rms_norm(after), as kernels.norm.
@@ -44,16 +45,19 @@ def add_and_norm(
             where the logits go, rounded to bfloat16.
         rope: float32 frequencies (32,), the concentration, int32 positions (tokens,), and float32
             (tokens, 2, 32), where cosines and sines go, as kernels.rope.rope_table makes them.
+        in_places: Whether `normed` has its columns in the order of `wide.operand_places`; hidden is then
+            a multiple of 32.
         overlap: False for the first kernel of a graph.
     """
     tokens, hidden = after.shape
     assert hidden % _COLUMNS == 0, hidden
     assert hidden <= MAX_HIDDEN, hidden
+    assert not in_places or hidden % 32 == 0, hidden
     arguments = Norm(
         before=address(before), ids=address(ids), parts=address(parts), bias=address(bias),
         weight=address(weight), after=address(after), normed=address(normed), tokens=tokens,
         hidden=hidden, num_parts=0 if parts is None else len(parts), stride=normed.shape[1], eps=eps,
-        scale=scale, dry=overlap and tokens <= FEW_TOKENS,
+        scale=scale, places=in_places, dry=overlap and tokens <= FEW_TOKENS,
     )  # fmt: skip
     blocks, name = 1, "norm_plain"
     if router is not None:

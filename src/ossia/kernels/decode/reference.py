@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ossia.kernels.attention import attend_paged
+from ossia.kernels.decode.wide import operand_places
 from ossia.kernels.kv_write import write_kv
 from ossia.kernels.moe import ExpertWeights, reference
 from ossia.kernels.norm import rms_norm
@@ -21,11 +22,25 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def add_and_norm(
-    before: torch.Tensor, added: torch.Tensor, weight: torch.Tensor, eps: float
+    before: torch.Tensor,
+    added: torch.Tensor,
+    weight: torch.Tensor,
+    eps: float,
+    *,
+    in_places: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The residual stream after a block, and its norm: (tokens, hidden) both."""
+    """The residual stream after a block, and its norm: (tokens, hidden) both.
+
+    Args:
+        before: The stream before.
+        added: What joins it.
+        weight: (hidden,), the norm's.
+        eps: Added to the mean square.
+        in_places: Whether the norm's columns come in the order of `operand_places`.
+    """
     after = before + added
-    return after, rms_norm(after, weight, eps)
+    normed = rms_norm(after, weight, eps)
+    return after, normed[:, operand_places(normed.shape[1])] if in_places else normed
 
 
 def run_experts(

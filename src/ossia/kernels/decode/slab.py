@@ -17,7 +17,9 @@ SLAB_TOKENS = 16
 _STEP = 32  # k of a step
 _WARPS, _ROWS, _TILES, _COLUMN, _MOST_STEPS = 15, 48, 3, 20, 9  # of slab.cu
 _THREADS = (_WARPS + 1) * 32
-_SHARED_BYTES = 232_448 - 256 - 21_000  # that a block may have; a block of attention.cu fits beside it
+_SHARED_BYTES = (
+    232_448 - 256 - 21_000
+)  # that a block may have; a block of attention.cu fits beside it
 _GROUP_ROWS = 2  # of slab.cu
 _FLIGHT_BYTES = 45_000  # on their way at once: enough for all the bandwidth, no more
 

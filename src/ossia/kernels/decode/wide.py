@@ -1,4 +1,4 @@
-"""wide_up, wide_down: the experts for very many tokens, by Hopper's warpgroup products."""
+"""wide_up, wide_down and wide_down_parts: the experts for very many tokens, by Hopper's warpgroup products."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Wide, address
+from ossia.kernels.decode.launching import multiprocessors
 from ossia.kernels.decode.routed import Slots
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
@@ -18,6 +19,7 @@ WIDTH = 128
 _WARPS, _STAGES = 16, 5  # of wide.cu
 _STAGE_BYTES = WIDTH * 2 * UNIT_COLUMNS + _WARPS * 640
 _ALIGNMENT = 1024  # of the operands in shared memory
+_OUTPUT_BYTES = {"wide_up": 272, "wide_down": 528, "wide_down_parts": 0}  # of a slot, there, too
 
 
 def runs_on(device: torch.device) -> bool:
@@ -80,12 +82,37 @@ def wide_down(
     """
     assert not weights.paired
     assert out.shape == (len(inner), bias.shape[1]), out.shape
-    _launch("wide_down", slots, _arguments(inner, slots, weights, bias, out, None))
+    assert out.dtype is torch.bfloat16, out.dtype
+    _launch("wide_down", slots, _arguments(inner, slots, weights, bias, out, len(slots.ids)))
+
+
+def wide_down_parts(
+    inner: torch.Tensor,
+    slots: Slots,
+    weights: RelaidMxfp4,
+    bias: torch.Tensor,
+    out: torch.Tensor,
+) -> None:
+    """The way back as `routed_down` has it, each slot times its weight.
+
+    Args:
+        inner: What `wide_up` gave.
+        slots: The same, with their weights.
+        weights: Not paired, (experts, hidden, ffn).
+        bias: bfloat16 (experts, hidden).
+        out: float32 (top_k, tokens, hidden): part i is what a token's i-th expert says, times its
+            weight. Rows of tokens that go nowhere are left as they are.
+    """
+    assert not weights.paired
+    top_k, tokens, hidden = out.shape
+    assert (top_k * tokens, hidden) == (len(inner), bias.shape[1]), (out.shape, inner.shape)
+    assert out.dtype is torch.float32, out.dtype
+    _launch("wide_down_parts", slots, _arguments(inner, slots, weights, bias, out, tokens))
 
 
 def _arguments(
     x: torch.Tensor, slots: Slots, weights: RelaidMxfp4, bias: torch.Tensor, out: torch.Tensor,
-    tokens: int | None,
+    tokens: int,
 ) -> ctypes.Structure:  # fmt: skip
     _, tiles, units, _ = weights.blocks.shape
     assert x.shape[1] == units * UNIT_COLUMNS, (x.shape, units)
@@ -93,13 +120,16 @@ def _arguments(
     return Wide(
         blocks=address(weights.blocks), scales=address(weights.scales), bias=address(bias),
         x=address(x), y=address(out), slots=address(slots.order), items=address(slots.items),
-        num_items=address(slots.num_items), top_k=1 if tokens is None else len(slots.ids) // tokens,
-        tiles=tiles, units=units, rows=bias.shape[1],
+        num_items=address(slots.num_items), weights=address(slots.weights), tokens=tokens,
+        top_k=len(slots.ids) // tokens, tiles=tiles, units=units, rows=bias.shape[1],
     )  # fmt: skip
 
 
 def _launch(name: str, slots: Slots, arguments: ctypes.Structure) -> None:
-    shared = _STAGES * _STAGE_BYTES + _ALIGNMENT
-    kernel = program("wide.cu", slots.ids.device)[name]
-    grid = (-(-arguments.tiles // _WARPS), len(slots.items), 1)
-    launch(kernel, grid, _WARPS * 32, shared, arguments, overlap=False)
+    shared = _STAGES * _STAGE_BYTES + _ALIGNMENT + WIDTH * _OUTPUT_BYTES[name]
+    device = slots.ids.device
+    blocks = min(multiprocessors(device), -(-arguments.tiles // _WARPS) * len(slots.items))
+    launch(
+        program("wide.cu", device)[name], (blocks, 1, 1), _WARPS * 32, shared, arguments,
+        overlap=False,
+    )  # fmt: skip

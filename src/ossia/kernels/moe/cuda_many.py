@@ -12,7 +12,14 @@ import torch
 import torch.nn.functional as F
 
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep
-from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up, sort_slots
+from ossia.kernels.decode.routed import (
+    PACKED_SLOTS,
+    Slots,
+    dispatch,
+    routed_down,
+    routed_up,
+    sort_slots,
+)
 from ossia.kernels.decode.wide import WIDTH, runs_on, wide_down, wide_up
 from ossia.kernels.moe import triton_rows
 from ossia.kernels.moe.reference import ExpertWeights
@@ -21,7 +28,6 @@ from ossia.kernels.mxfp4.cuda_expand import expand_all
 from ossia.kernels.mxfp4.relaid import whole_units
 from ossia.kernels.routing import route
 
-PACKED_SLOTS = 24  # slots an expert on average up to which `run_packed` is the fastest way
 _FEW_TOKENS = 256  # for which dispatch.cu, one block, chooses faster than torch's operations
 
 

@@ -121,7 +121,7 @@ def load_model(spec: WorkerSpec, outbox: Outbox) -> Loaded:
     ready = Ready(
         max_context=core.admission.max_context,
         vocab_size=core.admission.vocab_size,
-        max_running=core.config.max_sequences,
+        max_running=core.limits.max_sequences,
         device=device,
     )
     return Loaded(

@@ -17,25 +17,55 @@ struct Dispatch {
   u32 tokens, experts, top_k, width;
 };
 
+__device__ __forceinline__ bool is_there(const Dispatch& a, u32 token) { return !a.positions || a.positions[token] >= 0; }
+
+// Chooses, and counts each expert's slots. A warp has a token at a time, and the next one's logits on
+// their way: for hundreds of tokens one block would mostly wait otherwise.
+template <int WORDS>
+__device__ __forceinline__ void choose_all(const Dispatch& a, u32* count) {
+  const u32 lane = threadIdx.x & 31, warps = blockDim.x / 32;
+  float now[WORDS] = {}, next[WORDS] = {};
+  int here = -1, follows = -1;
+  auto fetch = [&](u32 token) {  // of absent tokens, too: their rows are there
+    if (token >= a.tokens) return;
+    load_logits(next, a.logits + token * a.experts, a.experts);
+    follows = a.positions ? a.positions[token] : 0;
+  };
+  fetch(threadIdx.x >> 5);
+  for (u32 token = threadIdx.x >> 5; token < a.tokens; token += warps) {
+#pragma unroll
+    for (int j = 0; j < WORDS; j++) now[j] = next[j];
+    here = follows;
+    fetch(token + warps);
+    if (here < 0) continue;
+    int id;
+    float weight;
+    top_of(now, a.experts, a.top_k, id, weight);
+    if (lane < a.top_k) {
+      a.ids[token * a.top_k + lane] = id, a.weights[token * a.top_k + lane] = weight;
+      atomicAdd(&count[id], 1);
+    }
+  }
+}
+
 extern "C" __global__ void __launch_bounds__(1024) dispatch(const __grid_constant__ Dispatch a) {
   __shared__ u32 count[MAX_EXPERTS], place[MAX_EXPERTS], item[MAX_EXPERTS];
-  const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x / 32;
+  const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   if (threadIdx.x < MAX_EXPERTS) count[threadIdx.x] = 0;
   __syncthreads();
   dep_wait();
   dep_go();
-  auto there = [&](u32 token) { return !a.positions || a.positions[token] >= 0; };
-  for (u32 token = warp; a.logits && token < a.tokens; token += warps) {
-    if (!there(token)) continue;
-    int id;
-    float weight;
-    top_experts(a.logits + token * a.experts, a.experts, a.top_k, id, weight);
-    if (lane < a.top_k) a.ids[token * a.top_k + lane] = id, a.weights[token * a.top_k + lane] = weight;
-  }
-  __syncthreads();
   const u32 all = a.tokens * a.top_k;
-  for (u32 slot = threadIdx.x; slot < all; slot += blockDim.x)
-    if (there(slot / a.top_k)) atomicAdd(&count[a.ids[slot]], 1);
+  if (!a.logits) {
+    for (u32 slot = threadIdx.x; slot < all; slot += blockDim.x)
+      if (is_there(a, slot / a.top_k)) atomicAdd(&count[a.ids[slot]], 1);
+  } else if (a.experts <= 32) {
+    choose_all<1>(a, count);
+  } else if (a.experts <= 128) {
+    choose_all<4>(a, count);
+  } else {
+    choose_all<MAX_EXPERTS / 32>(a, count);
+  }
   __syncthreads();
   if (warp == 0) {  // sums of all before: of slots and of items
     u32 slots = 0, items = 0;
@@ -57,5 +87,5 @@ extern "C" __global__ void __launch_bounds__(1024) dispatch(const __grid_constan
       a.items[item[e] + i] = make_int4(e, place[e] + i * a.width, min(a.width, n - i * a.width), 0);
   __syncthreads();
   for (u32 slot = threadIdx.x; slot < all; slot += blockDim.x)
-    if (there(slot / a.top_k)) a.slots[atomicAdd(&place[a.ids[slot]], 1)] = slot;
+    if (is_there(a, slot / a.top_k)) a.slots[atomicAdd(&place[a.ids[slot]], 1)] = slot;
 }

@@ -24,17 +24,23 @@ struct Experts {
   float alpha, limit;
 };
 
-// A warp for a token: its top_k experts, the lower number first among equals, and their weights; lane i
-// gets the i-th. A lane has every 32nd expert, WORDS of them.
+// A warp for a token: a lane has every 32nd expert, WORDS of them.
 template <int WORDS>
-__device__ __forceinline__ void top_of(const float* logits, u32 experts, u32 top_k, int& id, float& weight) {
+__device__ __forceinline__ void load_logits(float (&mine)[WORDS], const float* logits, u32 experts) {
+#pragma unroll
+  for (int j = 0; j < WORDS; j++) {
+    u32 e = (threadIdx.x & 31) + 32 * j;
+    if (e < experts) mine[j] = logits[e];
+  }
+}
+
+// The token's top_k experts, the lower number first among equals, and their weights; lane i gets the i-th.
+template <int WORDS>
+__device__ __forceinline__ void top_of(const float (&logits)[WORDS], u32 experts, u32 top_k, int& id, float& weight) {
   const u32 lane = threadIdx.x & 31;
   u32 keys[WORDS];
 #pragma unroll
-  for (int j = 0; j < WORDS; j++) {
-    u32 e = lane + 32 * j;
-    keys[j] = e < experts ? max(ordered(logits[e]), 1u) : 0;
-  }
+  for (int j = 0; j < WORDS; j++) keys[j] = lane + 32 * j < experts ? max(ordered(logits[j]), 1u) : 0;
   u32 mine = 0, best = 0;
   id = -1;
   for (u32 s = 0; s < top_k; s++) {
@@ -61,13 +67,20 @@ __device__ __forceinline__ void top_of(const float* logits, u32 experts, u32 top
   weight = rounded(e / sum);
 }
 
+template <int WORDS>
+__device__ __forceinline__ void load_top(const float* logits, u32 experts, u32 top_k, int& id, float& weight) {
+  float mine[WORDS] = {};
+  load_logits(mine, logits, experts);
+  top_of(mine, experts, top_k, id, weight);
+}
+
 __device__ __forceinline__ void top_experts(const float* logits, u32 experts, u32 top_k, int& id, float& weight) {
   if (experts <= 32) {
-    top_of<1>(logits, experts, top_k, id, weight);
+    load_top<1>(logits, experts, top_k, id, weight);
   } else if (experts <= 128) {
-    top_of<4>(logits, experts, top_k, id, weight);
+    load_top<4>(logits, experts, top_k, id, weight);
   } else {
-    top_of<MAX_EXPERTS / 32>(logits, experts, top_k, id, weight);
+    load_top<MAX_EXPERTS / 32>(logits, experts, top_k, id, weight);
   }
 }
 

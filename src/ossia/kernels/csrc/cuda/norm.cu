@@ -12,14 +12,14 @@ struct Norm {
   const u16* bias;       // bfloat16 (hidden,), added to the parts; null for none
   const u16* weight;     // bfloat16 (hidden,)
   u16* after;            // bfloat16 (tokens, hidden): the sum; another tensor than `before`
-  u16* normed;           // bfloat16 (tokens, stride), times `scale`
+  u16* normed;           // bfloat16 (tokens, stride), times `scale`; with `places` in wide.cu's order of k
   const u16* router;     // bfloat16 (experts, hidden); null without a router
   const u16* router_bias;
   float* logits;         // (tokens, experts)
   const int* positions;  // (tokens,)
   const float* frequencies;  // (32,) radians a position; null: no table of rope is made
   float* rope;           // (tokens, 2, 32)
-  u32 tokens, hidden, num_parts, stride, experts, dry;  // dry: 1, which the compiler must not know
+  u32 tokens, hidden, num_parts, stride, experts, places, dry;  // dry: 1, which the compiler must not know
   float eps, scale, concentration;
 };
 
@@ -93,7 +93,14 @@ __device__ __forceinline__ void norm(const Norm& a) {
     if (blockIdx.x == 0 && !dry) {
       if (inside) {
         *(uint4*)(a.after + (u64)token * a.hidden + at) = kept;
-        *(uint4*)(a.normed + (u64)token * a.stride + at) = out;
+        u16* normed = a.normed + (u64)token * a.stride + at;
+        if (!a.places) {
+          *(uint4*)normed = out;
+        } else {  // columns 8 q + 2 i and the next of each 32, for i = 2 m + h, go to 8 i + 2 q
+          const u32 q = threadIdx.x % 4;
+          u32* pairs = (u32*)(normed - 8 * q) + q;
+          pairs[0] = out.x, pairs[4] = out.y, pairs[8] = out.z, pairs[12] = out.w;
+        }
       }
       if (a.frequencies && threadIdx.x < 32) {
         float angle = (float)a.positions[token] * a.frequencies[threadIdx.x];

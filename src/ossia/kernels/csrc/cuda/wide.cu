@@ -3,15 +3,17 @@
 //
 //   up:   inner[slot] = clamped_swiglu(W_e x_token + b_e)
 //   down: said[slot] = W_e inner[slot] + b_e, bfloat16
+//   down_parts: y[i][token] = weight * (W_e inner[slot] + b_e) for the token's i-th expert, float
 //
 // Weights are A, from registers: a warp expands its 16 rows as in routed.cu. Slots are B, from shared
 // memory, in the order of k in which those registers hold it: within each 32, number 16 m + 8 h + 2 q + j
 // is k = 8 q + 4 m + 2 h + j. That is how `x` and `inner` are stored, times 2^64.
+#include "bulk.cuh"
 #include "experts.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-constexpr int WARPS = 16, SLOTS = 128, STAGES = 5, TILES = 16;
+constexpr int WARPS = 16, SLOTS = 128, STAGES = 5, AHEAD = STAGES - 2, TILES = 16;
 constexpr u32 B_BYTES = SLOTS * 128, W_BYTES = WARPS * 512, S_BYTES = WARPS * 128;
 
 struct Wide {
@@ -19,11 +21,13 @@ struct Wide {
   const u32* scales;    // relaid: (experts, tiles, units, 8 pairs of rows)
   const u16* bias;      // bfloat16 (experts, rows)
   const uint4* x;       // up (tokens, units * 64), down (tokens * top_k, units * 64)
-  u16* y;               // up: like x, (tokens * top_k, out_stride); down: (tokens * top_k, rows)
+  void* y;              // up: like x, (tokens * top_k, out_stride); down: bfloat16 (tokens * top_k, rows);
+                        // down_parts: float (top_k, tokens, rows)
   const int* slots;
   const int4* items;
   const int* num_items;
-  u32 top_k, tiles, units, rows, out_stride;
+  const float* weights;  // (tokens * top_k,), for down_parts
+  u32 tokens, top_k, tiles, units, rows, out_stride;
   float alpha, limit;
 };
 
@@ -78,6 +82,10 @@ __device__ __forceinline__ u64 operand(u32 address) {
   return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 
+__device__ __forceinline__ void put2(u32 to, u32 pair) {  // the lower half
+  asm volatile("st.shared.u16 [%0],%1;" ::"r"(to), "h"((u16)pair) : "memory");
+}
+
 // Half a unit of a lane: 32 k, the registers of two products.
 __device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u32 s0, u32 s1) {
   const u32 above = s0 * 0x800080u + 0x20002000u, below = s1 * 0x800080u + 0x20002000u;
@@ -91,98 +99,161 @@ __device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u3
   }
 }
 
-template <bool UP>
+enum Way { UP, DOWN, DOWN_PARTS };
+
+// Blocks go from one piece of work, 256 rows of an expert by one of its items, to the next, and ask for the
+// next one's first units while they still multiply and write down what they have.
+template <Way WAY>
 __device__ __forceinline__ void wide(const Wide& a) {
+  // [stage][slot][8 pieces], then weights [stage][warp][lane], then their scales, then outputs [slot][OUT]
   extern __shared__ __align__(1024) u8 shared[];
-  // [stage][slot][8 pieces], then weights [stage][warp][lane], then their scales
+  constexpr u32 OUT = WAY == UP ? TILES * 16 + 16 : TILES * 32 + 16;  // bytes of a slot's outputs and a gap
+  __shared__ u32 slots[2][SLOTS];
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
-  if (blockIdx.y >= *a.num_items) return;
-  const int4 item = a.items[blockIdx.y];
-  const u32 tile = blockIdx.x * TILES + warp, U = a.units, base = (shared_address(shared) + 1023) & ~1023u;
-  const u64 unit = (u64)(item.x * a.tiles + min(tile, a.tiles - 1)) * U;
-  const uint4* pw = a.blocks + unit * 32 + lane;
-  const u32* ps = a.scales + unit * 8 + r;
+  const u32 U = a.units, base = (shared_address(shared) + 1023) & ~1023u, outputs = base + STAGES * (B_BYTES + W_BYTES + S_BYTES);
   const u32 words = base + STAGES * B_BYTES + warp * 512 + lane * 16;
   const u32 scales = base + STAGES * (B_BYTES + W_BYTES) + warp * 128 + lane * 4;
-  const uint4* px[2];
-  u32 x_to[2];
+  const u32 across = (a.tiles + TILES - 1) / TILES, total = *a.num_items * across;
+  u32 work = blockIdx.x;
+  if (work >= total) return;
+
+  // What is copied next: pointers of this thread, and columns of two pieces of operands.
+  const uint4 *pw, *px[2];
+  const u32* ps;
   bool there[2];
+  int4 item = a.items[work / across], next_item;
+  u32 slot[2], buffer = 0;
+  auto find_slots = [&](int4 item) {
 #pragma unroll
-  for (int j = 0; j < 2; j++) {
-    u32 i = threadIdx.x + j * WARPS * 32, column = i / 8, piece = i % 8;
-    there[j] = column < item.z;
-    u32 slot = a.slots[item.y + (there[j] ? column : 0)];
-    px[j] = a.x + (u64)(UP ? slot / a.top_k : slot) * (U * 8) + piece;
-    x_to[j] = base + column * 128 + (piece ^ column & 7) * 16;
-  }
+    for (int j = 0; j < 2; j++) {
+      const u32 column = threadIdx.x / 8 + j * SLOTS / 2;
+      slot[j] = a.slots[item.y + (column < item.z ? column : 0)];
+    }
+  };
+  auto turn_to = [&](int4 item, u32 tile0, u32 buffer) {
+    const u64 unit = (u64)(item.x * a.tiles + min(tile0 + warp, a.tiles - 1)) * U;
+    pw = a.blocks + unit * 32 + lane, ps = a.scales + unit * 8 + r;
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      const u32 column = threadIdx.x / 8 + j * SLOTS / 2;
+      there[j] = column < item.z;
+      px[j] = a.x + (u64)(WAY == UP ? slot[j] / a.top_k : slot[j]) * (U * 8) + threadIdx.x % 8;
+      if (threadIdx.x % 8 == 0) slots[buffer][column] = slot[j];
+    }
+  };
   auto issue = [&](u32 stage) {
     copy16(words + stage * W_BYTES, pw), copy4(scales + stage * S_BYTES, ps);
     pw += 32, ps += 8;
 #pragma unroll
-    for (int j = 0; j < 2; j++) copy16(x_to[j] + stage * B_BYTES, px[j], there[j]), px[j] += 8;
-  };
-#pragma unroll 1
-  for (u32 s = 0; s < STAGES - 2; s++) {
-    if (s < U) issue(s);
-    copies_end();
-  }
-  float acc[16][4] = {};
-  hold(acc);
-  u32 A[2][2][4], stage = 0, next = STAGES - 2;
-#pragma unroll 1
-  for (u32 u = 0; u < U; u++) {
-    copies_wait<STAGES - 3>();
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    __syncthreads();  // all have the unit, and are done with the one before the last
-    if (u + STAGES - 2 < U) issue(next);
-    copies_end();
-    u32 w[4], s;
-    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(words + stage * W_BYTES));
-    asm volatile("ld.shared.u32 %0,[%1];" : "=r"(s) : "r"(scales + stage * S_BYTES));
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      mma_wait<1>();  // the products that read these registers
-      expand(A[half], w[half * 2], w[half * 2 + 1], s >> (8 * half) & 255, s >> (16 + 8 * half) & 255);
-      mma_fence();
-      warpgroup_mma(acc, A[half][0], operand(base + stage * B_BYTES + half * 64));
-      warpgroup_mma(acc, A[half][1], operand(base + stage * B_BYTES + half * 64 + 32));
-      mma_commit();
+    for (int j = 0; j < 2; j++) {
+      const u32 column = threadIdx.x / 8 + j * SLOTS / 2, piece = threadIdx.x % 8;
+      copy16(base + stage * B_BYTES + column * 128 + (piece ^ column & 7) * 16, px[j], there[j]), px[j] += 8;
     }
-    if (++stage == STAGES) stage = 0;
-    if (++next == STAGES) next = 0;
-  }
-  hold(acc);
-  mma_wait<0>();
-  hold(acc);
-  if (tile >= a.tiles) return;
-  const u16* bias = a.bias + (u64)item.x * a.rows;
-  const u32 row = UP ? tile * 8 + r : tile * 16 + r;
-  float b0, b1;
-  if (UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
-  else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
-  const u32 k = row & 31, place = (row & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
-#pragma unroll
-  for (int t = 0; t < 16; t++) {
-#pragma unroll
-    for (int c = 0; c < 2; c++) {
-      u32 column = t * 8 + 2 * q + c;
-      if (column >= item.z) continue;
-      u32 slot = a.slots[item.y + column];
-      float first = rounded(acc[t][c] * REST_SCALE + b0), second = rounded(acc[t][c + 2] * REST_SCALE + b1);
-      if (UP) {
-        float gate = below(first, a.limit), up = -below(-below(second, a.limit), a.limit);
-        float out = rounded(gate / (1.f + expf(-a.alpha * gate)) * (up + 1.f)) * X_SCALE;
-        a.y[(u64)slot * a.out_stride + place] = (u16)pack(out, 0.f);
-      } else {
-        u16* y = a.y + (u64)slot * a.rows + row;
-        if (row < a.rows) y[0] = (u16)pack(first, 0.f);
-        if (row + 8 < a.rows) y[8] = (u16)pack(second, 0.f);
+  };
+  u32 stage = 0, next = AHEAD;  // of the unit at hand, and of the one that is asked for meanwhile
+  auto begin = [&]() {
+#pragma unroll 1
+    for (u32 s = 0; s < AHEAD; s++) {
+      if (s < U) issue(stage + s < STAGES ? stage + s : stage + s - STAGES);
+      copies_end();
+    }
+  };
+  find_slots(item);
+  turn_to(item, work % across * TILES, 0);
+  begin();
+  const bool flows = U >= AHEAD;  // else a piece of work is too short to fetch ahead of the next one
+#pragma unroll 1
+  for (; work < total; work += gridDim.x, buffer ^= 1) {
+    const u32 tile = work % across * TILES + warp, further = work + gridDim.x;
+    const bool works = (tile & ~3u) < a.tiles;  // some of the warpgroup's tiles are there
+    if (further < total) next_item = a.items[further / across];
+    float acc[16][4] = {};
+    hold(acc);
+    u32 A[2][2][4];
+#pragma unroll 1
+    for (u32 u = 0; u < U; u++) {
+      copies_wait<AHEAD - 1>();
+      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+      __syncthreads();  // all have the unit, and are done with the one before the last
+      if (flows && further < total) {
+        if (u == 0) find_slots(next_item);
+        if (u + AHEAD == U) turn_to(next_item, further % across * TILES, buffer ^ 1);
       }
+      if (u + AHEAD < U || (flows && further < total)) issue(next);
+      copies_end();
+      if (works) {
+        u32 w[4], s;
+        asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(words + stage * W_BYTES));
+        asm volatile("ld.shared.u32 %0,[%1];" : "=r"(s) : "r"(scales + stage * S_BYTES));
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          mma_wait<1>();  // the products that read these registers
+          expand(A[half], w[half * 2], w[half * 2 + 1], s >> (8 * half) & 255, s >> (16 + 8 * half) & 255);
+          mma_fence();
+          warpgroup_mma(acc, A[half][0], operand(base + stage * B_BYTES + half * 64));
+          warpgroup_mma(acc, A[half][1], operand(base + stage * B_BYTES + half * 64 + 32));
+          mma_commit();
+        }
+      }
+      if (++stage == STAGES) stage = 0;
+      if (++next == STAGES) next = 0;
+    }
+    hold(acc);
+    mma_wait<0>();
+    hold(acc);
+    if (tile < a.tiles) {
+      const u16* bias = a.bias + (u64)item.x * a.rows;
+      const u32 row = WAY == UP ? tile * 8 + r : tile * 16 + r, local = row - work % across * (WAY == UP ? TILES * 8 : TILES * 16);
+      float b0, b1;
+      if (WAY == UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
+      else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
+      const u32 k = local & 31, place = (local & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
+#pragma unroll
+      for (int t = 0; t < 16; t++) {
+        if (t * 8 >= item.z) break;
+#pragma unroll
+        for (int c = 0; c < 2; c++) {
+          const u32 column = t * 8 + 2 * q + c, to = outputs + column * OUT;
+          const float first = acc[t][c] * REST_SCALE + b0, second = acc[t][c + 2] * REST_SCALE + b1;
+          if (WAY == UP) {
+            const float gate = below(rounded(first), a.limit), up = -below(-below(rounded(second), a.limit), a.limit);
+            const float out = __fdividef(gate, 1.f + __expf(-a.alpha * gate)) * (up + 1.f);
+            put2(to + place * 2, pack(rounded(out) * X_SCALE, 0.f));
+          } else if (WAY == DOWN) {
+            put2(to + local * 2, pack(first, 0.f)), put2(to + local * 2 + 16, pack(second, 0.f));
+          } else if (column < item.z) {
+            const u32 slot = slots[buffer][column], token = slot / a.top_k;
+            const float weight = a.weights[slot];
+            float* y = (float*)a.y + ((u64)(slot - token * a.top_k) * a.tokens + token) * a.rows + row;
+            if (row < a.rows) y[0] = weight * first;
+            if (row + 8 < a.rows) y[8] = weight * second;
+          }
+        }
+      }
+    }
+    if (WAY != DOWN_PARTS) {
+      __syncthreads();
+      const u32 length = WAY == UP ? a.tiles * 8 : a.rows, at = work % across * (WAY == UP ? TILES * 8 : TILES * 16);
+      constexpr u32 PIECES = WAY == UP ? TILES : TILES * 2;  // of 16 bytes
+      for (u32 i = threadIdx.x; i < item.z * PIECES; i += WARPS * 32) {
+        const u32 column = i / PIECES, piece = i % PIECES * 8;
+        if (at + piece >= length) continue;
+        u16* y = (u16*)a.y + (u64)slots[buffer][column] * (WAY == UP ? a.out_stride : a.rows) + at + piece;
+        *(uint4*)y = shared4(outputs + column * OUT + piece * 2);
+      }
+    }
+    item = next_item;
+    if (!flows && further < total) {
+      __syncthreads();
+      find_slots(item);
+      turn_to(item, further % across * TILES, buffer ^ 1);
+      begin();
     }
   }
 }
 
-extern "C" __global__ void __launch_bounds__(512, 1) wide_up(const __grid_constant__ Wide a) { wide<true>(a); }
-extern "C" __global__ void __launch_bounds__(512, 1) wide_down(const __grid_constant__ Wide a) { wide<false>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) wide_up(const __grid_constant__ Wide a) { wide<UP>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) wide_down(const __grid_constant__ Wide a) { wide<DOWN>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) wide_down_parts(const __grid_constant__ Wide a) { wide<DOWN_PARTS>(a); }
 
 #endif
