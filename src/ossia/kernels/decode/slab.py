@@ -21,7 +21,7 @@ _SHARED_BYTES = (
     232_448 - 256 - 21_000
 )  # that a block may have; a block of attention.cu fits beside it
 _GROUP_ROWS = 2  # of slab.cu
-_FLIGHT_BYTES = 45_000  # on their way at once: enough for all the bandwidth, no more
+_FLIGHT_BYTES = 33_000  # on their way at once: enough for all the bandwidth, no more
 
 
 def fits(tokens: int, k: int, rows: int, device: torch.device) -> bool:

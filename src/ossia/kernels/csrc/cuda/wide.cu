@@ -82,9 +82,32 @@ __device__ __forceinline__ u64 operand(u32 address) {
   return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 
-__device__ __forceinline__ void put2(u32 to, u32 pair) {  // the lower half
+// Of a pair of bfloat16 the lower one to a place, the other so many bytes further.
+__device__ __forceinline__ void put_pair(u32 to, u32 further, u32 pair) {
   asm volatile("st.shared.u16 [%0],%1;" ::"r"(to), "h"((u16)pair) : "memory");
+  asm volatile("st.shared.u16 [%0],%1;" ::"r"(to + further), "h"((u16)(pair >> 16)) : "memory");
 }
+
+// Of pairs of bfloat16, NaN where one of the two is.
+__device__ __forceinline__ u32 lesser(u32 a, u32 b) {
+  u32 r;
+  asm("min.NaN.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+__device__ __forceinline__ u32 greater(u32 a, u32 b) {
+  u32 r;
+  asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+
+// x sigmoid(alpha x), to about 22 bits; it is rounded to 8 anyway.
+__device__ __forceinline__ float swish(float x, float alpha) {
+  float e, r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(x * (alpha * -1.4426950408889634f)));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(1.f + e));
+  return x * r;
+}
+constexpr u32 X_SCALES = 0x5F805F80u;  // X_SCALE as a pair of bfloat16
 
 // Half a unit of a lane: 32 k, the registers of two products.
 __device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u32 s0, u32 s1) {
@@ -176,7 +199,7 @@ __device__ __forceinline__ void wide(const Wide& a) {
       asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
       __syncthreads();  // all have the unit, and are done with the one before the last
       if (flows && further < total) {
-        if (u == 0) find_slots(next_item);
+        if (u == min(8, U - AHEAD)) find_slots(next_item);
         if (u + AHEAD == U) turn_to(next_item, further % across * TILES, buffer ^ 1);
       }
       if (u + AHEAD < U || (flows && further < total)) issue(next);
@@ -207,26 +230,30 @@ __device__ __forceinline__ void wide(const Wide& a) {
       float b0, b1;
       if (WAY == UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
       else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
-      const u32 k = local & 31, place = (local & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
+      const u32 limit = pack(a.limit, a.limit), k = local & 31, place = (local & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
 #pragma unroll
       for (int t = 0; t < 16; t++) {
         if (t * 8 >= item.z) break;
+        // Two columns at a time.
+        const u32 column = t * 8 + 2 * q, to = outputs + column * OUT;
+        float upper[2], lower[2];
 #pragma unroll
-        for (int c = 0; c < 2; c++) {
-          const u32 column = t * 8 + 2 * q + c, to = outputs + column * OUT;
-          const float first = acc[t][c] * REST_SCALE + b0, second = acc[t][c + 2] * REST_SCALE + b1;
-          if (WAY == UP) {
-            const float gate = below(rounded(first), a.limit), up = -below(-below(rounded(second), a.limit), a.limit);
-            const float out = __fdividef(gate, 1.f + __expf(-a.alpha * gate)) * (up + 1.f);
-            put2(to + place * 2, pack(rounded(out) * X_SCALE, 0.f));
-          } else if (WAY == DOWN) {
-            put2(to + local * 2, pack(first, 0.f)), put2(to + local * 2 + 16, pack(second, 0.f));
-          } else if (column < item.z) {
-            const u32 slot = slots[buffer][column], token = slot / a.top_k;
+        for (int c = 0; c < 2; c++) upper[c] = acc[t][c] * REST_SCALE + b0, lower[c] = acc[t][c + 2] * REST_SCALE + b1;
+        if (WAY == UP) {
+          const u32 gates = lesser(pack(upper[0], upper[1]), limit), ups = greater(lesser(pack(lower[0], lower[1]), limit), limit ^ 0x80008000u);
+          const float first = swish(low(gates), a.alpha) * (low(ups) + 1.f), second = swish(high(gates), a.alpha) * (high(ups) + 1.f);
+          put_pair(to + place * 2, OUT, times(pack(first, second), X_SCALES));
+        } else if (WAY == DOWN) {
+          put_pair(to + local * 2, OUT, pack(upper[0], upper[1])), put_pair(to + local * 2 + 16, OUT, pack(lower[0], lower[1]));
+        } else {
+#pragma unroll
+          for (int c = 0; c < 2; c++) {
+            if (column + c >= item.z) continue;
+            const u32 slot = slots[buffer][column + c], token = slot / a.top_k;
             const float weight = a.weights[slot];
             float* y = (float*)a.y + ((u64)(slot - token * a.top_k) * a.tokens + token) * a.rows + row;
-            if (row < a.rows) y[0] = weight * first;
-            if (row + 8 < a.rows) y[8] = weight * second;
+            if (row < a.rows) y[0] = weight * upper[c];
+            if (row + 8 < a.rows) y[8] = weight * lower[c];
           }
         }
       }
