@@ -213,9 +213,7 @@ def _fill(
     width = max((len(table) for row in tables if row for table in row), default=1)
     host[_WIDTH] = width
     at, groups = _TABLE, max((len(row) for row in tables if row), default=0)
-    numbers = memoryview(
-        host
-    )  # takes an array's numbers in a fraction of the time that numpy needs
+    numbers = host.data  # takes an array's numbers in a fraction of numpy's time
     for row in tables:
         if row is None:
             at += groups * width
