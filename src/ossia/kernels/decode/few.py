@@ -10,7 +10,7 @@ from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Few, Matrix, address
 from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K, RoutedStep
-from ossia.kernels.decode.launching import FEW_TOKENS, TILE_ROWS, multiprocessors
+from ossia.kernels.decode.launching import FEW_TOKENS, TILE_ROWS, is_hopper, multiprocessors
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS, whole_units
 
@@ -25,11 +25,7 @@ _SUMS = 12  # tiles whose sums there is room for
 def fits(tokens: int, hidden: int, ffn: int, device: torch.device) -> bool:
     """Whether a device runs the kernel for such experts."""
     most = _WARPS * _UNITS * UNIT_COLUMNS
-    return (
-        tokens <= FEW_TOKENS
-        and torch.cuda.get_device_capability(device) == (9, 0)
-        and max(hidden, ffn) <= most
-    )
+    return tokens <= FEW_TOKENS and is_hopper(device) and max(hidden, ffn) <= most
 
 
 def run_few(

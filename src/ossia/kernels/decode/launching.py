@@ -84,6 +84,11 @@ def split_parts(rows: int, device: torch.device) -> int:
     return 2 if blocks <= -(-rows // TILE_ROWS) else 3
 
 
+def is_hopper(device: torch.device) -> bool:
+    """Whether a device has the copy engine's bulk copies and the products of warpgroups."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) == (9, 0)
+
+
 @cache
 def multiprocessors(device: torch.device) -> int:
     """Of a device."""

@@ -10,7 +10,7 @@ import torch
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Slab, address
-from ossia.kernels.decode.launching import COLUMNS, multiprocessors
+from ossia.kernels.decode.launching import COLUMNS, is_hopper, multiprocessors
 
 SLAB_TOKENS = 16
 """What it takes."""
@@ -26,7 +26,7 @@ _FLIGHT_BYTES = 33_000  # on their way at once: enough for all the bandwidth, no
 
 def fits(tokens: int, k: int, rows: int, device: torch.device) -> bool:
     """Whether a device runs the kernel, and its multiprocessors hold all rows at once."""
-    if tokens > SLAB_TOKENS or torch.cuda.get_device_capability(device) != (9, 0):
+    if tokens > SLAB_TOKENS or not is_hopper(device):
         return False
     most = min(_ROWS, 2 * _held(k))
     return k // _STEP <= _WARPS * _MOST_STEPS and rows <= most * multiprocessors(device)

@@ -9,7 +9,7 @@ import torch
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Wide, address
-from ossia.kernels.decode.launching import multiprocessors
+from ossia.kernels.decode.launching import is_hopper, multiprocessors
 from ossia.kernels.decode.routed import Slots
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
@@ -24,7 +24,7 @@ _OUTPUT_BYTES = {"wide_up": 272, "wide_down": 528, "wide_down_parts": 0}  # of a
 
 def runs_on(device: torch.device) -> bool:
     """Whether a device has the instructions; only Hopper does."""
-    return torch.cuda.get_device_capability(device) == (9, 0)
+    return is_hopper(device)
 
 
 def operand_places(columns: int) -> torch.Tensor:
