@@ -1,8 +1,8 @@
 """DecodeMemory: the tensors between the kernels of a decode step, in one memory for all sizes of steps.
 
 Only one step runs at a time, so steps of different sizes lie over each other. What must hold between
-steps does so for all of them: arrivals are zeros before and after each, or go on counting, and columns that fill rows up
-are never written, since a row is as long in every size.
+steps does so for all of them: arrivals are zeros before and after each, or a count that goes on, and
+columns that fill rows up are never written, since a row is as long in every size.
 """
 
 from __future__ import annotations
