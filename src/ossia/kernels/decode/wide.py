@@ -9,7 +9,7 @@ import torch
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Wide, address
-from ossia.kernels.decode.launching import is_hopper, multiprocessors
+from ossia.kernels.decode.launching import is_hopper
 from ossia.kernels.decode.routed import Slots
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
@@ -19,7 +19,6 @@ WIDTH = 128
 _WARPS, _STAGES = 16, 5  # of wide.cu
 _STAGE_BYTES = WIDTH * 2 * UNIT_COLUMNS + _WARPS * 640
 _ALIGNMENT = 1024  # of the operands in shared memory
-_OUTPUT_BYTES = {"wide_up": 272, "wide_down": 528, "wide_down_parts": 0}  # of a slot, there, too
 
 
 def runs_on(device: torch.device) -> bool:
@@ -126,10 +125,7 @@ def _arguments(
 
 
 def _launch(name: str, slots: Slots, arguments: ctypes.Structure) -> None:
-    shared = _STAGES * _STAGE_BYTES + _ALIGNMENT + WIDTH * _OUTPUT_BYTES[name]
-    device = slots.ids.device
-    blocks = min(multiprocessors(device), -(-arguments.tiles // _WARPS) * len(slots.items))
-    launch(
-        program("wide.cu", device)[name], (blocks, 1, 1), _WARPS * 32, shared, arguments,
-        overlap=False,
-    )  # fmt: skip
+    shared = _STAGES * _STAGE_BYTES + _ALIGNMENT
+    kernel = program("wide.cu", slots.ids.device)[name]
+    grid = (-(-arguments.tiles // _WARPS), len(slots.items), 1)
+    launch(kernel, grid, _WARPS * 32, shared, arguments, overlap=False)

@@ -124,157 +124,116 @@ __device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u3
 
 enum Way { UP, DOWN, DOWN_PARTS };
 
-// Blocks go from one piece of work, 256 rows of an expert by one of its items, to the next, and ask for the
-// next one's first units while they still multiply and write down what they have.
 template <Way WAY>
 __device__ __forceinline__ void wide(const Wide& a) {
-  // [stage][slot][8 pieces], then weights [stage][warp][lane], then their scales, then outputs [slot][OUT]
   extern __shared__ __align__(1024) u8 shared[];
+  // [stage][slot][8 pieces], then weights [stage][warp][lane], then their scales; afterwards outputs [slot][OUT]
   constexpr u32 OUT = WAY == UP ? TILES * 16 + 16 : TILES * 32 + 16;  // bytes of a slot's outputs and a gap
-  __shared__ u32 slots[2][SLOTS];
+  __shared__ u32 slots[SLOTS];
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
-  const u32 U = a.units, base = (shared_address(shared) + 1023) & ~1023u, outputs = base + STAGES * (B_BYTES + W_BYTES + S_BYTES);
+  if (blockIdx.y >= *a.num_items) return;
+  const int4 item = a.items[blockIdx.y];
+  const u32 tile = blockIdx.x * TILES + warp, U = a.units, base = (shared_address(shared) + 1023) & ~1023u;
+  const u64 unit = (u64)(item.x * a.tiles + min(tile, a.tiles - 1)) * U;
+  const uint4* pw = a.blocks + unit * 32 + lane;
+  const u32* ps = a.scales + unit * 8 + r;
   const u32 words = base + STAGES * B_BYTES + warp * 512 + lane * 16;
   const u32 scales = base + STAGES * (B_BYTES + W_BYTES) + warp * 128 + lane * 4;
-  const u32 across = (a.tiles + TILES - 1) / TILES, total = *a.num_items * across;
-  u32 work = blockIdx.x;
-  if (work >= total) return;
-
-  // What is copied next: pointers of this thread, and columns of two pieces of operands.
-  const uint4 *pw, *px[2];
-  const u32* ps;
+  const uint4* px[2];
+  u32 x_to[2];
   bool there[2];
-  int4 item = a.items[work / across], next_item;
-  u32 slot[2], buffer = 0;
-  auto find_slots = [&](int4 item) {
 #pragma unroll
-    for (int j = 0; j < 2; j++) {
-      const u32 column = threadIdx.x / 8 + j * SLOTS / 2;
-      slot[j] = a.slots[item.y + (column < item.z ? column : 0)];
-    }
-  };
-  auto turn_to = [&](int4 item, u32 tile0, u32 buffer) {
-    const u64 unit = (u64)(item.x * a.tiles + min(tile0 + warp, a.tiles - 1)) * U;
-    pw = a.blocks + unit * 32 + lane, ps = a.scales + unit * 8 + r;
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-      const u32 column = threadIdx.x / 8 + j * SLOTS / 2;
-      there[j] = column < item.z;
-      px[j] = a.x + (u64)(WAY == UP ? slot[j] / a.top_k : slot[j]) * (U * 8) + threadIdx.x % 8;
-      if (threadIdx.x % 8 == 0) slots[buffer][column] = slot[j];
-    }
-  };
+  for (int j = 0; j < 2; j++) {
+    u32 i = threadIdx.x + j * WARPS * 32, column = i / 8, piece = i % 8;
+    there[j] = column < item.z;
+    u32 slot = a.slots[item.y + (there[j] ? column : 0)];
+    px[j] = a.x + (u64)(WAY == UP ? slot / a.top_k : slot) * (U * 8) + piece;
+    if (piece == 0) slots[column] = slot;
+    x_to[j] = base + column * 128 + (piece ^ column & 7) * 16;
+  }
   auto issue = [&](u32 stage) {
     copy16(words + stage * W_BYTES, pw), copy4(scales + stage * S_BYTES, ps);
     pw += 32, ps += 8;
 #pragma unroll
-    for (int j = 0; j < 2; j++) {
-      const u32 column = threadIdx.x / 8 + j * SLOTS / 2, piece = threadIdx.x % 8;
-      copy16(base + stage * B_BYTES + column * 128 + (piece ^ column & 7) * 16, px[j], there[j]), px[j] += 8;
-    }
+    for (int j = 0; j < 2; j++) copy16(x_to[j] + stage * B_BYTES, px[j], there[j]), px[j] += 8;
   };
-  u32 stage = 0, next = AHEAD;  // of the unit at hand, and of the one that is asked for meanwhile
-  auto begin = [&]() {
 #pragma unroll 1
-    for (u32 s = 0; s < AHEAD; s++) {
-      if (s < U) issue(stage + s < STAGES ? stage + s : stage + s - STAGES);
-      copies_end();
+  for (u32 s = 0; s < AHEAD; s++) {
+    if (s < U) issue(s);
+    copies_end();
+  }
+  float acc[16][4] = {};
+  hold(acc);
+  u32 A[2][2][4], stage = 0, next = AHEAD;
+#pragma unroll 1
+  for (u32 u = 0; u < U; u++) {
+    copies_wait<AHEAD - 1>();
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    __syncthreads();  // all have the unit, and are done with the one before the last
+    if (u + AHEAD < U) issue(next);
+    copies_end();
+    u32 w[4], s;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(words + stage * W_BYTES));
+    asm volatile("ld.shared.u32 %0,[%1];" : "=r"(s) : "r"(scales + stage * S_BYTES));
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      mma_wait<1>();  // the products that read these registers
+      expand(A[half], w[half * 2], w[half * 2 + 1], s >> (8 * half) & 255, s >> (16 + 8 * half) & 255);
+      mma_fence();
+      warpgroup_mma(acc, A[half][0], operand(base + stage * B_BYTES + half * 64));
+      warpgroup_mma(acc, A[half][1], operand(base + stage * B_BYTES + half * 64 + 32));
+      mma_commit();
     }
-  };
-  find_slots(item);
-  turn_to(item, work % across * TILES, 0);
-  begin();
-  const bool flows = U >= AHEAD;  // else a piece of work is too short to fetch ahead of the next one
-#pragma unroll 1
-  for (; work < total; work += gridDim.x, buffer ^= 1) {
-    const u32 tile = work % across * TILES + warp, further = work + gridDim.x;
-    const bool works = (tile & ~3u) < a.tiles;  // some of the warpgroup's tiles are there
-    if (further < total) next_item = a.items[further / across];
-    float acc[16][4] = {};
-    hold(acc);
-    u32 A[2][2][4];
-#pragma unroll 1
-    for (u32 u = 0; u < U; u++) {
-      copies_wait<AHEAD - 1>();
-      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-      __syncthreads();  // all have the unit, and are done with the one before the last
-      if (flows && further < total) {
-        if (u == min(8, U - AHEAD)) find_slots(next_item);
-        if (u + AHEAD == U) turn_to(next_item, further % across * TILES, buffer ^ 1);
-      }
-      if (u + AHEAD < U || (flows && further < total)) issue(next);
-      copies_end();
-      if (works) {
-        u32 w[4], s;
-        asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(words + stage * W_BYTES));
-        asm volatile("ld.shared.u32 %0,[%1];" : "=r"(s) : "r"(scales + stage * S_BYTES));
+    if (++stage == STAGES) stage = 0;
+    if (++next == STAGES) next = 0;
+  }
+  hold(acc);
+  mma_wait<0>();
+  hold(acc);
+  __syncthreads();  // outputs lie where operands were
+  if (tile < a.tiles) {
+    const u16* bias = a.bias + (u64)item.x * a.rows;
+    const u32 row = WAY == UP ? tile * 8 + r : tile * 16 + r, local = row - blockIdx.x * (WAY == UP ? TILES * 8 : TILES * 16);
+    float b0, b1;
+    if (WAY == UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
+    else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
+    const u32 limit = pack(a.limit, a.limit), k = local & 31, place = (local & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-          mma_wait<1>();  // the products that read these registers
-          expand(A[half], w[half * 2], w[half * 2 + 1], s >> (8 * half) & 255, s >> (16 + 8 * half) & 255);
-          mma_fence();
-          warpgroup_mma(acc, A[half][0], operand(base + stage * B_BYTES + half * 64));
-          warpgroup_mma(acc, A[half][1], operand(base + stage * B_BYTES + half * 64 + 32));
-          mma_commit();
-        }
-      }
-      if (++stage == STAGES) stage = 0;
-      if (++next == STAGES) next = 0;
-    }
-    hold(acc);
-    mma_wait<0>();
-    hold(acc);
-    if (tile < a.tiles) {
-      const u16* bias = a.bias + (u64)item.x * a.rows;
-      const u32 row = WAY == UP ? tile * 8 + r : tile * 16 + r, local = row - work % across * (WAY == UP ? TILES * 8 : TILES * 16);
-      float b0, b1;
-      if (WAY == UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
-      else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
-      const u32 limit = pack(a.limit, a.limit), k = local & 31, place = (local & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
+    for (int t = 0; t < 16; t++) {
+      if (t * 8 >= item.z) break;
+      // Two columns at a time.
+      const u32 column = t * 8 + 2 * q, to = base + column * OUT;
+      float upper[2], lower[2];
 #pragma unroll
-      for (int t = 0; t < 16; t++) {
-        if (t * 8 >= item.z) break;
-        // Two columns at a time.
-        const u32 column = t * 8 + 2 * q, to = outputs + column * OUT;
-        float upper[2], lower[2];
+      for (int c = 0; c < 2; c++) upper[c] = acc[t][c] * REST_SCALE + b0, lower[c] = acc[t][c + 2] * REST_SCALE + b1;
+      if (WAY == UP) {
+        const u32 gates = lesser(pack(upper[0], upper[1]), limit), ups = greater(lesser(pack(lower[0], lower[1]), limit), limit ^ 0x80008000u);
+        const float first = swish(low(gates), a.alpha) * (low(ups) + 1.f), second = swish(high(gates), a.alpha) * (high(ups) + 1.f);
+        put_pair(to + place * 2, OUT, times(pack(first, second), X_SCALES));
+      } else if (WAY == DOWN) {
+        put_pair(to + local * 2, OUT, pack(upper[0], upper[1])), put_pair(to + local * 2 + 16, OUT, pack(lower[0], lower[1]));
+      } else {
 #pragma unroll
-        for (int c = 0; c < 2; c++) upper[c] = acc[t][c] * REST_SCALE + b0, lower[c] = acc[t][c + 2] * REST_SCALE + b1;
-        if (WAY == UP) {
-          const u32 gates = lesser(pack(upper[0], upper[1]), limit), ups = greater(lesser(pack(lower[0], lower[1]), limit), limit ^ 0x80008000u);
-          const float first = swish(low(gates), a.alpha) * (low(ups) + 1.f), second = swish(high(gates), a.alpha) * (high(ups) + 1.f);
-          put_pair(to + place * 2, OUT, times(pack(first, second), X_SCALES));
-        } else if (WAY == DOWN) {
-          put_pair(to + local * 2, OUT, pack(upper[0], upper[1])), put_pair(to + local * 2 + 16, OUT, pack(lower[0], lower[1]));
-        } else {
-#pragma unroll
-          for (int c = 0; c < 2; c++) {
-            if (column + c >= item.z) continue;
-            const u32 slot = slots[buffer][column + c], token = slot / a.top_k;
-            const float weight = a.weights[slot];
-            float* y = (float*)a.y + ((u64)(slot - token * a.top_k) * a.tokens + token) * a.rows + row;
-            if (row < a.rows) y[0] = weight * upper[c];
-            if (row + 8 < a.rows) y[8] = weight * lower[c];
-          }
+        for (int c = 0; c < 2; c++) {
+          if (column + c >= item.z) continue;
+          const u32 slot = slots[column + c], token = slot / a.top_k;
+          const float weight = a.weights[slot];
+          float* y = (float*)a.y + ((u64)(slot - token * a.top_k) * a.tokens + token) * a.rows + row;
+          if (row < a.rows) y[0] = weight * upper[c];
+          if (row + 8 < a.rows) y[8] = weight * lower[c];
         }
       }
     }
-    if (WAY != DOWN_PARTS) {
-      __syncthreads();
-      const u32 length = WAY == UP ? a.tiles * 8 : a.rows, at = work % across * (WAY == UP ? TILES * 8 : TILES * 16);
-      constexpr u32 PIECES = WAY == UP ? TILES : TILES * 2;  // of 16 bytes
-      for (u32 i = threadIdx.x; i < item.z * PIECES; i += WARPS * 32) {
-        const u32 column = i / PIECES, piece = i % PIECES * 8;
-        if (at + piece >= length) continue;
-        u16* y = (u16*)a.y + (u64)slots[buffer][column] * (WAY == UP ? a.out_stride : a.rows) + at + piece;
-        *(uint4*)y = shared4(outputs + column * OUT + piece * 2);
-      }
-    }
-    item = next_item;
-    if (!flows && further < total) {
-      __syncthreads();
-      find_slots(item);
-      turn_to(item, further % across * TILES, buffer ^ 1);
-      begin();
+  }
+  if (WAY != DOWN_PARTS) {
+    __syncthreads();
+    const u32 length = WAY == UP ? a.tiles * 8 : a.rows, at = blockIdx.x * (WAY == UP ? TILES * 8 : TILES * 16);
+    constexpr u32 PIECES = WAY == UP ? TILES : TILES * 2;  // of 16 bytes
+    for (u32 i = threadIdx.x; i < item.z * PIECES; i += WARPS * 32) {
+      const u32 column = i / PIECES, piece = i % PIECES * 8;
+      if (at + piece >= length) continue;
+      u16* y = (u16*)a.y + (u64)slots[column] * (WAY == UP ? a.out_stride : a.rows) + at + piece;
+      *(uint4*)y = shared4(base + column * OUT + piece * 2);
     }
   }
 }
