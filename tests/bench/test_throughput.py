@@ -72,6 +72,12 @@ def test_a_context_that_the_model_lacks_is_refused(tiny):
         ThroughputBench(tiny, plan)
 
 
+def test_a_deterministic_engine_is_measured_if_asked_for(own_tiny):
+    bench = ThroughputBench(own_tiny, replace(PLAN, deterministic=True))
+    assert bench.run().metrics.completed == 7
+    assert bench._config.deterministic
+
+
 def test_the_precision_is_the_plan_s(own_tiny, monkeypatch):
     cpu_kernels.needed()
     configs: list[EngineConfig] = []

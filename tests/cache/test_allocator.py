@@ -10,7 +10,7 @@ def allocator(windows=(None, 4), page_size=2, num_pages=40, prefix_reuse=True) -
     )
 
 
-def compute(pages_of: PageAllocator, token_ids, step=3, reuse=True):
+def compute(pages_of: PageAllocator, token_ids, step=3, reuse=None):
     """A sequence that has gone through `token_ids`."""
     pages, done = pages_of.open(token_ids, reuse=reuse)
     cached = done
@@ -31,7 +31,7 @@ def compute(pages_of: PageAllocator, token_ids, step=3, reuse=True):
 @settings(deadline=None, max_examples=200)
 def test_a_sequence_never_owns_more_than_pages_to_hold(windows, page_size, length, step):
     book = allocator(windows, page_size, num_pages=200, prefix_reuse=False)
-    pages, _ = book.open(range(length), reuse=True)
+    pages, _ = book.open(range(length))
     most = done = 0
     while done < length:
         count = min(step, length - done)
@@ -57,7 +57,7 @@ def test_a_sequence_never_owns_more_than_pages_to_hold(windows, page_size, lengt
 @settings(deadline=None, max_examples=200)
 def test_room_is_what_grow_can_give(page_size, length, num_pages, shared):
     book = allocator((None, 4), page_size, num_pages, prefix_reuse=False)
-    pages, _ = book.open(range(length), reuse=True)
+    pages, _ = book.open(range(length))
     if book.room(pages, 0) < length:
         return
     book.grow(pages, 0, length)
@@ -116,21 +116,21 @@ def test_a_hit_needs_the_sliding_pages_before_its_end_and_no_others():
     book.close(pages)
     assert book.num_available == 24
     # 12 free pages and the four idle sliding ones from the prompt's start are used up.
-    hog, _ = book.open([50] * 16, reuse=True)
+    hog, _ = book.open([50] * 16)
     book.grow(hog, 0, 16)
-    longer, cached = book.open([*range(12), 60], reuse=True)
+    longer, cached = book.open([*range(12), 60])
     assert cached == 12, "every full page, and the sliding pages that the next query reaches"
     book.close(longer)
     # A hit that ends earlier would need sliding pages that are gone.
-    shorter, cached = book.open(range(12), reuse=True)
+    shorter, cached = book.open(range(12))
     assert cached == 0
     book.check([hog, shorter])
 
 
 def test_two_that_compute_the_same_prompt_side_by_side_end_up_sharing():
     book = allocator((None,), page_size=2)
-    first, _ = book.open(range(6), reuse=True)
-    second, _ = book.open(range(6), reuse=True)
+    first, _ = book.open(range(6))
+    second, _ = book.open(range(6))
     for pages in (first, second):
         book.grow(pages, 0, 6)
     for pages in (first, second):
@@ -170,7 +170,7 @@ def test_a_fork_at_a_page_boundary_copies_nothing():
 def test_reuse_can_be_declined():
     book = allocator()
     first, _ = compute(book, range(10))
-    second, cached = compute(book, range(10), reuse=False)
+    second, cached = compute(book, range(10), reuse=0)
     assert cached == 0
     book.check([first, second])
 
@@ -179,9 +179,9 @@ def test_the_end_of_a_prefix_is_given_up_before_its_start():
     book = allocator((None,), page_size=2, num_pages=8)
     pages, _ = compute(book, range(10))
     book.close(pages)
-    hog, _ = book.open([50] * 10, reuse=True)
+    hog, _ = book.open([50] * 10)
     book.grow(hog, 0, 10)  # three free pages and two of the five idle ones
-    again, cached = book.open(range(10), reuse=True)
+    again, cached = book.open(range(10))
     assert cached == 6
     book.check([hog, again])
 
@@ -191,13 +191,13 @@ def test_a_prefix_that_was_used_again_outlives_one_that_was_not():
     for start in (0, 20):
         pages, _ = compute(book, range(start, start + 6))
         book.close(pages)
-    again, cached = book.open(range(6), reuse=True)
+    again, cached = book.open(range(6))
     assert cached == 4
     book.close(again)
-    hog, _ = book.open([50] * 10, reuse=True)
+    hog, _ = book.open([50] * 10)
     book.grow(hog, 0, 10)
-    assert book.open(range(20, 26), reuse=True)[1] == 2
-    assert book.open(range(6), reuse=True)[1] == 4
+    assert book.open(range(20, 26))[1] == 2
+    assert book.open(range(6))[1] == 4
 
 
 def test_nothing_is_remembered_of_pages_that_are_gone():
@@ -207,7 +207,7 @@ def test_nothing_is_remembered_of_pages_that_are_gone():
         two = book.fork(one)
         book.close(one)
         book.close(two)
-    hog, _ = book.open([50] * 20, reuse=True)
+    hog, _ = book.open([50] * 20)
     book.grow(hog, 0, 20)
     assert book.num_available == 0
     assert book._tree is not None

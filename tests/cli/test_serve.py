@@ -77,6 +77,7 @@ def test_the_banner_says_what_to_paste(server):
         ({"cpu_weights": "auto"}, "  device auto, CPU weights auto, as many requests"),
         ({"cpu_activations": "int8"}, "  device auto, CPU activations int8, as many requests"),
         ({"kv_dtype": "int8"}, "  device auto, KV cache int8, as many requests"),
+        ({"deterministic": True}, "  device auto, deterministic, as many requests"),
     ],
 )
 def test_the_banner_names_a_precision_that_is_not_the_default(capsys, monkeypatch, flags, told):

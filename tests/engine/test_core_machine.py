@@ -30,10 +30,11 @@ class EngineMachine(RuleBasedStateMachine):
         extra=st.integers(0, 20),
         prefix_reuse=st.booleans(),
         looks_ahead=st.booleans(),
+        deterministic=st.booleans(),
     )
     def start(
         self, page_size, tokens, window, layers, max_sequences, chunk, extra, prefix_reuse,
-        looks_ahead,
+        looks_ahead, deterministic,
     ) -> None:  # fmt: skip
         self.core, self.runner, self.clock = fake_core(
             window=window,
@@ -47,6 +48,7 @@ class EngineMachine(RuleBasedStateMachine):
             prefill_chunk=chunk,
             prefix_reuse=prefix_reuse,
             looks_ahead=looks_ahead,
+            deterministic=deterministic,
         )
         self.requests: dict[str, Request] = {}
         self.produced: dict[tuple[str, int], list[int]] = {}

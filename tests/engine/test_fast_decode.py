@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +26,7 @@ class _Step:
     """Draws the position of each row; `runs` says whether ids were given, and for which positions."""
 
     size_for = staticmethod(DecodeStep.size_for)
+    size_alike = staticmethod(DecodeStep.size_alike)
 
     def __init__(self, *_: object) -> None:
         self.runs: list[tuple[bool, list[int], int]] = []
@@ -43,18 +46,18 @@ class _Event:
 
 
 @pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> FastDecode:
+def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FastDecode]:
     monkeypatch.setattr(fast_decode, "DecodeStep", _Step)
     monkeypatch.setattr(torch.cuda, "Event", _Event)
     pages = (torch.zeros(1),)
-    return FastDecode(
-        None,  # type: ignore[arg-type]
-        SimpleNamespace(groups=("full_attention",), page_size=PAGE),  # type: ignore[arg-type]
-        SimpleNamespace(k_pages=pages, v_pages=pages),  # type: ignore[arg-type]
-        64,
-        100,
-        8,
-    )
+    layout = SimpleNamespace(groups=("full_attention",), page_size=PAGE)
+    pool = SimpleNamespace(k_pages=pages, v_pages=pages)
+    return partial(FastDecode, None, layout, pool, 64, 100)
+
+
+@pytest.fixture
+def fast(make) -> FastDecode:
+    return make(8)
 
 
 def _pages() -> SequencePages:
@@ -115,3 +118,43 @@ def test_nothing_goes_ahead_of_the_last_token_or_without_a_place(fast):
     full.pages = SequencePages.empty(1)
     full.pages.tables[0].append(0)
     assert _steps(fast, [full], 2) == [(True, [2], 1), (False, [3], 1)]
+
+
+def test_steps_that_are_to_be_alike_have_one_size(make):
+    fast = make(7, alike=True)
+    sequences = [_sequence(idx) for idx in range(5)]
+    assert _steps(fast, sequences[:1]) == [(True, [2], 8), (False, [3], 8)]
+    assert {size for _, _, size in _steps(fast, sequences)} == {8}
+    assert _steps(fast, sequences[1:2]) == [(False, [-1, 4, -1, -1, -1], 8)]  # none is too wide
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 1), (2, 8), (4, 8), (5, 8), (9, 16), (64, 64)])
+def test_products_that_are_cut_by_what_all_have_chosen_are_for_one_alone(rows, size):
+    assert DecodeStep.size_alike(rows) == size
+
+
+def test_an_output_that_was_drawn_before_is_computed_and_not_drawn(fast):
+    ahead, behind = _sequence(0), _sequence(1)
+    behind.token_ids += [50, 60, 70]
+    behind.num_computed = 3
+    entries = [PlanEntry(behind, 1, ()), PlanEntry(ahead, 1, (ahead,))]
+    assert fast.takes(StepPlan(entries))
+    fast._step.run = _with_logits(fast._step.run)
+    drawn = fast.execute(StepPlan(entries), Sampler(torch.device("cpu"))).drawn
+    assert [one.token_id for one in drawn] == [2]
+    assert fast._step.runs == [(True, [3, 2], 2)]  # type: ignore[attr-defined]
+    assert fast.execute(StepPlan(entries[:1]), Sampler(torch.device("cpu"))).drawn == []
+    early = _sequence(2)
+    early.num_computed = 1
+    assert not fast.takes(StepPlan([PlanEntry(early, 1, ())])), "prompts go another way"
+
+
+def _with_logits(run):
+    """The row's position is the most likely id."""
+
+    def run_with(ids, positions, tables, size=None) -> StepOutput:
+        output = run(ids, positions, tables, size)
+        output.logits[range(len(positions)), positions] = 1.0
+        return output
+
+    return run_with

@@ -112,6 +112,16 @@ def test_no_name_means_two_options():
     assert len(names) == len(set(names))
 
 
+def test_a_deterministic_engine_can_be_asked_for():
+    assert not worker_spec(_options().model).engine.deterministic
+    for options in (
+        _options({"deterministic": True}),
+        _options(environ={"OSSIA_SERVE_DETERMINISTIC": "yes"}),
+    ):
+        spec = WorkerSpec.from_json(worker_spec(options.model).to_json())
+        assert spec.engine.deterministic
+
+
 @pytest.mark.parametrize("where", ["flag", "environment", "file"])
 def test_the_cpu_s_precision_reaches_the_engine_s_config(tmp_path, where):
     given = {"cpu_weights": "auto", "cpu_activations": "int8", "kv_dtype": "int8"}

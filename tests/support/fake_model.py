@@ -34,6 +34,7 @@ class FakeRunner:
         assert config.num_pages is not None
         self.looks_ahead = looks_ahead
         self.limits = config.step_limits("cpu")
+        self.rows_alike = 3
         self.is_warm = False
         self.model_config = model_config
         self.num_pages = config.num_pages

@@ -34,6 +34,7 @@ class ThroughputPlan:
         seed: Of the random ids.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
+        deterministic: As `EngineConfig` has it.
 
     Raises:
         RequestError: a value is out of range; names the field.
@@ -47,6 +48,7 @@ class ThroughputPlan:
     seed: int = 0
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_prompts", "input_len", "output_len", "max_sequences", "chunk"):
@@ -114,6 +116,7 @@ class ThroughputBench:
             max_context=length,
             cpu_weights=plan.cpu_weights,
             cpu_activations=plan.cpu_activations,
+            deterministic=plan.deterministic,
             prefix_reuse=False,
         )
 

@@ -18,6 +18,7 @@ class PageAllocator:
         page_size: Tokens in a page.
         num_pages: Pages that all sequences share.
         prefix_reuse: Whether full pages are kept and found again by their tokens.
+        reuse_unit: Pages; a sequence starts from a multiple of so many that others computed.
     """
 
     def __init__(
@@ -27,12 +28,13 @@ class PageAllocator:
         page_size: int,
         num_pages: int,
         prefix_reuse: bool,
+        reuse_unit: int = 1,
     ) -> None:
         self.windows = windows
         self.page_size = page_size
         self._windowed = [(idx, window) for idx, window in enumerate(windows) if window is not None]
         self._book = PageBook(num_pages)
-        self._tree = PrefixTree(windows, page_size) if prefix_reuse else None
+        self._tree = PrefixTree(windows, page_size, reuse_unit) if prefix_reuse else None
 
     @property
     def num_available(self) -> int:
@@ -68,13 +70,13 @@ class PageAllocator:
         return total
 
     def open(
-        self, token_ids: Sequence[int], *, reuse: bool, salt: str = ""
+        self, token_ids: Sequence[int], *, reuse: int | None = None, salt: str = ""
     ) -> tuple[SequencePages, int]:
         """Start a sequence.
 
         Args:
             token_ids: What it will compute. At least the last one is left to compute.
-            reuse: Whether the sequence may start from pages that others computed.
+            reuse: Leading tokens that others may have computed for the sequence; None: any number.
             salt: Only sequences of the same one share pages.
 
         Returns:
@@ -83,7 +85,8 @@ class PageAllocator:
         pages = SequencePages.empty(len(self.windows))
         if self._tree is None:
             return pages, 0
-        max_pages = (len(token_ids) - 1) // self.page_size if reuse else 0
+        most = len(token_ids) - 1
+        max_pages = (most if reuse is None else min(reuse, most)) // self.page_size
         origin = self._tree.origin(salt)
         chain = self._tree.match(token_ids, max_pages, origin)
         num_tokens = len(chain) * self.page_size
@@ -120,12 +123,26 @@ class PageAllocator:
             while len(table) < needed:
                 table.append(self._allocate())
 
-    def commit(self, pages: SequencePages, token_ids: Sequence[int], num_tokens: int) -> None:
-        """Note that the first `num_tokens` are computed: share full pages, recycle passed ones."""
+    def commit(
+        self,
+        pages: SequencePages,
+        token_ids: Sequence[int],
+        num_tokens: int,
+        share: int | None = None,
+    ) -> None:
+        """Note that the first `num_tokens` are computed: share full pages, recycle passed ones.
+
+        Args:
+            pages: The sequence's.
+            token_ids: Its tokens.
+            num_tokens: Of them are computed.
+            share: Of them others may use at most; None: all.
+        """
         if pages.copies:
             pages.copies.clear()
-        if self._tree is not None and num_tokens // self.page_size > pages.num_shared_pages:
-            self._share_full_pages(self._tree, pages, token_ids, num_tokens)
+        end = num_tokens if share is None else min(num_tokens, share)
+        if self._tree is not None and end // self.page_size > pages.num_shared_pages:
+            self._share_full_pages(self._tree, pages, token_ids, end)
         for group, window in self._windowed:
             first = first_page_in_reach(window, num_tokens, self.page_size)
             if first > pages.first[group]:

@@ -49,9 +49,11 @@ class PrefixTree:
     Args:
         windows: For each group the keys that a query may see, itself included; None means all.
         page_size: Tokens in a page.
+        unit: Pages; what is found is a multiple of so many.
     """
 
-    def __init__(self, windows: tuple[int | None, ...], page_size: int) -> None:
+    def __init__(self, windows: tuple[int | None, ...], page_size: int, unit: int = 1) -> None:
+        self._unit = unit
         self.root = PrefixNode(None, (), [None] * len(windows))
         self._windows = windows
         self._page_size = page_size
@@ -133,7 +135,7 @@ class PrefixTree:
 
     def _is_usable(self, num_pages: int, present: list[int]) -> bool:
         num_tokens = num_pages * self._page_size
-        return all(
+        return num_pages % self._unit == 0 and all(
             num_pages - run <= first_page_in_reach(window, num_tokens, self._page_size)
             for run, window in zip(present, self._windows, strict=True)
         )

@@ -178,6 +178,9 @@ def throughput(
     revision: RevisionOption = None,
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="As `ossia serve` takes it.")
+    ] = False,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -206,6 +209,7 @@ def throughput(
         seed=seed,
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
+        deterministic=deterministic,
     )
     settings |= {name: getattr(plan, name) for name in given}
     subject = _subject(output, settings)

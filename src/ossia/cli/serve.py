@@ -132,6 +132,14 @@ def serve(
         KVDtype | None,
         _option("How keys and values are stored; int8 is for the CPU. [auto, the model's]"),
     ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic",
+            help="Greedy and seeded answers do not depend on what else runs; slower, see "
+            "docs/serving.md.",
+        ),
+    ] = None,
     max_queue: Annotated[int | None, _option("Requests that may wait. [1024]")] = None,
     max_n: Annotated[int | None, _option("Choices of one request at most. [16]")] = None,
     max_body_bytes: Annotated[int | None, _option("Size of a request at most. [32 MiB]")] = None,

@@ -78,7 +78,7 @@ def _precision(model: ModelOptions) -> str:
         told += f", CPU weights {model.cpu_weights}"
     if model.cpu_activations != "full":
         told += f", CPU activations {model.cpu_activations}"
-    return told
+    return f"{told}, deterministic" if model.deterministic else told
 
 
 def _place(settings: ServerSettings) -> str:

@@ -19,6 +19,7 @@ class Admission:
         vocab_size: Of the model.
         max_position_embeddings: Of the model.
         allocator: Says how many pages a length takes.
+        least_step: Tokens of a prompt that one forward pass must find room for.
 
     Attributes:
         vocab_size: Ids are below it.
@@ -32,12 +33,14 @@ class Admission:
         vocab_size: int,
         max_position_embeddings: int,
         allocator: PageAllocator,
+        least_step: int = 1,
     ) -> None:
         self.vocab_size = vocab_size
         self._max_sequences = max_sequences
         self._context = min(config.max_context or max_position_embeddings, max_position_embeddings)
         self._num_pages = allocator.num_pages
         self._pages_to_hold = allocator.pages_to_hold
+        self._least_step = least_step
         self._cache_tokens = self._longest_that_fits()
 
     @property
@@ -101,7 +104,7 @@ class Admission:
         low, high = 0, self._context
         while low < high:
             middle = (low + high + 1) // 2
-            if self._pages_to_hold(middle) <= self._num_pages:
+            if self._pages_to_hold(middle, self._least_step) <= self._num_pages:
                 low = middle
             else:
                 high = middle - 1

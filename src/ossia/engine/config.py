@@ -16,6 +16,7 @@ _CHOICES = {
     "cpu_weights": get_args(CpuWeights),
 }
 _FEW, _MANY = 64, 512  # sequences side by side
+_ALONE = 2048  # tokens of a prompt in a pass of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class EngineConfig:
         max_batch_tokens: Tokens that one forward pass computes at most; None is what suits the
             device, see `step_limits`.
         max_sequences: Continuations that run side by side; further ones wait. None likewise: 512 on CUDA
-            where the KV cache has room for them, 64 elsewhere.
+            where the KV cache has room for them, 64 elsewhere and where `deterministic`.
         prefill_chunk: Prompt tokens of one sequence in one forward pass at most; None likewise.
         max_context: Prompt and output tokens of a request at most; None is the model's limit.
         prefix_reuse: Whether prompts that start alike share what was computed once.
@@ -62,6 +63,9 @@ class EngineConfig:
             leaves them as they are; "int8" rounds them, in place and once, to 8 bits with a scale for
             each 32 weights, which is faster for single tokens, takes half the memory, and changes the
             logits a little; "auto" does so where the machine's memory is short otherwise.
+        deterministic: Whether the output of a greedy or seeded request is the same, bit for bit,
+            whatever runs beside it and whenever it arrives, at the same settings on the same device.
+            Costs speed: `engine/deterministic.py` says what is done otherwise.
 
     Raises:
         ConfigError: a value is out of range or two contradict each other.
@@ -80,6 +84,7 @@ class EngineConfig:
     cuda_graphs: bool = True
     cpu_activations: CpuActivations = "full"
     cpu_weights: CpuWeights = "bf16"
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         for name, optional in _INTEGER_FIELDS.items():
@@ -102,7 +107,9 @@ class EngineConfig:
 
         A processor is as fast with 512 tokens of a prompt as with more, and those who wait for their
         next token wait less; a GPU needs thousands to be busy, and has them soon. In the same way a
-        GPU makes tokens for hundreds of sequences in little more time than for a few.
+        GPU makes tokens for hundreds of sequences in little more time than for a few. A deterministic
+        engine takes prompts one at a time, while everybody else waits, and shares whole chunks only; each
+        of its steps is as large as there may be sequences, so that nothing may depend on the room.
 
         Args:
             device_type: As torch calls it.
@@ -110,9 +117,16 @@ class EngineConfig:
         """
         large = device_type == "cuda"
         chunk, batch, sequences = (8192, 8192, _MANY) if large else (512, 2048, _FEW)
+        if self.deterministic:
+            chunk = self.prefill_chunk or min(chunk, _ALONE)
+            chunk, sequences = min(chunk, self.max_batch_tokens or chunk), _FEW
         if room is not None:
             sequences = min(sequences, max(room, _FEW))
         sequences = self.max_sequences or min(sequences, self.max_batch_tokens or sequences)
+        if self.deterministic:
+            return StepLimits(
+                max_batch_tokens=max(chunk, sequences), prefill_chunk=chunk, max_sequences=sequences
+            )
         return StepLimits(
             max_batch_tokens=self.max_batch_tokens or max(batch, sequences),
             prefill_chunk=self.prefill_chunk or chunk,

@@ -14,6 +14,7 @@ from ossia.cache.allocator import PageAllocator
 from ossia.cache.layout import KVLayout
 from ossia.engine.admission import Admission
 from ossia.engine.config import EngineConfig
+from ossia.engine.deterministic import DeterministicScheduler, reuse_unit
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.randomness import fresh_seed
 from ossia.engine.runner import ModelRunner, Runner
@@ -59,23 +60,24 @@ class EngineCore:
         self.config = config or EngineConfig()
         self._runner = make_runner(model, self.config)
         model_config = self._runner.model_config
+        self.limits = self._runner.limits
+        chunk, is_deterministic = self.limits.prefill_chunk, self.config.deterministic
         self._allocator = PageAllocator(
             windows=KVLayout.of(model_config, self.config.page_size).windows,
             page_size=self.config.page_size,
             num_pages=self._runner.num_pages,
             prefix_reuse=self.config.prefix_reuse,
+            reuse_unit=reuse_unit(chunk, self.config.page_size) if is_deterministic else 1,
         )
-        self.limits = self._runner.limits
         self.admission = Admission(
             self.config,
             max_sequences=self.limits.max_sequences,
             vocab_size=model_config.vocab_size,
             max_position_embeddings=model_config.max_position_embeddings,
             allocator=self._allocator,
+            least_step=chunk if is_deterministic else 1,
         )
-        self._scheduler = Scheduler(
-            self.limits, self._allocator, looks_ahead=self._runner.looks_ahead
-        )
+        self._scheduler = self._make_scheduler()
         self._clock = clock
         self._live: dict[str, _Live] = {}
         self._deadlines: list[tuple[float, int, str]] = []  # heap: when, arrival, request id
@@ -175,6 +177,13 @@ class EngineCore:
         if not self._live:
             assert self._allocator.num_held == 0, "pages are held for nobody"
             assert self._scheduler.num_waiting == 0, "a sequence waits for nobody"
+
+    def _make_scheduler(self) -> Scheduler:
+        given, looks_ahead = (self.limits, self._allocator), self._runner.looks_ahead
+        if self.config.deterministic:
+            rows = self._runner.rows_alike
+            return DeterministicScheduler(*given, looks_ahead=looks_ahead, rows=rows)
+        return Scheduler(*given, looks_ahead=looks_ahead)
 
     def _count(self, plan: StepPlan) -> None:
         stats = self._stats

@@ -72,6 +72,7 @@ class FastDecode:
         max_context: Longest sequence.
         valid_end: Ids from here on are never drawn.
         max_sequences: Side by side; plans of more than MAX_ROWS are not taken.
+        alike: Whether all steps run in one graph, so that each row has the same bits in all of them.
     """
 
     def __init__(
@@ -82,10 +83,15 @@ class FastDecode:
         max_context: int,
         valid_end: int,
         max_sequences: int,
+        *,
+        alike: bool = False,
     ) -> None:
         pages = list(zip(pool.k_pages, pool.v_pages, strict=True))
         self._max_rows = min(max_sequences, MAX_ROWS)
-        self._step = DecodeStep(model, pages, layout.groups, max_context, valid_end, self._max_rows)
+        self._only_size = DecodeStep.size_alike(self._max_rows) if alike else None
+        self._step = DecodeStep(
+            model, pages, layout.groups, max_context, valid_end, self._only_size or self._max_rows
+        )
         self._valid_end = valid_end
         self._page_size = layout.page_size
         self._ahead: _Flight | None = None
@@ -95,7 +101,7 @@ class FastDecode:
         ]
 
     def takes(self, plan: StepPlan) -> bool:
-        """Whether every entry is one token that draws one."""
+        """Whether every entry is one token that draws one, or an output that was drawn before."""
         return 0 < len(plan.entries) <= self._max_rows and all(map(_decodes, plan.entries))
 
     def execute(self, plan: StepPlan, sampler: Sampler) -> StepResult:
@@ -109,14 +115,13 @@ class FastDecode:
         places = self._places_ahead(sequences)
         flight, self._ahead = self._ahead, None
         draws = plan.draws
-        if not sampler.takes_argmax(draws):
-            logits = self._cold(sequences).logits.clone()
-            logits[:, self._valid_end :] = -torch.inf
-            return StepResult(sampler.sample(logits, draws), [[] for _ in sequences])
+        if len(draws) < len(sequences) or not sampler.takes_argmax(draws):
+            drawn = self._drawn_from_logits(plan, sampler)
+            return StepResult(drawn, [[] for _ in sequences])
         if places is None or flight is None:
             output = self._cold(sequences)
             positions = [sequence.num_computed for sequence in sequences]
-            size = self._step.size_for(len(positions))
+            size = self._size_for(len(positions))
             flight = self._followed(_Rows(sequences), positions, size, output.drawn)
             places = list(range(len(positions)))
         self._ahead = self._enqueue_next(flight, places)
@@ -125,7 +130,7 @@ class FastDecode:
 
     def warm_up(self) -> None:
         """Prepare steps of as many sequences as there may be."""
-        self._step.warm_up(self._max_rows)
+        self._step.warm_up(self._max_rows, only=self._only_size)
 
     def drop(self) -> None:
         """Forget the step ahead: something else is computed in between."""
@@ -137,7 +142,21 @@ class FastDecode:
             [sequence.token_ids[sequence.num_computed] for sequence in sequences],
             [sequence.num_computed for sequence in sequences],
             [_pages(sequence).tables for sequence in sequences],
+            self._size_for(len(sequences)),
         )
+
+    def _drawn_from_logits(self, plan: StepPlan, sampler: Sampler) -> list[Drawn]:
+        """What those draw that do; the others compute what they have drawn before."""
+        output = self._cold([entry.sequence for entry in plan.entries])
+        rows = [row for row, entry in enumerate(plan.entries) if entry.draws]
+        if not rows:
+            return []
+        logits = output.logits[rows]  # a copy
+        logits[:, self._valid_end :] = -torch.inf
+        return sampler.sample(logits, plan.draws)
+
+    def _size_for(self, rows: int) -> int:
+        return self._only_size or self._step.size_for(rows)
 
     def _places_ahead(self, sequences: list[Sequence]) -> list[int] | None:
         """The rows of the step ahead that are these sequences' next; None if it lacks one."""
@@ -166,7 +185,7 @@ class FastDecode:
             if not is_last and position < min(map(len, own)) * self._page_size:
                 positions[place], tables[place] = position, own
                 num_rows += 1
-        if num_rows == 0 or self._step.size_for(num_rows) < flight.size:
+        if num_rows == 0 or self._size_for(num_rows) < flight.size:
             return None
         output = self._step.run(None, positions, tables, flight.size)
         return self._followed(rows, positions, flight.size, output.drawn)
@@ -189,9 +208,7 @@ def _pages(sequence: Sequence) -> SequencePages:
 
 
 def _decodes(entry: PlanEntry) -> bool:
-    return (
-        entry.num_tokens == 1 and len(entry.draws) == 1 and not entry.sequence.wants_prompt_logprobs
-    )
+    return entry.num_tokens == 1 and len(entry.draws) <= 1 and not entry.sequence.prompt_left
 
 
 def _most_likely(drawn: torch.Tensor, places: list[int]) -> list[Drawn]:

@@ -25,7 +25,7 @@ from ossia.machine import machine_memory
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder
 from ossia.model.cpu_decoder import why_not as why_not_cpu_decoder
-from ossia.model.decode_step import relay_weights
+from ossia.model.decode_step import MAX_ROWS, relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
 from ossia.model.forward_graphs import ForwardGraphs
 from ossia.model.heads import CausalLM
@@ -47,12 +47,15 @@ class Runner(Protocol):
         limits: What a forward pass takes.
         num_pages: Size of its KV cache.
         looks_ahead: Whether it makes use of places for the token after the next one.
+        rows_alike: Sequences that one pass may decode so that each gets the very bits that it gets
+            alone. Counts where the engine is deterministic.
     """
 
     model_config: ModelConfig
     limits: StepLimits
     num_pages: int
     looks_ahead: bool
+    rows_alike: int
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Copy the pages that the plan's sequences list, compute, and draw tokens."""
@@ -104,15 +107,19 @@ class ModelRunner:
             layout, self._pool, model.config.num_attention_heads, weight.device,
             int8_activations=int8_activations,
         )  # fmt: skip
-        self._sampler = Sampler(weight.device)
+        self.rows_alike = 1
         self._fast = self._graphs = self._cpu_decoder = None
         self.looks_ahead = fast
         if why_not_cpu_decoder(model, dtype) is None:
             self._cpu_decoder = CpuDecoder(model)
         if fast:
-            most = self.limits.max_sequences
-            self._fast = FastDecode(model, layout, self._pool, context, self._valid_end, most)
+            most, alike = self.limits.max_sequences, config.deterministic
+            self._fast = FastDecode(
+                model, layout, self._pool, context, self._valid_end, most, alike=alike
+            )
+            self.rows_alike = min(most, MAX_ROWS)
             self._graphs = _forward_graphs(model, most, layout, self._pool, context)
+        self._sampler = Sampler(weight.device, self._rows_of_draws(config))
 
     @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
@@ -147,6 +154,11 @@ class ModelRunner:
                 self._fast.warm_up()
             if self._graphs is not None:
                 self._graphs.warm_up()
+
+    def _rows_of_draws(self, config: EngineConfig) -> int | None:
+        if not config.deterministic:
+            return None
+        return 1 if self._device.type == "cpu" else max(2, self.rows_alike)
 
     def _forward(self, batch: ForwardBatch) -> torch.Tensor:
         if self._graphs is not None and self._graphs.takes(batch):

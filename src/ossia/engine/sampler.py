@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ossia.engine.alike import sample_alike, token_logprobs_alike
 from ossia.engine.plan import Drawn
 from ossia.engine.randomness import uniform
 from ossia.engine.sequence import Sequence
@@ -30,10 +31,13 @@ class Sampler:
 
     Args:
         device: Where logits are.
+        rows: Rows that are looked at side by side, so that none's result depends on the others; see
+            `engine/alike.py`. None is as many as there are.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, rows: int | None = None) -> None:
         self._device = device
+        self._rows = rows
         self._seen: dict[Sequence, _Seen] = {}
         self._few: dict[bytes, torch.Tensor | None] = {}
 
@@ -46,13 +50,13 @@ class Sampler:
         """
         failed: dict[int, str] = {}
         adjusted = self._adjust(logits, sequences, failed)
-        token_ids, peaks = sample(adjusted, [_drawing(sequence) for sequence in sequences])
+        token_ids, peaks = self._draw(adjusted, [_drawing(sequence) for sequence in sequences])
         ids: list[int] = token_ids.tolist()
         for row, peak in enumerate(peaks.tolist()):
             if (reason := unusable(peak)) is not None:
                 failed.setdefault(row, reason)
         self._note(sequences, ids, failed)
-        logprobs = _logprobs(logits, token_ids, sequences)
+        logprobs = self._logprobs(logits, token_ids, sequences)
         return [
             Drawn(None, error=failed[row])
             if row in failed
@@ -73,6 +77,36 @@ class Sampler:
     def release(self, sequence: Sequence) -> None:
         """Forget a continuation that has ended."""
         self._seen.pop(sequence, None)
+
+    def _draw(
+        self, logits: torch.Tensor, drawings: list[Drawing | None]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._rows is None:
+            return sample(logits, drawings)
+        return sample_alike(logits, drawings, self._rows)
+
+    def _logprobs(
+        self, logits: torch.Tensor, token_ids: torch.Tensor, sequences: list[Sequence]
+    ) -> dict[int, TokenLogprob]:
+        """Row to log-probabilities, for the rows that ask for them."""
+        wanted = {
+            row: sequence.request.sampling.logprobs
+            for row, sequence in enumerate(sequences)
+            if sequence.request.sampling.logprobs is not None
+        }
+        if not wanted:
+            return {}
+        rows = list(wanted)
+        num_top = min(max(num for num in wanted.values() if num is not None), logits.shape[1])
+        chosen = token_ids[rows]
+        if self._rows is None:
+            scored = token_logprobs(logits[rows], chosen, num_top)
+        else:
+            scored = token_logprobs_alike(logits[rows], chosen, num_top, self._rows)
+        return {
+            row: TokenLogprob(one.token_id, one.logprob, one.top[: wanted[row]])
+            for row, one in zip(rows, _as_logprobs(chosen.tolist(), *scored), strict=True)
+        }
 
     def _adjust(
         self, logits: torch.Tensor, sequences: list[Sequence], failed: dict[int, str]
@@ -209,27 +243,6 @@ def score_prompt(logits: torch.Tensor, token_ids: list[int], num_top: int) -> li
     targets = torch.tensor(token_ids, device=logits.device)
     num_top = min(num_top, logits.shape[1])
     return _as_logprobs(token_ids, *token_logprobs(logits, targets, num_top))
-
-
-def _logprobs(
-    logits: torch.Tensor, token_ids: torch.Tensor, sequences: list[Sequence]
-) -> dict[int, TokenLogprob]:
-    """Row to log-probabilities, for the rows that ask for them."""
-    wanted = {
-        row: sequence.request.sampling.logprobs
-        for row, sequence in enumerate(sequences)
-        if sequence.request.sampling.logprobs is not None
-    }
-    if not wanted:
-        return {}
-    rows = list(wanted)
-    num_top = min(max(num for num in wanted.values() if num is not None), logits.shape[1])
-    chosen = token_ids[rows]
-    scored = _as_logprobs(chosen.tolist(), *token_logprobs(logits[rows], chosen, num_top))
-    return {
-        row: TokenLogprob(one.token_id, one.logprob, one.top[: wanted[row]])
-        for row, one in zip(rows, scored, strict=True)
-    }
 
 
 def _as_logprobs(

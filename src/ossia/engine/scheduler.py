@@ -16,7 +16,7 @@ from ossia.engine.config import StepLimits
 from ossia.engine.plan import PlanEntry, StepPlan
 from ossia.engine.sequence import Sequence
 
-_LOGPROB_CHUNK = 64  # every token of such a chunk has logits over the whole vocabulary
+LOGPROB_CHUNK = 64  # every token of such a chunk has logits over the whole vocabulary
 
 
 class Scheduler:
@@ -68,8 +68,7 @@ class Scheduler:
 
     def schedule(self) -> StepPlan:
         """Choose what the next forward pass computes. Empty only if there is nothing to do."""
-        self._turn += 1
-        self._admit()
+        self._begin_turn()
         plan = StepPlan()
         decoding = [seq for seq in self._running if seq.num_uncomputed == 1]
         budget = self._limits.max_batch_tokens - len(decoding)
@@ -89,7 +88,9 @@ class Scheduler:
             seq = entry.sequence
             assert seq.pages is not None, "planned sequences have pages"
             seq.num_computed = entry.end
-            self._allocator.commit(seq.pages, seq.token_ids, seq.num_computed)
+            self._allocator.commit(
+                seq.pages, seq.token_ids, seq.num_computed, share=self._shareable(seq)
+            )
             if not entry.draws:
                 continue
             seq.pending_forks = 0
@@ -106,20 +107,31 @@ class Scheduler:
         assert len(live) == len(self._running), "a running sequence has no pages"
         self._allocator.check(live)
 
+    def _begin_turn(self) -> None:
+        self._turn += 1
+        self._admit()
+
     def _prefilling_in_turn(self) -> list[Sequence]:
-        prefilling = [seq for seq in self._running if seq.num_uncomputed > 1]
-        return sorted(prefilling, key=lambda seq: (seq.request.priority, seq.last_turn, seq.rank))
+        return sorted((seq for seq in self._running if seq.num_uncomputed > 1), key=by_turn)
 
     def _chunk_of(self, seq: Sequence) -> int:
         chunk = min(seq.num_uncomputed, self._limits.prefill_chunk)
-        return min(chunk, _LOGPROB_CHUNK) if seq.wants_prompt_logprobs else chunk
+        return min(chunk, LOGPROB_CHUNK) if seq.wants_prompt_logprobs else chunk
 
-    def _place(self, plan: StepPlan, seq: Sequence, wanted: int) -> int:
-        """Enter up to `wanted` tokens of a sequence into the plan; returns how many."""
+    def _reusable(self, seq: Sequence) -> int | None:
+        """Leading tokens of a sequence that others may have computed for it; None: all."""
+        return 0 if seq.wants_prompt_logprobs else None
+
+    def _shareable(self, seq: Sequence) -> int | None:
+        """Leading tokens of a sequence that it may compute for others; None: all."""
+        return None
+
+    def _place(self, plan: StepPlan, seq: Sequence, wanted: int, least: int = 1) -> int:
+        """Enter `least` to `wanted` tokens of a sequence into the plan, or none; returns how many."""
         if seq.pages is None:  # preempted by one of those before it
             return 0
         room = self._allocator.room(seq.pages, seq.num_computed)
-        while room == 0:
+        while room < least:
             victim = self._running[-1]
             if victim is seq:
                 return 0  # everyone else is of higher rank; they will move and leave
@@ -159,7 +171,7 @@ class Scheduler:
         if self._running and available <= seq.blocked_at:
             return False
         pages, num_cached = self._allocator.open(
-            seq.token_ids, reuse=not seq.wants_prompt_logprobs, salt=seq.request.cache_salt
+            seq.token_ids, reuse=self._reusable(seq), salt=seq.request.cache_salt
         )
         missing = self._footprint(seq) - pages.num_owned
         if self._running and missing > self._allocator.num_available - self._spoken_for():
@@ -195,6 +207,11 @@ class Scheduler:
         assert seq.pages is not None, "running sequences have pages"
         self._allocator.close(seq.pages)
         seq.pages, seq.num_computed = None, 0
+
+
+def by_turn(sequence: Sequence) -> tuple[int, int, tuple[int, int, int]]:
+    """Order in which sequences of which not all can be served are: by priority, then in turn."""
+    return (sequence.request.priority, sequence.last_turn, sequence.rank)
 
 
 def _rank(sequence: Sequence) -> tuple[int, int, int]:

@@ -70,6 +70,17 @@ class Sequence:
         return len(self.token_ids) - self.num_computed
 
     @property
+    def prompt_left(self) -> int:
+        """Prompt tokens that a pass of prompts has to compute.
+
+        The last one alone is computed by a step of decoding, like outputs, if one token is drawn behind
+        it and nothing else is asked for.
+        """
+        sampling = self.request.sampling
+        left = max(0, len(self.request.prompt_ids) - self.num_computed)
+        return 0 if left == sampling.n == 1 and sampling.prompt_logprobs is None else left
+
+    @property
     def wants_prompt_logprobs(self) -> bool:
         """Whether the prompt's log-probabilities are still to be collected."""
         return self.request.sampling.prompt_logprobs is not None and self.num_outputs == 0

@@ -17,6 +17,7 @@ from torch import nn
 
 from ossia.config import LayerType, ModelConfig
 from ossia.kernels.backend import choose
+from ossia.kernels.decode import FEW_TOKENS
 from ossia.kernels.decode.attention import HEAD_DIM, MAX_GROUP
 from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K
 from ossia.model.decode_chain import DecodeChain, StepInputs
@@ -153,16 +154,25 @@ class DecodeStep:
         graph.replay()
         return StepOutput(chain.logits[:rows], chain.drawn)
 
-    def warm_up(self, rows: int) -> None:
-        """Capture every graph that steps of up to so many rows need."""
-        for size in _SIZES:
-            if size <= self.size_for(rows) and size not in self._ready:
+    def warm_up(self, rows: int, only: int | None = None) -> None:
+        """Capture every graph that steps of up to so many rows need, or the one of `only` rows."""
+        sizes = [size for size in _SIZES if size <= self.size_for(rows)]
+        for size in sizes if only is None else (only,):
+            if size not in self._ready:
                 self._ready[size] = self._capture(size)
 
     @staticmethod
     def size_for(rows: int) -> int:
         """Rows of the graph that runs so many."""
         return next(size for size in _SIZES if size >= rows)
+
+    @staticmethod
+    def size_alike(rows: int) -> int:
+        """Rows of the graph in which each of so many gets the same bits whatever the others are.
+
+        The experts' products for few tokens are cut by how many experts all of these have chosen.
+        """
+        return DecodeStep.size_for(rows if rows == 1 else max(rows, FEW_TOKENS + 1))
 
     def _capture(self, size: int) -> tuple[torch.cuda.CUDAGraph, DecodeChain]:
         inputs = StepInputs(

@@ -33,6 +33,7 @@ class ModelOptions:
         kv_dtype: How keys and values are stored, as `EngineConfig` has it.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
+        deterministic: Whether answers do not depend on what else runs, as `EngineConfig` has it.
     """
 
     model: str = "demo"
@@ -46,6 +47,7 @@ class ModelOptions:
     kv_dtype: KVDtype = "auto"
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -242,6 +242,14 @@ def test_options_reach_the_engine(folder: Path):
     assert LLM(folder, device="cpu", max_num_seqs=4000)._engine.core.limits.max_batch_tokens == 4000
 
 
+def test_deterministic_answers_do_not_depend_on_the_others(folder: Path):
+    llm = LLM(folder, device="cpu", deterministic=True, max_num_seqs=8)
+    assert llm._engine.core.config.deterministic
+    prompts = [list(range(idx, 3 * idx + 5)) for idx in range(8)]
+    together = llm.generate(prompts, GREEDY)
+    assert _ids(together) == [_ids(llm.generate([prompt], GREEDY))[0] for prompt in prompts]
+
+
 def test_the_cpu_s_precision_is_the_callers_choice(folder: Path):
     cpu_kernels.needed()
     rounded = LLM(folder, device="cpu", cpu_weights="int8", cpu_activations="int8")

@@ -29,6 +29,7 @@ _ENGINE_FIELDS = {
     # Ossia's own
     "cpu_activations": "cpu_activations",
     "cpu_weights": "cpu_weights",
+    "deterministic": "deterministic",
 }
 # What makes no difference to what is computed: accepted with any value.
 _NO_DIFFERENCE = frozenset(

@@ -26,11 +26,12 @@ def widened(logits: torch.Tensor) -> torch.Tensor:
 
 
 def sample(
-    logits: torch.Tensor, drawings: Sequence[Drawing | None]
+    logits: torch.Tensor, drawings: Sequence[Drawing | None], *, evenly: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As `reference.sample` defines it."""
-    implementation = cpu if _taken_by_cpu(logits) else reference
-    return implementation.sample(logits, drawings)
+    if _taken_by_cpu(logits):
+        return cpu.sample(logits, drawings)
+    return reference.sample(logits, drawings, evenly=evenly)
 
 
 def token_logprobs(

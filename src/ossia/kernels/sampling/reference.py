@@ -87,6 +87,8 @@ def truncate(
     top_k: torch.Tensor,
     top_p: torch.Tensor,
     min_p: torch.Tensor,
+    *,
+    evenly: bool = False,
 ) -> torch.Tensor:
     """Sharpen by temperature, then keep the likely tokens only.
 
@@ -101,6 +103,7 @@ def truncate(
         top_k: int64 (rows,); 0 keeps all.
         top_p: (rows,); 1 keeps all.
         min_p: (rows,); 0 keeps all.
+        evenly: Whether a row's sums must not depend on what the other rows need: all get it then.
 
     Returns:
         (rows, vocab), new, with a maximum of 0 in each row and -inf for what is not kept.
@@ -116,7 +119,9 @@ def truncate(
         threshold = best.gather(1, last[:, None]).masked_fill((k == vocab)[:, None], -torch.inf)
         logits = logits.masked_fill(logits < threshold, -torch.inf)
     if bool((top_p < 1).any()):
-        logits = logits.masked_fill(logits < _top_p_threshold(logits, top_p), -torch.inf)
+        logits = logits.masked_fill(
+            logits < _top_p_threshold(logits, top_p, evenly=evenly), -torch.inf
+        )
     if bool((min_p > 0).any()):
         logits = logits.masked_fill(logits < min_p.log()[:, None], -torch.inf)
     return logits
@@ -154,13 +159,14 @@ def draw_greedy(logits: torch.Tensor) -> torch.Tensor:
 
 
 def sample(
-    logits: torch.Tensor, drawings: Sequence[Drawing | None]
+    logits: torch.Tensor, drawings: Sequence[Drawing | None], *, evenly: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A token of each row.
 
     Args:
         logits: (rows, vocab).
         drawings: One a row; None takes the most likely token, the lowest id among equals.
+        evenly: As for `truncate`.
 
     Returns:
         int64 (rows,): ids, which mean nothing where the largest logit is not finite; (rows,): the largest
@@ -181,6 +187,7 @@ def sample(
         each([drawing.top_k for drawing in chosen], torch.int64),
         each([drawing.top_p for drawing in chosen]),
         each([drawing.min_p for drawing in chosen]),
+        evenly=evenly,
     )
     drawn = draw(kept, each([drawing.uniform for drawing in chosen], torch.float64))
     if len(rows) == len(drawings):
@@ -209,7 +216,7 @@ def token_logprobs(
     return chosen.squeeze(1), top.values - normaliser, top.indices
 
 
-def _top_p_threshold(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+def _top_p_threshold(logits: torch.Tensor, top_p: torch.Tensor, *, evenly: bool) -> torch.Tensor:
     """(rows, 1): the smallest logit of the smallest set that reaches top_p."""
     target = top_p[:, None] * logits.exp().sum(dim=-1, keepdim=True)
     threshold = logits.new_full(target.shape, -torch.inf)
@@ -219,8 +226,10 @@ def _top_p_threshold(logits: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     threshold = torch.where(reached, within, threshold)
     rest = (~reached & (top_p < 1)[:, None]).squeeze(1).nonzero().squeeze(1)
     if len(rest):
-        ordered = logits[rest].sort(dim=-1, descending=True).values
-        threshold[rest] = _border(ordered, target[rest])
+        sorted_rows = torch.arange(len(logits), device=logits.device) if evenly else rest
+        ordered = logits[sorted_rows].sort(dim=-1, descending=True).values
+        border = _border(ordered, target[sorted_rows])
+        threshold[rest] = border[rest] if evenly else border
     return threshold.masked_fill((top_p >= 1)[:, None], -torch.inf)
 
 
