@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -24,7 +24,7 @@ from ossia.kernels.decode import (
 from ossia.kernels.decode.attention import PagedStep
 from ossia.kernels.decode.experts import RoutedStep
 from ossia.kernels.decode.routed import PACKED_SLOTS, Slots, dispatch, routed_down, routed_up
-from ossia.kernels.decode.wide import WIDTH, runs_on, wide_down_parts, wide_up
+from ossia.kernels.decode.wide import WIDTH, operand_places, runs_on, wide_down_parts, wide_up
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
@@ -47,6 +47,9 @@ class StepInputs:
     positions: torch.Tensor
     width: torch.Tensor
     table: torch.Tensor
+
+
+_ROUTED_TOKENS = 128  # up to which the router is part of the norm
 
 
 class DecodeChain:
@@ -85,6 +88,13 @@ class DecodeChain:
             self._wide = tokens * top_k > PACKED_SLOTS * config.num_experts and runs_on(device)
             width = WIDTH if self._wide else None
             self._slots = Slots.empty(tokens, config.num_experts, top_k, device, width)
+        # The router of many tokens is a product of its own, with operands as the experts take them.
+        self._routers: dict[int, torch.Tensor] = {}
+        if tokens > _ROUTED_TOKENS:
+            places = operand_places(config.hidden_size) if self._wide else slice(None)
+            for idx, layer in enumerate(model.model.layers):
+                assert isinstance(layer, DecoderLayer)
+                self._routers[idx] = layer.mlp.router.weight.data[:, places].contiguous()
         self._routed = RoutedStep(
             logits=between.router_logits, positions=inputs.positions, top_k=top_k
         )
@@ -116,7 +126,7 @@ class DecodeChain:
                 ("attention", partial(self._attend, layer)),
                 ("o", partial(self._project_out, layer)),
                 ("router", partial(self._route, layer)),
-                *([] if self._slots is None else [("dispatch", self._dispatch)]),
+                *([] if self._slots is None else [("dispatch", partial(self._dispatch, layer))]),
                 *self._experts(layer),
                 ("norm", partial(self._add_and_norm, norm)),
             ]
@@ -156,15 +166,25 @@ class DecodeChain:
 
     def _route(self, layer: DecoderLayer) -> None:
         norm, router, between = layer.post_attention_layernorm, layer.mlp.router, self._tensors
+        product = self._routers.get(layer.self_attn.layer_idx)
+        told = (router.weight.data, _bias(router), between.router_logits)
         add_and_norm(
             between.stream, norm.weight.data, norm.eps, between.middle, between.expert_in,
             parts=between.parts, bias=_bias(layer.self_attn.o_proj), scale=X_SCALE,
-            router=(router.weight.data, _bias(router), between.router_logits), in_places=self._wide,
+            router=told if product is None else None, in_places=self._wide,
         )  # fmt: skip
+        if product is not None:
+            operands = between.expert_in[:, : product.shape[1]]
+            torch.mm(
+                operands, product.t(), out_dtype=torch.float32, out=between.router_logits
+            )  # fmt: skip
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, layer: DecoderLayer) -> None:
         assert self._slots is not None
-        dispatch(self._slots, self._routed)
+        routed = self._routed
+        if self._routers:
+            routed = replace(routed, bias=_bias(layer.mlp.router), scale=1 / X_SCALE)
+        dispatch(self._slots, routed)
 
     def _experts(self, layer: DecoderLayer) -> list[tuple[str, Callable[[], None]]]:
         if self._few:

@@ -51,8 +51,8 @@ Expand = _structure(
 )
 
 Dispatch = _structure(
-    "Dispatch", logits=_P, positions=_P, ids=_P, weights=_P, slots=_P, items=_P, num_items=_P,
-    tokens=_U, experts=_U, top_k=_U, width=_U,
+    "Dispatch", logits=_P, bias=_P, positions=_P, ids=_P, weights=_P, slots=_P, items=_P, num_items=_P,
+    tokens=_U, experts=_U, top_k=_U, width=_U, scale=_F,
 )  # fmt: skip
 Routed = _structure(
     "Routed", blocks=_P, scales=_P, bias=_P, x=_P, y=_P, slots=_P, items=_P, num_items=_P,

@@ -24,15 +24,20 @@ class RoutedStep:
     """Which experts a step's tokens go to: the router's word on it.
 
     Args:
-        logits: float32 (tokens, experts), rounded to bfloat16 as the router's are.
+        logits: float32 (tokens, experts), rounded to bfloat16 as the router's are; for `dispatch` these
+            are `scale` times them and the bias.
         positions: int32 (tokens,); tokens at negative ones go nowhere. None: all are there, for
             `dispatch` only.
         top_k: Experts a token.
+        bias: bfloat16 (experts,), for `dispatch` only.
+        scale: For `dispatch` only.
     """
 
     logits: torch.Tensor
     positions: torch.Tensor | None
     top_k: int
+    bias: torch.Tensor | None = None
+    scale: float = 1.0
 
 
 def project_up(
@@ -105,6 +110,7 @@ def _arguments(
     assert tokens <= FEW_TOKENS, tokens
     assert experts <= MAX_EXPERTS, experts
     assert routed.top_k <= MAX_TOP_K, routed.top_k
+    assert routed.bias is None
     return Experts(
         blocks=address(weights.blocks), scales=address(weights.scales), bias=address(bias),
         logits=address(routed.logits), positions=address(routed.positions), x=address(x),

@@ -93,27 +93,28 @@ def dispatch(slots: Slots, routed: RoutedStep, *, overlap: bool = True) -> None:
         overlap: As in `launch`.
     """
     tokens, experts = routed.logits.shape
-    _dispatch(slots, routed.logits, routed.positions, tokens, experts, overlap)
+    _dispatch(slots, routed, tokens, experts, overlap)
 
 
 def sort_slots(slots: Slots, experts: int, top_k: int) -> None:
     """As `dispatch` where `slots.ids` and `slots.weights` are given."""
-    _dispatch(slots, None, None, len(slots.ids) // top_k, experts, overlap=False)
+    _dispatch(slots, None, len(slots.ids) // top_k, experts, overlap=False)
 
 
 def _dispatch(
-    slots: Slots, logits: torch.Tensor | None, positions: torch.Tensor | None, tokens: int,
-    experts: int, overlap: bool,
-) -> None:  # fmt: skip
+    slots: Slots, routed: RoutedStep | None, tokens: int, experts: int, overlap: bool
+) -> None:
     top_k = len(slots.ids) // tokens
     assert experts <= MAX_EXPERTS, experts
     assert top_k <= MAX_TOP_K, top_k
     arguments = Dispatch(
-        logits=address(logits), positions=address(positions), ids=address(slots.ids),
-        weights=address(slots.weights), slots=address(slots.order), items=address(slots.items),
-        num_items=address(slots.num_items), tokens=tokens, experts=experts, top_k=top_k,
-        width=slots.width,
+        ids=address(slots.ids), weights=address(slots.weights), slots=address(slots.order),
+        items=address(slots.items), num_items=address(slots.num_items), tokens=tokens,
+        experts=experts, top_k=top_k, width=slots.width,
     )  # fmt: skip
+    if routed is not None:
+        arguments.logits, arguments.bias = address(routed.logits), address(routed.bias)
+        arguments.positions, arguments.scale = address(routed.positions), routed.scale
     kernel = program("dispatch.cu", slots.ids.device)["dispatch"]
     launch(kernel, (1, 1, 1), _THREADS, 0, arguments, overlap=overlap)
 

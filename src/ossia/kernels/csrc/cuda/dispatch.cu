@@ -8,6 +8,7 @@
 
 struct Dispatch {
   const float* logits;   // (tokens, experts); null where ids and weights are given
+  const u16* bias;       // bfloat16 (experts,), added to `scale` times the logits, and the sums rounded; null for zeros
   const int* positions;  // (tokens,), negative where there is no token; null: all are there
   int* ids;              // (tokens * top_k,)
   float* weights;        // (tokens * top_k,)
@@ -15,6 +16,7 @@ struct Dispatch {
   int4* items;           // expert, its first place in `slots`, how many slots
   int* num_items;
   u32 tokens, experts, top_k, width;
+  float scale;
 };
 
 __device__ __forceinline__ bool is_there(const Dispatch& a, u32 token) { return !a.positions || a.positions[token] >= 0; }
@@ -24,7 +26,10 @@ __device__ __forceinline__ bool is_there(const Dispatch& a, u32 token) { return 
 template <int WORDS>
 __device__ __forceinline__ void choose_all(const Dispatch& a, u32* count) {
   const u32 lane = threadIdx.x & 31, warps = blockDim.x / 32;
-  float now[WORDS] = {}, next[WORDS] = {};
+  float now[WORDS] = {}, next[WORDS] = {}, bias[WORDS] = {};
+#pragma unroll
+  for (int j = 0; j < WORDS; j++)
+    if (a.bias && lane + 32 * j < a.experts) bias[j] = wide(a.bias[lane + 32 * j]);
   int here = -1, follows = -1;
   auto fetch = [&](u32 token) {  // of absent tokens, too: their rows are there
     if (token >= a.tokens) return;
@@ -34,7 +39,7 @@ __device__ __forceinline__ void choose_all(const Dispatch& a, u32* count) {
   fetch(threadIdx.x >> 5);
   for (u32 token = threadIdx.x >> 5; token < a.tokens; token += warps) {
 #pragma unroll
-    for (int j = 0; j < WORDS; j++) now[j] = next[j];
+    for (int j = 0; j < WORDS; j++) now[j] = rounded(next[j] * a.scale + bias[j]);
     here = follows;
     fetch(token + warps);
     if (here < 0) continue;
