@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from ossia.kernels import cuda
+from ossia.kernels.decode import narrow
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep
-from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
+from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up, sort_slots
 from ossia.kernels.decode.wide import WIDTH, operand_places, runs_on, wide_down_parts, wide_up
 from ossia.kernels.moe import ExpertWeights, reference
 from ossia.kernels.mxfp4 import Mxfp4Tensor, relay
@@ -61,7 +62,7 @@ def _distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("tokens", SIZES)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("way", ["run_packed", "run_wide", "run_expanded"])
+@pytest.mark.parametrize("way", ["run_packed", "run_narrow", "run_wide", "run_expanded"])
 def test_both_ways(tokens, shape, way):
     from ossia.kernels.moe import cuda_many
 
@@ -75,7 +76,7 @@ def test_both_ways(tokens, shape, way):
     assert torch.equal(actual, getattr(cuda_many, way)(x, ids, weights, layer)), "two runs differ"
 
 
-@pytest.mark.parametrize("way", ["run_packed", "run_wide", "run_expanded"])
+@pytest.mark.parametrize("way", ["run_packed", "run_narrow", "run_wide", "run_expanded"])
 def test_all_tokens_to_the_same_experts(way):
     from ossia.kernels.moe import cuda_many
 
@@ -87,11 +88,20 @@ def test_all_tokens_to_the_same_experts(way):
     assert _distance(getattr(cuda_many, way)(x, ids, weights, layer), expected) < 6e-3
 
 
-@pytest.mark.parametrize("wide", [False, True])
+PRODUCTS = {
+    None: (routed_up, routed_down),
+    32: (narrow.narrow_up, narrow.narrow_down),
+    64: (narrow.narrow_up, narrow.narrow_down),
+    WIDTH: (wide_up, wide_down_parts),
+}
+"""By slots of an item; None: as `routed_up` would have it."""
+
+
+@pytest.mark.parametrize("width", PRODUCTS)
 @pytest.mark.parametrize("tokens", [1, 17, 48, 128, 129, 200, 512])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_step_of_many_sequences(tokens, shape, wide):
-    if wide and not runs_on(DEVICE):
+def test_a_step_of_many_sequences(tokens, shape, width):
+    if width is not None and not runs_on(DEVICE):
         pytest.skip("needs Hopper")
     experts, top_k, hidden, ffn = shape
     layer, twin = _layer(experts, hidden, ffn)
@@ -103,17 +113,17 @@ def test_a_step_of_many_sequences(tokens, shape, wide):
     weights, ids = route(logits.bfloat16(), top_k)
     expected = reference.run_experts(x.double(), ids, weights.double(), twin)
     expected[absent] = 0
-    up, down = (wide_up, wide_down_parts) if wide else (routed_up, routed_down)
+    up, down = PRODUCTS[width]
 
     def run() -> torch.Tensor:
-        slots = Slots.empty(tokens, experts, top_k, DEVICE, WIDTH if wide else None)
+        slots = Slots.empty(tokens, experts, top_k, DEVICE, width)
         for part in (slots.ids, slots.order, slots.items, slots.num_items):
             part.fill_(2**30)
         slots.weights.fill_(torch.nan)
         operands = torch.zeros(tokens, -(-hidden // 64) * 64, **BF16)
         operands[:, :hidden] = x * X_SCALE
         operands[absent] = torch.nan
-        if wide:
+        if width is not None:
             operands = operands[:, operand_places(operands.shape[1]).to(DEVICE)].contiguous()
         inner = torch.zeros(tokens * top_k, -(-ffn // 64) * 64, **BF16)
         inner[:, :ffn] = torch.nan
@@ -131,9 +141,42 @@ def test_a_step_of_many_sequences(tokens, shape, wide):
     assert torch.equal(first, run()), "two runs differ"
 
 
+@pytest.mark.parametrize("width", narrow.VARIANTS)
+def test_items_of_every_size(width):
+    """What a slot gets does not depend on how many others there are, in its item or in all."""
+    if not runs_on(DEVICE):
+        pytest.skip("needs Hopper")
+    experts, hidden, ffn = 3, 160, 448
+    layer, twin = _layer(experts, hidden, ffn)
+    most = 2 * width + 3
+    x, weights = torch.randn(most, hidden, **BF16), torch.rand(most, 1, **BF16)
+    operands = torch.zeros(most, 192, **BF16)
+    operands[:, :hidden] = x * X_SCALE
+    operands = operands[:, operand_places(192).to(DEVICE)].contiguous()
+
+    def run(count: int) -> torch.Tensor:
+        slots = Slots.empty(count, experts, 1, DEVICE, width)
+        slots.ids.fill_(1)
+        slots.weights.copy_(weights[:count, 0])
+        sort_slots(slots, experts, 1)
+        inner = torch.full((count, ffn), torch.nan, **BF16)
+        said = torch.full((1, count, hidden), torch.nan, device=DEVICE)
+        given = layer.gate_up, layer.gate_up_bias, layer.alpha, layer.limit
+        narrow.narrow_up(operands[:count], slots, *given, inner)
+        narrow.narrow_down(inner, slots, layer.down, layer.down_bias, said)
+        return said[0]
+
+    whole = run(most)
+    ids = torch.ones(most, 1, dtype=torch.int64, device=DEVICE)
+    expected = reference.run_experts(x.double(), ids, weights.double(), twin)
+    assert _distance(whole, expected) < 6e-3
+    for count in range(1, most):
+        assert torch.equal(run(count), whole[:count]), count
+
+
 @pytest.mark.parametrize("tokens", [1, 31, 129, 512, 1000])
 @pytest.mark.parametrize(("experts", "top_k"), [(32, 4), (4, 2), (5, 1), (40, 8), (200, 8)])
-@pytest.mark.parametrize("width", [None, WIDTH])
+@pytest.mark.parametrize("width", [None, 32, WIDTH])
 def test_slots_are_sorted_and_cut(tokens, experts, top_k, width):
     logits = _untied(tokens, experts)
     logits[: tokens // 2, 0] = experts / 16  # more than an item of one expert

@@ -1,9 +1,9 @@
 """The expert layer of relaid weights on CUDA, for any number of tokens.
 
-Three ways. Up to some tokens for each expert its packed weights are expanded on their way to the tensor
-cores (kernels/decode/routed.py), so what counts is that they are read once. Beyond that the products
-are what takes time: Hopper does them for up to 128 slots at once (kernels/decode/wide.py); elsewhere a
-layer's matrices are expanded to bfloat16 first and multiplied by the vendor's grouped product.
+Up to some tokens for each expert its packed weights are expanded on their way to the tensor cores, so what
+counts is that they are read once (kernels/decode/narrow.py on Hopper, elsewhere routed.py). Beyond that the
+products are what takes time: Hopper does them for up to 128 slots at once (kernels/decode/wide.py);
+elsewhere a layer's matrices are expanded to bfloat16 first and multiplied by the vendor's grouped product.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep
+from ossia.kernels.decode.narrow import NARROW_SLOTS, narrow_down, narrow_up, width_for
 from ossia.kernels.decode.routed import (
     PACKED_SLOTS,
     Slots,
@@ -42,12 +43,14 @@ def route_and_run(
         top_k: Experts a token.
         experts: Both matrices relaid.
     """
-    if len(x) > _FEW_TOKENS or len(x) * top_k > PACKED_SLOTS * logits.shape[1]:
+    num_experts = logits.shape[1]
+    if len(x) > _FEW_TOKENS or len(x) * top_k > _packed_slots(x.device) * num_experts:
         weights, expert_ids = route(logits, top_k)
         return run_experts(x, expert_ids, weights, experts)
-    slots = Slots.empty(len(x), logits.shape[1], top_k, x.device)
+    width = width_for(len(x) * top_k, num_experts) if runs_on(x.device) else None
+    slots = Slots.empty(len(x), num_experts, top_k, x.device, width)
     dispatch(slots, RoutedStep(logits=logits.float(), positions=None, top_k=top_k), overlap=False)
-    return _packed(x, slots, top_k, experts)
+    return (_packed if width is None else _narrow)(x, slots, top_k, experts)
 
 
 def run_experts(
@@ -61,22 +64,25 @@ def run_experts(
         weights: (tokens, top_k).
         experts: Both matrices relaid.
     """
-    if expert_ids.numel() <= PACKED_SLOTS * experts.gate_up_bias.shape[0]:
-        return run_packed(x, expert_ids, weights, experts)
-    way = run_wide if runs_on(x.device) else run_expanded
+    few = expert_ids.numel() <= _packed_slots(x.device) * experts.gate_up_bias.shape[0]
+    if runs_on(x.device):
+        way = run_narrow if few else run_wide
+    else:
+        way = run_packed if few else run_expanded
     return way(x, expert_ids, weights, experts)
+
+
+def _packed_slots(device: torch.device) -> int:
+    """Slots an expert on average up to which weights had better be read once than multiplied fast."""
+    return NARROW_SLOTS if runs_on(device) else PACKED_SLOTS
 
 
 def run_packed(
     x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
 ) -> torch.Tensor:
     """Weights are expanded where they are used."""
-    (tokens, top_k), num_experts = expert_ids.shape, experts.gate_up_bias.shape[0]
-    slots = Slots.empty(tokens, num_experts, top_k, x.device)
-    slots.ids.copy_(expert_ids.flatten())
-    slots.weights.copy_(weights.flatten())
-    sort_slots(slots, num_experts, top_k)
-    return _packed(x, slots, top_k, experts)
+    slots = _sorted(expert_ids, weights, experts, None)
+    return _packed(x, slots, expert_ids.shape[1], experts)
 
 
 def _packed(x: torch.Tensor, slots: Slots, top_k: int, experts: ExpertWeights) -> torch.Tensor:
@@ -91,16 +97,35 @@ def _packed(x: torch.Tensor, slots: Slots, top_k: int, experts: ExpertWeights) -
     return said.sum(0).to(x.dtype)
 
 
+def run_narrow(
+    x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
+) -> torch.Tensor:
+    """As `run_packed`, by warpgroup products; Hopper only."""
+    width = width_for(expert_ids.numel(), experts.gate_up_bias.shape[0])
+    slots = _sorted(expert_ids, weights, experts, width)
+    return _narrow(x, slots, expert_ids.shape[1], experts)
+
+
+def _narrow(x: torch.Tensor, slots: Slots, top_k: int, experts: ExpertWeights) -> torch.Tensor:
+    gate_up, down = _relaid(experts)
+    (tokens, hidden), ffn = x.shape, experts.gate_up_bias.shape[1] // 2
+    operands = triton_rows.operands(x, whole_units(hidden), X_SCALE)
+    inner = x.new_empty(tokens * top_k, whole_units(ffn))
+    inner[:, ffn:] = 0
+    narrow_up(operands, slots, gate_up, experts.gate_up_bias, experts.alpha, experts.limit, inner)
+    said = torch.empty(top_k, tokens, hidden, dtype=torch.float32, device=x.device)
+    narrow_down(inner, slots, down, experts.down_bias, said)
+    return said.sum(0).to(x.dtype)
+
+
 def run_wide(
     x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
 ) -> torch.Tensor:
     """Weights are expanded where they are used, once for up to 128 slots; Hopper only."""
     gate_up, down = _relaid(experts)
-    (tokens, top_k), num_experts = expert_ids.shape, experts.gate_up_bias.shape[0]
+    tokens, top_k = expert_ids.shape
     hidden, ffn = x.shape[1], experts.gate_up_bias.shape[1] // 2
-    slots = Slots.empty(tokens, num_experts, top_k, x.device, WIDTH)
-    slots.ids.copy_(expert_ids.flatten())
-    sort_slots(slots, num_experts, top_k)
+    slots = _sorted(expert_ids, weights, experts, WIDTH)
     operands = triton_rows.operands(x, whole_units(hidden), X_SCALE)
     inner = x.new_empty(tokens * top_k, whole_units(ffn))
     inner[:, ffn:] = 0
@@ -126,6 +151,18 @@ def run_expanded(
     places = torch.empty_like(order)
     places[order] = torch.arange(len(order), device=x.device)
     return triton_rows.combine(said, places, expert_ids, weights, experts.down_bias)
+
+
+def _sorted(
+    expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights, width: int | None
+) -> Slots:
+    """The slots of given choices, in items of a width, or of what `routed_up` takes."""
+    (tokens, top_k), num_experts = expert_ids.shape, experts.gate_up_bias.shape[0]
+    slots = Slots.empty(tokens, num_experts, top_k, expert_ids.device, width)
+    slots.ids.copy_(expert_ids.flatten())
+    slots.weights.copy_(weights.flatten())
+    sort_slots(slots, num_experts, top_k)
+    return slots
 
 
 def _relaid(experts: ExpertWeights) -> tuple[RelaidMxfp4, RelaidMxfp4]:

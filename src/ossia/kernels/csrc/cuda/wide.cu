@@ -5,11 +5,9 @@
 //   down: said[slot] = W_e inner[slot] + b_e, bfloat16
 //   down_parts: y[i][token] = weight * (W_e inner[slot] + b_e) for the token's i-th expert, float
 //
-// Weights are A, from registers: a warp expands its 16 rows as in routed.cu. Slots are B, from shared
-// memory, in the order of k in which those registers hold it: within each 32, number 16 m + 8 h + 2 q + j
-// is k = 8 q + 4 m + 2 h + j. That is how `x` and `inner` are stored, times 2^64.
+// `x` and `inner` are stored in the order of k that warpgroup.cuh tells of, times 2^64.
 #include "bulk.cuh"
-#include "experts.cuh"
+#include "warpgroup.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -62,64 +60,10 @@ __device__ __forceinline__ void warpgroup_mma(float (&d)[16][4], const u32 (&a)[
         "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
-__device__ __forceinline__ void mma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ __forceinline__ void mma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int N>
-__device__ __forceinline__ void mma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
-}
-
-// Nothing that reads or writes these registers is moved across.
-__device__ __forceinline__ void hold(float (&d)[16][4]) {
-#pragma unroll
-  for (int t = 0; t < 16; t++)
-#pragma unroll
-    for (int c = 0; c < 4; c++) asm volatile("" : "+f"(d[t][c])::"memory");
-}
-
-// Rows of 128 bytes whose pieces of 16 are swapped by the row's number (the 128-byte swizzle).
-__device__ __forceinline__ u64 operand(u32 address) {
-  return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
-}
-
 // Of a pair of bfloat16 the lower one to a place, the other so many bytes further.
 __device__ __forceinline__ void put_pair(u32 to, u32 further, u32 pair) {
   asm volatile("st.shared.u16 [%0],%1;" ::"r"(to), "h"((u16)pair) : "memory");
   asm volatile("st.shared.u16 [%0],%1;" ::"r"(to + further), "h"((u16)(pair >> 16)) : "memory");
-}
-
-// Of pairs of bfloat16, NaN where one of the two is.
-__device__ __forceinline__ u32 lesser(u32 a, u32 b) {
-  u32 r;
-  asm("min.NaN.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-  return r;
-}
-__device__ __forceinline__ u32 greater(u32 a, u32 b) {
-  u32 r;
-  asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-  return r;
-}
-
-// x sigmoid(alpha x), to about 22 bits; it is rounded to 8 anyway.
-__device__ __forceinline__ float swish(float x, float alpha) {
-  float e, r;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(x * (alpha * -1.4426950408889634f)));
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(1.f + e));
-  return x * r;
-}
-constexpr u32 X_SCALES = 0x5F805F80u;  // X_SCALE as a pair of bfloat16
-
-// Half a unit of a lane: 32 k, the registers of two products.
-__device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u32 s0, u32 s1) {
-  const u32 above = s0 * 0x800080u + 0x20002000u, below = s1 * 0x800080u + 0x20002000u;
-#pragma unroll
-  for (int m = 0; m < 2; m++) {
-    const u32 v = m ? second : first;
-    A[m][0] = times(v & 0x81C081C0u, above);
-    A[m][1] = times(v << 3 & 0x81C081C0u, below);
-    A[m][2] = times(v << 6 & 0x81C081C0u, above);
-    A[m][3] = times((v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u), below);
-  }
 }
 
 enum Way { UP, DOWN, DOWN_PARTS };
@@ -168,7 +112,7 @@ __device__ __forceinline__ void wide(const Wide& a) {
 #pragma unroll 1
   for (u32 u = 0; u < U; u++) {
     copies_wait<AHEAD - 1>();
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    operands_ready();
     __syncthreads();  // all have the unit, and are done with the one before the last
     if (u + AHEAD < U) issue(next);
     copies_end();
@@ -178,7 +122,8 @@ __device__ __forceinline__ void wide(const Wide& a) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       mma_wait<1>();  // the products that read these registers
-      expand(A[half], w[half * 2], w[half * 2 + 1], s >> (8 * half) & 255, s >> (16 + 8 * half) & 255);
+      if (half) expand<1>(A[1], w[2], w[3], s);
+      else expand<0>(A[0], w[0], w[1], s);
       mma_fence();
       warpgroup_mma(acc, A[half][0], operand(base + stage * B_BYTES + half * 64));
       warpgroup_mma(acc, A[half][1], operand(base + stage * B_BYTES + half * 64 + 32));
@@ -197,7 +142,7 @@ __device__ __forceinline__ void wide(const Wide& a) {
     float b0, b1;
     if (WAY == UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
     else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
-    const u32 limit = pack(a.limit, a.limit), k = local & 31, place = (local & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
+    const u32 limit = pack(a.limit, a.limit), place = place_of(local);
 #pragma unroll
     for (int t = 0; t < 16; t++) {
       if (t * 8 >= item.z) break;
@@ -207,9 +152,7 @@ __device__ __forceinline__ void wide(const Wide& a) {
 #pragma unroll
       for (int c = 0; c < 2; c++) upper[c] = acc[t][c] * REST_SCALE + b0, lower[c] = acc[t][c + 2] * REST_SCALE + b1;
       if (WAY == UP) {
-        const u32 gates = lesser(pack(upper[0], upper[1]), limit), ups = greater(lesser(pack(lower[0], lower[1]), limit), limit ^ 0x80008000u);
-        const float first = swish(low(gates), a.alpha) * (low(ups) + 1.f), second = swish(high(gates), a.alpha) * (high(ups) + 1.f);
-        put_pair(to + place * 2, OUT, times(pack(first, second), X_SCALES));
+        put_pair(to + place * 2, OUT, swiglu(pack(upper[0], upper[1]), pack(lower[0], lower[1]), a.alpha, limit));
       } else if (WAY == DOWN) {
         put_pair(to + local * 2, OUT, pack(upper[0], upper[1])), put_pair(to + local * 2 + 16, OUT, pack(lower[0], lower[1]));
       } else {

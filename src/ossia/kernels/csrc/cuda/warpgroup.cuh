@@ -1,0 +1,81 @@
+// Hopper's warpgroup products of FP4 weights: what wide.cu and narrow.cu share.
+//
+// Weights are A, from registers: a warp expands its 16 rows as in routed.cu. Slots are B, from shared
+// memory, in the order of k in which those registers hold it: within each 32, number 16 m + 8 h + 2 q + j
+// is k = 8 q + 4 m + 2 h + j. That is how operands are stored, times 2^64.
+#pragma once
+#include "experts.cuh"
+
+__device__ __forceinline__ void mma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void mma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N>
+__device__ __forceinline__ void mma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+
+// What was copied or written to shared memory can be seen by products.
+__device__ __forceinline__ void operands_ready() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// Nothing that reads or writes these registers is moved across.
+template <int NT>
+__device__ __forceinline__ void hold(float (&d)[NT][4]) {
+#pragma unroll
+  for (int t = 0; t < NT; t++)
+#pragma unroll
+    for (int c = 0; c < 4; c++) asm volatile("" : "+f"(d[t][c])::"memory");
+}
+
+// Rows of 128 bytes whose pieces of 16 are swapped by the row's number (the 128-byte swizzle).
+__device__ __forceinline__ u64 operand(u32 address) {
+  return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
+
+// Half a unit of a lane: 32 k, the registers of two products.
+template <int HALF>
+__device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u32 scales) {
+  // A scale s twice, and of both (s + 64) << 7: 2^(s - 63) as a pair of bfloat16.
+  const u32 above = __byte_perm(scales, 0, HALF ? 0x4141 : 0x4040) * 128 + 0x20002000u;
+  const u32 below = __byte_perm(scales, 0, HALF ? 0x4343 : 0x4242) * 128 + 0x20002000u;
+#pragma unroll
+  for (int m = 0; m < 2; m++) {
+    const u32 v = m ? second : first;
+    A[m][0] = times(v & 0x81C081C0u, above);
+    A[m][1] = times(v << 3 & 0x81C081C0u, below);
+    A[m][2] = times(v << 6 & 0x81C081C0u, above);
+    A[m][3] = times((v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u), below);
+  }
+}
+
+// Where a column of k lies in its row.
+__device__ __forceinline__ u32 place_of(u32 column) {
+  const u32 k = column & 31;
+  return (column & ~31u) + (k >> 2 & 1) * 16 + (k >> 1 & 1) * 8 + (k >> 3) * 2 + (k & 1);
+}
+
+// Of pairs of bfloat16, NaN where one of the two is.
+__device__ __forceinline__ u32 lesser(u32 a, u32 b) {
+  u32 r;
+  asm("min.NaN.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+__device__ __forceinline__ u32 greater(u32 a, u32 b) {
+  u32 r;
+  asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+
+// x sigmoid(alpha x), to about 22 bits; it is rounded to 8 anyway.
+__device__ __forceinline__ float swish(float x, float alpha) {
+  float e, r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(x * (alpha * -1.4426950408889634f)));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(1.f + e));
+  return x * r;
+}
+constexpr u32 X_SCALES = 0x5F805F80u;  // X_SCALE as a pair of bfloat16
+
+// Two gates and two ups, as pairs of bfloat16, to the operands of `down`; `limit` is a pair, too.
+__device__ __forceinline__ u32 swiglu(u32 gates, u32 ups, float alpha, u32 limit) {
+  gates = lesser(gates, limit), ups = greater(lesser(ups, limit), limit ^ 0x80008000u);
+  const float first = swish(low(gates), alpha) * (low(ups) + 1.f), second = swish(high(gates), alpha) * (high(ups) + 1.f);
+  return times(pack(first, second), X_SCALES);
+}
