@@ -29,37 +29,6 @@ struct Wide {
   float alpha, limit;
 };
 
-// d += a . b for a warpgroup: 64 rows, 128 slots, 16 k.
-__device__ __forceinline__ void warpgroup_mma(float (&d)[16][4], const u32 (&a)[4], u64 b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, "
-      "%8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, "
-      "%24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, "
-      "%40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63}, "
-      "{%64, %65, %66, %67}, %68, 1, 1, 1, 0;"
-      :"+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]),
-        "+f"(d[1][0]), "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]),
-        "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]),
-        "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3]),
-        "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]),
-        "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3]),
-        "+f"(d[6][0]), "+f"(d[6][1]), "+f"(d[6][2]), "+f"(d[6][3]),
-        "+f"(d[7][0]), "+f"(d[7][1]), "+f"(d[7][2]), "+f"(d[7][3]),
-        "+f"(d[8][0]), "+f"(d[8][1]), "+f"(d[8][2]), "+f"(d[8][3]),
-        "+f"(d[9][0]), "+f"(d[9][1]), "+f"(d[9][2]), "+f"(d[9][3]),
-        "+f"(d[10][0]), "+f"(d[10][1]), "+f"(d[10][2]), "+f"(d[10][3]),
-        "+f"(d[11][0]), "+f"(d[11][1]), "+f"(d[11][2]), "+f"(d[11][3]),
-        "+f"(d[12][0]), "+f"(d[12][1]), "+f"(d[12][2]), "+f"(d[12][3]),
-        "+f"(d[13][0]), "+f"(d[13][1]), "+f"(d[13][2]), "+f"(d[13][3]),
-        "+f"(d[14][0]), "+f"(d[14][1]), "+f"(d[14][2]), "+f"(d[14][3]),
-        "+f"(d[15][0]), "+f"(d[15][1]), "+f"(d[15][2]), "+f"(d[15][3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
 // Of a pair of bfloat16 the lower one to a place, the other so many bytes further.
 __device__ __forceinline__ void put_pair(u32 to, u32 further, u32 pair) {
   asm volatile("st.shared.u16 [%0],%1;" ::"r"(to), "h"((u16)pair) : "memory");
@@ -68,26 +37,25 @@ __device__ __forceinline__ void put_pair(u32 to, u32 further, u32 pair) {
 
 enum Way { UP, DOWN, DOWN_PARTS };
 
-template <Way WAY>
-__device__ __forceinline__ void wide(const Wide& a) {
+// NT: tiles of 8 slots that are multiplied.
+template <Way WAY, int NT>
+__device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
   extern __shared__ __align__(1024) u8 shared[];
   // [stage][slot][8 pieces], then weights [stage][warp][lane], then their scales; afterwards outputs [slot][OUT]
   constexpr u32 OUT = WAY == UP ? TILES * 16 + 16 : TILES * 32 + 16;  // bytes of a slot's outputs and a gap
-  __shared__ u32 slots[SLOTS];
+  constexpr int PIECES_X = NT > 8 ? 2 : 1;  // of operands, a thread
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
-  if (blockIdx.y >= *a.num_items) return;
-  const int4 item = a.items[blockIdx.y];
   const u32 tile = blockIdx.x * TILES + warp, U = a.units, base = (shared_address(shared) + 1023) & ~1023u;
   const u64 unit = (u64)(item.x * a.tiles + min(tile, a.tiles - 1)) * U;
   const uint4* pw = a.blocks + unit * 32 + lane;
   const u32* ps = a.scales + unit * 8 + r;
   const u32 words = base + STAGES * B_BYTES + warp * 512 + lane * 16;
   const u32 scales = base + STAGES * (B_BYTES + W_BYTES) + warp * 128 + lane * 4;
-  const uint4* px[2];
-  u32 x_to[2];
-  bool there[2];
+  const uint4* px[PIECES_X];
+  u32 x_to[PIECES_X];
+  bool there[PIECES_X];
 #pragma unroll
-  for (int j = 0; j < 2; j++) {
+  for (int j = 0; j < PIECES_X; j++) {
     u32 i = threadIdx.x + j * WARPS * 32, column = i / 8, piece = i % 8;
     there[j] = column < item.z;
     u32 slot = a.slots[item.y + (there[j] ? column : 0)];
@@ -99,14 +67,15 @@ __device__ __forceinline__ void wide(const Wide& a) {
     copy16(words + stage * W_BYTES, pw), copy4(scales + stage * S_BYTES, ps);
     pw += 32, ps += 8;
 #pragma unroll
-    for (int j = 0; j < 2; j++) copy16(x_to[j] + stage * B_BYTES, px[j], there[j]), px[j] += 8;
+    for (int j = 0; j < PIECES_X; j++)
+      if (j == 0 || NT == 16 || (int)threadIdx.x < (NT - 8) * 64) copy16(x_to[j] + stage * B_BYTES, px[j], there[j]), px[j] += 8;
   };
 #pragma unroll 1
   for (u32 s = 0; s < AHEAD; s++) {
     if (s < U) issue(s);
     copies_end();
   }
-  float acc[16][4] = {};
+  float acc[NT][4] = {};
   hold(acc);
   u32 A[2][2][4], stage = 0, next = AHEAD;
 #pragma unroll 1
@@ -144,7 +113,7 @@ __device__ __forceinline__ void wide(const Wide& a) {
     else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
     const u32 limit = pack(a.limit, a.limit), place = place_of(local);
 #pragma unroll
-    for (int t = 0; t < 16; t++) {
+    for (int t = 0; t < NT; t++) {
       if (t * 8 >= item.z) break;
       // Two columns at a time.
       const u32 column = t * 8 + 2 * q, to = base + column * OUT;
@@ -179,6 +148,16 @@ __device__ __forceinline__ void wide(const Wide& a) {
       *(uint4*)y = shared4(base + column * OUT + piece * 2);
     }
   }
+}
+
+template <Way WAY>
+__device__ __forceinline__ void wide(const Wide& a) {
+  __shared__ u32 slots[SLOTS];
+  if (blockIdx.y >= *a.num_items) return;
+  const int4 item = a.items[blockIdx.y];
+  if (item.z <= 64) return product<WAY, 8>(a, item, slots);
+  if (item.z <= 96) return product<WAY, 12>(a, item, slots);
+  product<WAY, 16>(a, item, slots);
 }
 
 extern "C" __global__ void __launch_bounds__(512, 1) wide_up(const __grid_constant__ Wide a) { wide<UP>(a); }
