@@ -10,12 +10,12 @@ import pytest
 from ossia.errors import KernelError
 from ossia.kernels.cuda.nvrtc import compile_cubin, find_nvrtc
 from ossia.kernels.cuda.program import arch_of, source_of
-from ossia.kernels.decode import narrow, routed
+from ossia.kernels.decode import routed, wide
 from ossia.kernels.decode.launching import VARIANTS
 
 FILES = (
-    "argmax", "attention", "dense", "dispatch", "down", "expand", "gate_up", "gemv", "narrow", "norm",
-    "routed", "wide",
+    "argmax", "attention", "dense", "dispatch", "down", "expand", "few", "gate_up", "gemv", "norm",
+    "routed", "slab", "wide",
 )  # fmt: skip
 ELF = b"\x7fELF"
 
@@ -76,15 +76,13 @@ def test_so_does_the_table_of_widths(width, up):
     assert f"routed<{str(up).lower()}, {width}, {variant.warps}, {variant.stages}>" in line
 
 
-@pytest.mark.parametrize("width", narrow.VARIANTS)
-@pytest.mark.parametrize("up", [True, False])
-def test_and_the_one_for_hopper(width, up):
-    variant = narrow.VARIANTS[width]
-    line = _definition("narrow.cu", f"narrow_{'up' if up else 'down'}_{width}")
-    assert f"__launch_bounds__({variant.threads}, {variant.blocks})" in line
-    cut = f"{width // 8}, {variant.warps}, {variant.chunk}, {variant.stages}"
-    assert f"narrow<{str(up).lower()}, Cut<{cut}>>" in line
-    assert (variant.shared_bytes(width) + 1024) * variant.blocks <= 228 * 1024
+@pytest.mark.parametrize("width", wide.VARIANTS)
+def test_and_the_one_for_hopper(width):
+    variant, (source, _) = wide.VARIANTS[width], source_of("wide.cu")
+    assert f"KERNELS({width}, {variant.warps * 32}, {variant.blocks})" in source
+    cut = f"product<WAY, {width // 8}, {variant.warps}, {variant.stages}>(a, item, slots)"
+    assert cut in source
+    assert (variant.shared_bytes(width) + 1536) * variant.blocks <= 228 * 1024
 
 
 def _definition(file: str, kernel: str) -> str:

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from ossia.kernels import cuda
-from ossia.kernels.decode import narrow
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep
 from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up, sort_slots
-from ossia.kernels.decode.wide import WIDTH, operand_places, runs_on, wide_down_parts, wide_up
+from ossia.kernels.decode.wide import VARIANTS, operand_places, runs_on, wide_down_parts, wide_up
 from ossia.kernels.moe import ExpertWeights, reference
 from ossia.kernels.mxfp4 import Mxfp4Tensor, relay
 from ossia.kernels.routing import route
@@ -62,7 +61,7 @@ def _distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("tokens", SIZES)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("way", ["run_packed", "run_narrow", "run_wide", "run_expanded"])
+@pytest.mark.parametrize("way", ["run_packed", "run_wide", "run_expanded"])
 def test_both_ways(tokens, shape, way):
     from ossia.kernels.moe import cuda_many
 
@@ -76,7 +75,7 @@ def test_both_ways(tokens, shape, way):
     assert torch.equal(actual, getattr(cuda_many, way)(x, ids, weights, layer)), "two runs differ"
 
 
-@pytest.mark.parametrize("way", ["run_packed", "run_narrow", "run_wide", "run_expanded"])
+@pytest.mark.parametrize("way", ["run_packed", "run_wide", "run_expanded"])
 def test_all_tokens_to_the_same_experts(way):
     from ossia.kernels.moe import cuda_many
 
@@ -88,16 +87,7 @@ def test_all_tokens_to_the_same_experts(way):
     assert _distance(getattr(cuda_many, way)(x, ids, weights, layer), expected) < 6e-3
 
 
-PRODUCTS = {
-    None: (routed_up, routed_down),
-    32: (narrow.narrow_up, narrow.narrow_down),
-    64: (narrow.narrow_up, narrow.narrow_down),
-    WIDTH: (wide_up, wide_down_parts),
-}
-"""By slots of an item; None: as `routed_up` would have it."""
-
-
-@pytest.mark.parametrize("width", PRODUCTS)
+@pytest.mark.parametrize("width", [None, *VARIANTS])
 @pytest.mark.parametrize("tokens", [1, 17, 48, 128, 129, 200, 512])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_step_of_many_sequences(tokens, shape, width):
@@ -113,7 +103,7 @@ def test_a_step_of_many_sequences(tokens, shape, width):
     weights, ids = route(logits.bfloat16(), top_k)
     expected = reference.run_experts(x.double(), ids, weights.double(), twin)
     expected[absent] = 0
-    up, down = PRODUCTS[width]
+    up, down = (routed_up, routed_down) if width is None else (wide_up, wide_down_parts)
 
     def run() -> torch.Tensor:
         slots = Slots.empty(tokens, experts, top_k, DEVICE, width)
@@ -141,7 +131,7 @@ def test_a_step_of_many_sequences(tokens, shape, width):
     assert torch.equal(first, run()), "two runs differ"
 
 
-@pytest.mark.parametrize("width", narrow.VARIANTS)
+@pytest.mark.parametrize("width", VARIANTS)
 def test_items_of_every_size(width):
     """What a slot gets does not depend on how many others there are, in its item or in all."""
     if not runs_on(DEVICE):
@@ -162,8 +152,8 @@ def test_items_of_every_size(width):
         inner = torch.full((count, ffn), torch.nan, **BF16)
         said = torch.full((1, count, hidden), torch.nan, device=DEVICE)
         given = layer.gate_up, layer.gate_up_bias, layer.alpha, layer.limit
-        narrow.narrow_up(operands[:count], slots, *given, inner)
-        narrow.narrow_down(inner, slots, layer.down, layer.down_bias, said)
+        wide_up(operands[:count], slots, *given, inner)
+        wide_down_parts(inner, slots, layer.down, layer.down_bias, said)
         return said[0]
 
     whole = run(most)
@@ -176,7 +166,7 @@ def test_items_of_every_size(width):
 
 @pytest.mark.parametrize("tokens", [1, 31, 129, 512, 1000])
 @pytest.mark.parametrize(("experts", "top_k"), [(32, 4), (4, 2), (5, 1), (40, 8), (200, 8)])
-@pytest.mark.parametrize("width", [None, 32, WIDTH])
+@pytest.mark.parametrize("width", [None, 32, 128])
 def test_slots_are_sorted_and_cut(tokens, experts, top_k, width):
     logits = _untied(tokens, experts)
     logits[: tokens // 2, 0] = experts / 16  # more than an item of one expert

@@ -23,9 +23,15 @@ from ossia.kernels.decode import (
 )
 from ossia.kernels.decode.attention import PagedStep
 from ossia.kernels.decode.experts import RoutedStep
-from ossia.kernels.decode.narrow import NARROW_SLOTS, narrow_down, narrow_up, width_for
 from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
-from ossia.kernels.decode.wide import WIDTH, operand_places, runs_on, wide_down_parts, wide_up
+from ossia.kernels.decode.wide import (
+    WIDE_SLOTS,
+    operand_places,
+    runs_on,
+    wide_down_parts,
+    wide_up,
+    width_for,
+)
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
@@ -83,17 +89,16 @@ class DecodeChain:
         self._model, self._pages, self._groups = model, pages, groups
         self._inputs, self._valid_end = inputs, valid_end
         self._tensors = between = memory.tensors(tokens)
-        self._slots, self._hopper = None, runs_on(device)
-        self._wide = tokens * top_k > NARROW_SLOTS * config.num_experts
+        self._slots = None
+        self._wide = tokens * top_k > WIDE_SLOTS * config.num_experts and runs_on(device)
         self._few = few.fits(tokens, config.hidden_size, config.intermediate_size, device)
         if tokens > FEW_TOKENS:
-            width = WIDTH if self._wide else width_for(tokens * top_k, config.num_experts)
-            width = width if self._hopper else None
+            width = width_for(tokens * top_k, config.num_experts) if self._wide else None
             self._slots = Slots.empty(tokens, config.num_experts, top_k, device, width)
         # The router of many tokens is a product of its own, with operands as the experts take them.
         self._routers: dict[int, torch.Tensor] = {}
         if tokens > _ROUTED_TOKENS:
-            places = operand_places(config.hidden_size) if self._hopper else slice(None)
+            places = operand_places(config.hidden_size) if self._wide else slice(None)
             for idx, layer in enumerate(model.model.layers):
                 assert isinstance(layer, DecoderLayer)
                 self._routers[idx] = layer.mlp.router.weight.data[:, places].contiguous()
@@ -174,7 +179,7 @@ class DecodeChain:
             between.stream, norm.weight.data, norm.eps, between.middle, between.expert_in,
             parts=between.parts, bias=_bias(layer.self_attn.o_proj), scale=X_SCALE,
             router=told if product is None else None,
-            in_places=self._slots is not None and self._hopper,
+            in_places=self._wide,
         )  # fmt: skip
         if product is not None:
             operands = between.expert_in[:, : product.shape[1]]
@@ -212,11 +217,10 @@ class DecodeChain:
         )  # fmt: skip
         if self._slots is None:
             project_up(between.expert_in, self._routed, *rest)
-        elif not self._hopper:
-            routed_up(between.expert_in, self._slots, *rest)
+        elif self._wide:
+            wide_up(between.expert_in, self._slots, *rest, overlap=True)
         else:
-            run = wide_up if self._wide else narrow_up
-            run(between.expert_in, self._slots, *rest)
+            routed_up(between.expert_in, self._slots, *rest)
 
     def _down(self, layer: DecoderLayer) -> None:
         experts, between = layer.mlp.experts.weights(), self._tensors
@@ -224,11 +228,10 @@ class DecodeChain:
         rest = (experts.down, experts.down_bias.data, between.said)
         if self._slots is None:
             project_down(between.inner, self._routed, *rest)
-        elif not self._hopper:
-            routed_down(between.inner, self._slots, *rest)
+        elif self._wide:
+            wide_down_parts(between.inner, self._slots, *rest, overlap=True)
         else:
-            run = wide_down_parts if self._wide else narrow_down
-            run(between.inner, self._slots, *rest)
+            routed_down(between.inner, self._slots, *rest)
 
     def _add_and_norm(self, norm: RMSNorm) -> None:
         """The experts' sum joins the stream, and the next norm follows."""

@@ -60,10 +60,6 @@ Routed = _structure(
     alpha=_F, limit=_F,
 )  # fmt: skip
 
-Narrow = _structure(
-    "Narrow", blocks=_P, scales=_P, bias=_P, x=_P, y=_P, slots=_P, items=_P, num_items=_P, weights=_P,
-    tokens=_U, top_k=_U, tiles=_U, units=_U, rows=_U, out_stride=_U, alpha=_F, limit=_F,
-)  # fmt: skip
 Wide = _structure(
     "Wide", blocks=_P, scales=_P, bias=_P, x=_P, y=_P, slots=_P, items=_P, num_items=_P, weights=_P,
     tokens=_U, top_k=_U, tiles=_U, units=_U, rows=_U, out_stride=_U, alpha=_F, limit=_F,

@@ -13,7 +13,7 @@ from ossia.kernels.decode.launching import multiprocessors
 
 HEAD_DIM = 64
 MAX_GROUP = 8  # query heads that share a key head
-_THREADS = 256
+_MANY_TOKENS = 64  # from which blocks of four warps are the faster ones
 _MAX_SHARES = 64
 _SCRATCH = MAX_GROUP * (HEAD_DIM + 2)  # floats of a share
 
@@ -90,5 +90,6 @@ def attend_one(
     )  # fmt: skip
     # A window within the least share of a block needs no second one.
     shares = 1 if window is not None and window <= 256 else step.scratch.shape[2]
-    kernel = program("attention.cu", qkv.device)["attention"]
-    launch(kernel, (kv_heads, shares, tokens), _THREADS, 0, arguments)
+    warps = 4 if tokens >= _MANY_TOKENS else 8
+    kernel = program("attention.cu", qkv.device)[f"attention_{warps}"]
+    launch(kernel, (kv_heads, shares, tokens), warps * 32, 0, arguments)

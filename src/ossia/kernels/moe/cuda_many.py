@@ -1,9 +1,9 @@
 """The expert layer of relaid weights on CUDA, for any number of tokens.
 
-Up to some tokens for each expert its packed weights are expanded on their way to the tensor cores, so what
-counts is that they are read once (kernels/decode/narrow.py on Hopper, elsewhere routed.py). Beyond that the
-products are what takes time: Hopper does them for up to 128 slots at once (kernels/decode/wide.py);
-elsewhere a layer's matrices are expanded to bfloat16 first and multiplied by the vendor's grouped product.
+Up to some tokens for each expert its packed weights are expanded on their way to the tensor cores
+(kernels/decode/routed.py), so what counts is that they are read once. Beyond that Hopper has products of
+its own, for up to 128 slots at once (kernels/decode/wide.py); elsewhere, where the products are what takes
+time, a layer's matrices are expanded to bfloat16 first and multiplied by the vendor's grouped product.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep
-from ossia.kernels.decode.narrow import NARROW_SLOTS, narrow_down, narrow_up, width_for
 from ossia.kernels.decode.routed import (
     PACKED_SLOTS,
     Slots,
@@ -21,7 +20,7 @@ from ossia.kernels.decode.routed import (
     routed_up,
     sort_slots,
 )
-from ossia.kernels.decode.wide import WIDTH, runs_on, wide_down, wide_up
+from ossia.kernels.decode.wide import WIDE_SLOTS, runs_on, wide_down, wide_up, width_for
 from ossia.kernels.moe import triton_rows
 from ossia.kernels.moe.reference import ExpertWeights
 from ossia.kernels.mxfp4 import RelaidMxfp4
@@ -43,14 +42,16 @@ def route_and_run(
         top_k: Experts a token.
         experts: Both matrices relaid.
     """
-    num_experts = logits.shape[1]
-    if len(x) > _FEW_TOKENS or len(x) * top_k > _packed_slots(x.device) * num_experts:
+    tokens, num_experts = logits.shape
+    way, width = _packed, None
+    if tokens * top_k > _packed_slots(x.device) * num_experts and runs_on(x.device):
+        way, width = _wide, width_for(tokens * top_k, num_experts)
+    if tokens > _FEW_TOKENS or (way is _packed and tokens * top_k > PACKED_SLOTS * num_experts):
         weights, expert_ids = route(logits, top_k)
         return run_experts(x, expert_ids, weights, experts)
-    width = width_for(len(x) * top_k, num_experts) if runs_on(x.device) else None
-    slots = Slots.empty(len(x), num_experts, top_k, x.device, width)
+    slots = Slots.empty(tokens, num_experts, top_k, x.device, width)
     dispatch(slots, RoutedStep(logits=logits.float(), positions=None, top_k=top_k), overlap=False)
-    return (_packed if width is None else _narrow)(x, slots, top_k, experts)
+    return way(x, slots, top_k, experts)
 
 
 def run_experts(
@@ -65,16 +66,13 @@ def run_experts(
         experts: Both matrices relaid.
     """
     few = expert_ids.numel() <= _packed_slots(x.device) * experts.gate_up_bias.shape[0]
-    if runs_on(x.device):
-        way = run_narrow if few else run_wide
-    else:
-        way = run_packed if few else run_expanded
-    return way(x, expert_ids, weights, experts)
+    many = run_wide if runs_on(x.device) else run_expanded
+    return (run_packed if few else many)(x, expert_ids, weights, experts)
 
 
 def _packed_slots(device: torch.device) -> int:
     """Slots an expert on average up to which weights had better be read once than multiplied fast."""
-    return NARROW_SLOTS if runs_on(device) else PACKED_SLOTS
+    return WIDE_SLOTS if runs_on(device) else PACKED_SLOTS
 
 
 def run_packed(
@@ -97,42 +95,25 @@ def _packed(x: torch.Tensor, slots: Slots, top_k: int, experts: ExpertWeights) -
     return said.sum(0).to(x.dtype)
 
 
-def run_narrow(
-    x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
-) -> torch.Tensor:
-    """As `run_packed`, by warpgroup products; Hopper only."""
-    width = width_for(expert_ids.numel(), experts.gate_up_bias.shape[0])
-    slots = _sorted(expert_ids, weights, experts, width)
-    return _narrow(x, slots, expert_ids.shape[1], experts)
-
-
-def _narrow(x: torch.Tensor, slots: Slots, top_k: int, experts: ExpertWeights) -> torch.Tensor:
-    gate_up, down = _relaid(experts)
-    (tokens, hidden), ffn = x.shape, experts.gate_up_bias.shape[1] // 2
-    operands = triton_rows.operands(x, whole_units(hidden), X_SCALE)
-    inner = x.new_empty(tokens * top_k, whole_units(ffn))
-    inner[:, ffn:] = 0
-    narrow_up(operands, slots, gate_up, experts.gate_up_bias, experts.alpha, experts.limit, inner)
-    said = torch.empty(top_k, tokens, hidden, dtype=torch.float32, device=x.device)
-    narrow_down(inner, slots, down, experts.down_bias, said)
-    return said.sum(0).to(x.dtype)
-
-
 def run_wide(
     x: torch.Tensor, expert_ids: torch.Tensor, weights: torch.Tensor, experts: ExpertWeights
 ) -> torch.Tensor:
-    """Weights are expanded where they are used, once for up to 128 slots; Hopper only."""
+    """Weights are expanded where they are used, once for many slots; Hopper only."""
+    top_k = expert_ids.shape[1]
+    width = width_for(expert_ids.numel(), experts.gate_up_bias.shape[0])
+    return _wide(x, _sorted(expert_ids, weights, experts, width), top_k, experts)
+
+
+def _wide(x: torch.Tensor, slots: Slots, top_k: int, experts: ExpertWeights) -> torch.Tensor:
     gate_up, down = _relaid(experts)
-    tokens, top_k = expert_ids.shape
-    hidden, ffn = x.shape[1], experts.gate_up_bias.shape[1] // 2
-    slots = _sorted(expert_ids, weights, experts, WIDTH)
+    (tokens, hidden), ffn = x.shape, experts.gate_up_bias.shape[1] // 2
     operands = triton_rows.operands(x, whole_units(hidden), X_SCALE)
     inner = x.new_empty(tokens * top_k, whole_units(ffn))
     inner[:, ffn:] = 0
     wide_up(operands, slots, gate_up, experts.gate_up_bias, experts.alpha, experts.limit, inner)
     said = x.new_empty(tokens * top_k, hidden)
     wide_down(inner, slots, down, experts.down_bias, said)
-    return triton_rows.weighted_sum(said, weights)
+    return triton_rows.weighted_sum(said, slots.weights.view(tokens, top_k))
 
 
 def run_expanded(

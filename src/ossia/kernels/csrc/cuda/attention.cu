@@ -8,7 +8,7 @@
 // dimension 8 n + i.
 #include "common.cuh"
 
-constexpr int DIM = 64, GROUP = 8, AWARPS = 8, ATHREADS = AWARPS * 32;
+constexpr int DIM = 64, GROUP = 8;
 constexpr u32 LEAST = 256;  // keys that one block takes before a second one helps
 constexpr u32 MOST_PARTS = 3;
 
@@ -28,7 +28,9 @@ struct Attention {
   u32 tokens, parts, heads, kv_heads, page_size, window, groups, group;  // window 0: none
 };
 
-extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_constant__ Attention a) {
+template <int AWARPS>
+__device__ __forceinline__ void attend(const Attention& a) {
+  constexpr int ATHREADS = AWARPS * 32;
   __shared__ __align__(16) u16 queries[GROUP][DIM];
   __shared__ float key[DIM], value[DIM];
   __shared__ float peak[AWARPS][GROUP], mass[AWARPS][GROUP];
@@ -75,15 +77,26 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   // A thread has two neighbouring dimensions of a head and the two that are 32 further, with which rope
   // pairs them. Biases, sinks and page numbers need not wait; the table of rope must, since the kernels
   // between its own and this one let the next begin before they have waited themselves.
-  const u32 head = threadIdx.x / 16, pair = threadIdx.x % 16 * 2;
-  const bool is_query = head < group, is_new = head == GROUP || head == GROUP + 1;
-  const u32 kind = is_new ? head - GROUP + 1 : 0, own = is_new ? kv_head : kv_head * group + head;
-  const bool takes = works && (is_query || (is_new && newest));
-  u32 bias[2] = {}, page = 0;
-  if (takes) {
-    if (a.bias[kind]) {
-      const u32* from = (const u32*)(a.bias[kind] + own * DIM + pair);
-      bias[0] = from[0], bias[1] = from[16];
+  constexpr int JOBS = (16 * (GROUP + 2) + ATHREADS - 1) / ATHREADS;  // of a thread
+  const u32 pair = threadIdx.x % 16 * 2;
+  struct Job {
+    u32 head, kind, own, bias[2];  // kind: 0 a query, 1 the key, 2 the value
+    bool is_query, takes;
+  } jobs[JOBS];
+  u32 page = 0;
+#pragma unroll
+  for (int j = 0; j < JOBS; j++) {
+    Job& job = jobs[j];
+    job.head = (threadIdx.x + j * ATHREADS) / 16;
+    const bool is_new = job.head == GROUP || job.head == GROUP + 1;
+    job.is_query = job.head < group;
+    job.kind = is_new ? job.head - GROUP + 1 : 0, job.own = is_new ? kv_head : kv_head * group + job.head;
+    job.takes = works && (job.is_query || (is_new && newest));
+    job.bias[0] = job.bias[1] = 0;
+    if (!job.takes) continue;
+    if (a.bias[job.kind]) {
+      const u32* from = (const u32*)(a.bias[job.kind] + job.own * DIM + pair);
+      job.bias[0] = from[0], job.bias[1] = from[16];
     }
     if (is_new) page = table[past / a.page_size];
   }
@@ -91,9 +104,15 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
   dep_wait();  // before any way out: kernels behind rely on all before this one being done
   if (!works) return;
 
-  if (takes) {
-    const u32 row_size = (a.heads + 2 * a.kv_heads) * DIM;
-    const u32 column = pair + (kind == 0 ? own : a.heads + (kind - 1) * a.kv_heads + own) * DIM;
+  const u32 row_size = (a.heads + 2 * a.kv_heads) * DIM;
+#pragma unroll
+  for (int j = 0; j < JOBS; j++) {
+    const Job& job = jobs[j];
+    if (!job.takes) {
+      if (job.head < GROUP) *(u32*)&queries[job.head][pair] = *(u32*)&queries[job.head][pair + 32] = 0;
+      continue;
+    }
+    const u32 column = pair + (job.kind == 0 ? job.own : a.heads + (job.kind - 1) * a.kv_heads + job.own) * DIM;
     const float2* turn = (const float2*)(a.rope + token * 64 + pair);
     const float2 cosine = turn[0], sine = turn[16];  // on their way together with the addends
     float2 part[MOST_PARTS][2];
@@ -112,24 +131,22 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
     const float c[2] = {cosine.x, cosine.y}, s[2] = {sine.x, sine.y};
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      x[i] = rounded(x[i] + (i ? high(bias[0]) : low(bias[0]))), y[i] = rounded(y[i] + (i ? high(bias[1]) : low(bias[1])));
-      if (kind < 2) {
+      x[i] = rounded(x[i] + (i ? high(job.bias[0]) : low(job.bias[0]))), y[i] = rounded(y[i] + (i ? high(job.bias[1]) : low(job.bias[1])));
+      if (job.kind < 2) {
         float turned = rounded(x[i] * c[i] - y[i] * s[i]);
         y[i] = rounded(y[i] * c[i] + x[i] * s[i]), x[i] = turned;
       }
     }
-    if (is_query) {
-      *(u32*)&queries[head][pair] = pack(x[0] * 0.125f, x[1] * 0.125f);
-      *(u32*)&queries[head][pair + 32] = pack(y[0] * 0.125f, y[1] * 0.125f);
+    if (job.is_query) {
+      *(u32*)&queries[job.head][pair] = pack(x[0] * 0.125f, x[1] * 0.125f);
+      *(u32*)&queries[job.head][pair + 32] = pack(y[0] * 0.125f, y[1] * 0.125f);
     } else {
       u64 at = row(page, past) + pair;
-      u16* pages = kind == 1 ? a.keys : a.values;
-      float* here = kind == 1 ? key : value;
+      u16* pages = job.kind == 1 ? a.keys : a.values;
+      float* here = job.kind == 1 ? key : value;
       *(u32*)(pages + at) = pack(x[0], x[1]), *(u32*)(pages + at + 32) = pack(y[0], y[1]);
       here[pair] = x[0], here[pair + 1] = x[1], here[pair + 32] = y[0], here[pair + 33] = y[1];
     }
-  } else if (head < GROUP) {
-    *(u32*)&queries[head][pair] = *(u32*)&queries[head][pair + 32] = 0;
   }
   if (threadIdx.x < group) sinks[threadIdx.x] = sink;
   __syncthreads();
@@ -231,3 +248,8 @@ extern "C" __global__ void __launch_bounds__(ATHREADS) attention(const __grid_co
     finish(g, d, top, sum, out);
   }
 }
+
+// Blocks of eight warps are done soonest; of blocks of four more fit a multiprocessor, which counts where
+// there are many.
+extern "C" __global__ void __launch_bounds__(256) attention_8(const __grid_constant__ Attention a) { attend<8>(a); }
+extern "C" __global__ void __launch_bounds__(128, 5) attention_4(const __grid_constant__ Attention a) { attend<4>(a); }

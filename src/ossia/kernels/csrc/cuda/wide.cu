@@ -1,5 +1,7 @@
-// Expert matrices times very many tokens, on Hopper's warpgroup products: each block takes 256 rows of one
-// expert and one item of up to 128 slots (dispatch.cu), so weights are expanded once for so many.
+// Expert matrices times many tokens, on Hopper's warpgroup products: each block takes some rows of one
+// expert and one item of slots (dispatch.cu), so weights are expanded once for so many. Up to 64 slots,
+// where reading weights takes longer than products, several blocks of 128 rows run side by side on a
+// multiprocessor; beyond that one of 256 rows does.
 //
 //   up:   inner[slot] = clamped_swiglu(W_e x_token + b_e)
 //   down: said[slot] = W_e inner[slot] + b_e, bfloat16
@@ -10,9 +12,6 @@
 #include "warpgroup.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-
-constexpr int WARPS = 16, SLOTS = 128, STAGES = 5, AHEAD = STAGES - 2, TILES = 16;
-constexpr u32 B_BYTES = SLOTS * 128, W_BYTES = WARPS * 512, S_BYTES = WARPS * 128;
 
 struct Wide {
   const uint4* blocks;  // relaid: (experts, tiles, units, 32 lanes)
@@ -37,15 +36,17 @@ __device__ __forceinline__ void put_pair(u32 to, u32 further, u32 pair) {
 
 enum Way { UP, DOWN, DOWN_PARTS };
 
-// NT: tiles of 8 slots that are multiplied.
-template <Way WAY, int NT>
+// NT: tiles of 8 slots that are multiplied. A warp has 16 rows.
+template <Way WAY, int NT, int WARPS, int STAGES>
 __device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
+  constexpr int AHEAD = STAGES - 2;
+  constexpr u32 B_BYTES = NT * 1024, W_BYTES = WARPS * 512, S_BYTES = WARPS * 128;
   extern __shared__ __align__(1024) u8 shared[];
   // [stage][slot][8 pieces], then weights [stage][warp][lane], then their scales; afterwards outputs [slot][OUT]
-  constexpr u32 OUT = WAY == UP ? TILES * 16 + 16 : TILES * 32 + 16;  // bytes of a slot's outputs and a gap
-  constexpr int PIECES_X = NT > 8 ? 2 : 1;  // of operands, a thread
+  constexpr u32 OUT = WAY == UP ? WARPS * 16 + 16 : WARPS * 32 + 16;  // bytes of a slot's outputs and a gap
+  constexpr int COLUMNS = WARPS * 4, PIECES_X = (NT * 8 + COLUMNS - 1) / COLUMNS;  // at once by all threads; of a thread
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
-  const u32 tile = blockIdx.x * TILES + warp, U = a.units, base = (shared_address(shared) + 1023) & ~1023u;
+  const u32 tile = blockIdx.x * WARPS + warp, U = a.units, base = (shared_address(shared) + 1023) & ~1023u;
   const u64 unit = (u64)(item.x * a.tiles + min(tile, a.tiles - 1)) * U;
   const uint4* pw = a.blocks + unit * 32 + lane;
   const u32* ps = a.scales + unit * 8 + r;
@@ -56,23 +57,31 @@ __device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
   bool there[PIECES_X];
 #pragma unroll
   for (int j = 0; j < PIECES_X; j++) {
-    u32 i = threadIdx.x + j * WARPS * 32, column = i / 8, piece = i % 8;
+    const u32 column = threadIdx.x / 8 + j * COLUMNS, piece = threadIdx.x % 8;
     there[j] = column < item.z;
     u32 slot = a.slots[item.y + (there[j] ? column : 0)];
     px[j] = a.x + (u64)(WAY == UP ? slot / a.top_k : slot) * (U * 8) + piece;
-    if (piece == 0) slots[column] = slot;
+    if (piece == 0 && column < NT * 8) slots[column] = slot;
     x_to[j] = base + column * 128 + (piece ^ column & 7) * 16;
   }
-  auto issue = [&](u32 stage) {
+  auto weights = [&](u32 stage) {
     copy16(words + stage * W_BYTES, pw), copy4(scales + stage * S_BYTES, ps);
     pw += 32, ps += 8;
+  };
+  auto operands = [&](u32 stage) {
 #pragma unroll
-    for (int j = 0; j < PIECES_X; j++)
-      if (j == 0 || NT == 16 || (int)threadIdx.x < (NT - 8) * 64) copy16(x_to[j] + stage * B_BYTES, px[j], there[j]), px[j] += 8;
+    for (int j = 0; j < PIECES_X; j++) {
+      if ((j + 1) * COLUMNS <= NT * 8 || (int)threadIdx.x / 8 + j * COLUMNS < NT * 8) copy16(x_to[j] + stage * B_BYTES, px[j], there[j]);
+      px[j] += 8;
+    }
   };
 #pragma unroll 1
+  for (u32 s = 0; s < AHEAD; s++)
+    if (s < U) weights(s);
+  if (WAY != UP) dep_wait(), dep_go();  // `up` has waited already, for its items
+#pragma unroll 1
   for (u32 s = 0; s < AHEAD; s++) {
-    if (s < U) issue(s);
+    if (s < U) operands(s);
     copies_end();
   }
   float acc[NT][4] = {};
@@ -83,7 +92,7 @@ __device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
     copies_wait<AHEAD - 1>();
     operands_ready();
     __syncthreads();  // all have the unit, and are done with the one before the last
-    if (u + AHEAD < U) issue(next);
+    if (u + AHEAD < U) weights(next), operands(next);
     copies_end();
     u32 w[4], s;
     asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(words + stage * W_BYTES));
@@ -107,7 +116,7 @@ __device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
   __syncthreads();  // outputs lie where operands were
   if (tile < a.tiles) {
     const u16* bias = a.bias + (u64)item.x * a.rows;
-    const u32 row = WAY == UP ? tile * 8 + r : tile * 16 + r, local = row - blockIdx.x * (WAY == UP ? TILES * 8 : TILES * 16);
+    const u32 row = WAY == UP ? tile * 8 + r : tile * 16 + r, local = row - blockIdx.x * (WAY == UP ? WARPS * 8 : WARPS * 16);
     float b0, b1;
     if (WAY == UP) b0 = wide(bias[2 * row]), b1 = wide(bias[2 * row + 1]);
     else b0 = row < a.rows ? wide(bias[row]) : 0.f, b1 = row + 8 < a.rows ? wide(bias[row + 8]) : 0.f;
@@ -139,8 +148,8 @@ __device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
   }
   if (WAY != DOWN_PARTS) {
     __syncthreads();
-    const u32 length = WAY == UP ? a.tiles * 8 : a.rows, at = blockIdx.x * (WAY == UP ? TILES * 8 : TILES * 16);
-    constexpr u32 PIECES = WAY == UP ? TILES : TILES * 2;  // of 16 bytes
+    const u32 length = WAY == UP ? a.tiles * 8 : a.rows, at = blockIdx.x * (WAY == UP ? WARPS * 8 : WARPS * 16);
+    constexpr u32 PIECES = WAY == UP ? WARPS : WARPS * 2;  // of 16 bytes
     for (u32 i = threadIdx.x; i < item.z * PIECES; i += WARPS * 32) {
       const u32 column = i / PIECES, piece = i % PIECES * 8;
       if (at + piece >= length) continue;
@@ -150,18 +159,29 @@ __device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
   }
 }
 
-template <Way WAY>
+template <Way WAY, int MOST>
 __device__ __forceinline__ void wide(const Wide& a) {
-  __shared__ u32 slots[SLOTS];
-  if (blockIdx.y >= *a.num_items) return;
+  __shared__ u32 slots[MOST];
+  // `down` begins before `up` has ended: what it reads of `dispatch` was there when `up` began to work.
+  if (WAY == UP) dep_wait(), dep_go();
+  if (blockIdx.y >= *a.num_items) {
+    if (WAY != UP) dep_wait();
+    return;
+  }
   const int4 item = a.items[blockIdx.y];
-  if (item.z <= 64) return product<WAY, 8>(a, item, slots);
-  if (item.z <= 96) return product<WAY, 12>(a, item, slots);
-  product<WAY, 16>(a, item, slots);
+  if (MOST == 32) return product<WAY, 4, 8, 6>(a, item, slots);
+  if (MOST == 64) return product<WAY, 8, 8, 5>(a, item, slots);
+  if (item.z <= 64) return product<WAY, 8, 16, 5>(a, item, slots);
+  if (item.z <= 96) return product<WAY, 12, 16, 5>(a, item, slots);
+  product<WAY, 16, 16, 5>(a, item, slots);
 }
 
-extern "C" __global__ void __launch_bounds__(512, 1) wide_up(const __grid_constant__ Wide a) { wide<UP>(a); }
-extern "C" __global__ void __launch_bounds__(512, 1) wide_down(const __grid_constant__ Wide a) { wide<DOWN>(a); }
-extern "C" __global__ void __launch_bounds__(512, 1) wide_down_parts(const __grid_constant__ Wide a) { wide<DOWN_PARTS>(a); }
+#define KERNELS(MOST, THREADS, BLOCKS) \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) wide_up_##MOST(const __grid_constant__ Wide a) { wide<UP, MOST>(a); } \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) wide_down_##MOST(const __grid_constant__ Wide a) { wide<DOWN, MOST>(a); } \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) wide_down_parts_##MOST(const __grid_constant__ Wide a) { wide<DOWN_PARTS, MOST>(a); }
+KERNELS(32, 256, 4)
+KERNELS(64, 256, 3)
+KERNELS(128, 512, 1)
 
 #endif
