@@ -15,7 +15,7 @@ from ossia.kernels.decode.routed import Slots
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
 
-WIDE_SLOTS = 24
+WIDE_SLOTS = 12
 """Slots an expert on average beyond which these products are faster than those of routed.py."""
 _ALIGNMENT = 1024  # of the operands in shared memory
 
