@@ -43,14 +43,21 @@ class Highest:
         self.peaks: dict[str, int] = {}
         self._stage = "start"
         self._read = read
-        threading.Thread(target=self._run, daemon=True).start()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def stage(self, name: str) -> None:
         """From now on it is about this."""
         self._stage = name
 
+    def end(self) -> None:
+        """Stop reading; a thread inside the driver must not outlive the interpreter."""
+        self._ended.set()
+        self._thread.join()
+
     def _run(self) -> None:
-        while (value := self._read()) is not None:
+        while not self._ended.is_set() and (value := self._read()) is not None:
             stage = self._stage
             self.peaks[stage] = max(value, self.peaks.get(stage, 0))
 
@@ -121,6 +128,7 @@ def _one_life(order: dict[str, Any]) -> dict[str, Any]:
     assert count == order["output"], count
     torch.cuda.synchronize()
     time.sleep(0.3)  # until nvidia-smi has seen it, too
+    highest.end()
     return {
         "weights": weights,
         "driver": highest.peaks,
@@ -158,6 +166,7 @@ def main() -> int:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     smi.terminate()
     smi.wait()
+    highest.end()
     told = json.loads(done.stdout.splitlines()[-1])
     by_driver: dict[str, int] = told.pop("driver")
     print(f"in use before: {before / 1e9:.2f} GB, taken off below; one request of {given.prompt} + {given.output} tokens, chunks of {given.chunk}")  # fmt: skip
