@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ossia.cache.layout import KVLayout
@@ -14,6 +16,8 @@ from ossia.config import LayerType
 from ossia.engine.plan import PlanEntry, StepPlan
 from ossia.kernels.attention import blocks_for
 from ossia.model.batch import ForwardBatch, PagedKV
+
+_Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +69,16 @@ class BatchBuilder:
         for entry in entries:
             ids = entry.sequence.token_ids
             input_ids += ids[entry.sequence.num_computed : entry.end]
-        lens = torch.tensor([entry.num_tokens for entry in entries])
-        ends = torch.tensor([entry.end for entry in entries])
-        owner = torch.repeat_interleave(torch.arange(len(entries)), lens)  # (tokens,)
-        batch_starts = lens.cumsum(0) - lens
-        positions = torch.arange(len(input_ids)) + (ends - lens - batch_starts)[owner]
+        lens, ends = [entry.num_tokens for entry in entries], [entry.end for entry in entries]
+        owner = np.repeat(np.arange(len(entries)), lens)  # (tokens,)
+        positions = np.arange(len(input_ids)) + (np.array(ends) - np.cumsum(lens))[owner]
         rows, draw_rows, scored_rows = _logits_rows(entries)
         return BuiltBatch(
             forward=ForwardBatch(
                 input_ids=torch.tensor(input_ids),
-                positions=positions,
-                seq_lens=lens.tolist(),
-                kv=self._paged(entries, owner, positions, ends.tolist()),
+                positions=torch.from_numpy(positions),
+                seq_lens=lens,
+                kv=self._paged(entries, owner, positions, lens, ends),
                 logits_rows=torch.tensor(rows, dtype=torch.int64),
                 int8_activations=self._int8_activations,
             ),
@@ -87,18 +89,19 @@ class BatchBuilder:
     def _paged(
         self,
         entries: list[PlanEntry],
-        owner: torch.Tensor,
-        positions: torch.Tensor,
+        owner: _Integers,
+        positions: _Integers,
+        lens: list[int],
         context_lens: list[int],
     ) -> PagedKV:
-        page_size = self._layout.page_size
+        place, within = np.divmod(positions, self._layout.page_size)
         page_tables: dict[LayerType, torch.Tensor] = {}
         slots: dict[LayerType, torch.Tensor] = {}
         for group, layer_type in enumerate(self._layout.groups):
             table = _table([_pages(entry)[group] for entry in entries])  # (seqs, max_pages)
-            page = table[owner, positions // page_size].long()  # (tokens,)
-            page_tables[layer_type] = table
-            slots[layer_type] = page * page_size + positions % page_size
+            page = table[owner, place].astype(np.int64)  # (tokens,)
+            page_tables[layer_type] = torch.from_numpy(table)
+            slots[layer_type] = torch.from_numpy(page * self._layout.page_size + within)
         return PagedKV(
             k_pages=self._pool.k_pages,
             v_pages=self._pool.v_pages,
@@ -106,13 +109,9 @@ class BatchBuilder:
             slots=slots,
             context_lens=context_lens,
             blocks=blocks_for(
-                [entry.num_tokens for entry in entries],
-                context_lens,
-                self._heads,
-                self._layout.kv_heads,
-                self._device,
+                lens, context_lens, self._heads, self._layout.kv_heads, self._device
             ),
-        )
+        )  # fmt: skip
 
 
 def _pages(entry: PlanEntry) -> tuple[array[int], ...]:
@@ -120,11 +119,11 @@ def _pages(entry: PlanEntry) -> tuple[array[int], ...]:
     return entry.sequence.pages.tables
 
 
-def _table(tables: Ordered[array[int]]) -> torch.Tensor:
-    """int32 (seqs, max_pages), short rows filled with 0."""
-    padded = torch.zeros(len(tables), max(map(len, tables)), dtype=torch.int32)
-    for row, table in zip(padded, tables, strict=True):
-        row[: len(table)] = torch.frombuffer(table, dtype=torch.int32)
+def _table(tables: Ordered[array[int]]) -> npt.NDArray[np.int32]:
+    """(seqs, max_pages), short rows filled with 0."""
+    padded = np.zeros((len(tables), max(map(len, tables))), dtype=np.int32)
+    for row, table in enumerate(tables):
+        padded[row, : len(table)] = table
     return padded
 
 
