@@ -69,6 +69,14 @@ def check_norm(hidden: int, device: str, dtype: torch.dtype) -> None:
     expected = norm.rms_norm(x.double(), weight.double(), 1e-5)
     assert _distance(triton_norm.rms_norm(x, weight, 1e-5), expected) < 8e-3
 
+    delta = torch.randn(5, hidden, device=device, dtype=dtype)
+    after, normed = triton_norm.add_rms_norm(x, delta, weight, 1e-5)
+    assert _distance(after, x.double() + delta.double()) < 8e-3
+    if device == "cuda":  # the interpreter cuts bits off where devices round
+        assert torch.equal(after, x + delta)
+    assert _distance(normed, norm.add_rms_norm(x, delta, weight.double(), 1e-5)[1]) < 8e-3
+    assert torch.equal(normed, triton_norm.rms_norm(after, weight, 1e-5))
+
 
 def check_rope(heads: int, kv_heads: int, dim: int, device: str, dtype: torch.dtype) -> None:
     from ossia.kernels.kv_write import triton_rope

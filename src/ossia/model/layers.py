@@ -9,7 +9,7 @@ from ossia.config import ModelConfig
 from ossia.kernels.cpu import in_large_pages, page_out
 from ossia.kernels.dense import linear, linear_int8
 from ossia.kernels.int8 import Int8Matrix, dequantize
-from ossia.kernels.norm import rms_norm
+from ossia.kernels.norm import add_rms_norm, rms_norm
 from ossia.kernels.rope import rope_table, yarn_inverse_frequencies
 
 
@@ -82,6 +82,10 @@ class RMSNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(tokens, hidden) to the same."""
         return rms_norm(x, self.weight, self.eps)
+
+    def behind(self, x: torch.Tensor, delta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """X + delta, and the norm of it: (tokens, hidden) each."""
+        return add_rms_norm(x, delta, self.weight, self.eps)
 
 
 class RotaryTable(nn.Module):

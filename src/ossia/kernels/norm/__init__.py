@@ -1,5 +1,5 @@
 """RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467)."""
 
-from ossia.kernels.norm.choice import rms_norm
+from ossia.kernels.norm.choice import add_rms_norm, rms_norm
 
-__all__ = ["rms_norm"]
+__all__ = ["add_rms_norm", "rms_norm"]

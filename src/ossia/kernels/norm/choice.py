@@ -1,4 +1,4 @@
-"""rms_norm: the fastest implementation that takes these tensors."""
+"""rms_norm and add_rms_norm: the fastest implementations that take these tensors."""
 
 from __future__ import annotations
 
@@ -14,17 +14,7 @@ _MAX_HIDDEN = 8192  # a program holds a row
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """As `reference.rms_norm` defines it."""
-    if (
-        x.is_cuda
-        and x.dim() == 2
-        and x.is_contiguous()
-        and x.dtype in (torch.bfloat16, torch.float16)
-        and 0 < x.shape[1] <= _MAX_HIDDEN
-        and len(x) > 0
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-        and _chosen(x.device) == "triton"
-    ):
+    if _takes_triton(x):
         from ossia.kernels.norm import triton_norm
 
         with torch.cuda.device_of(x):  # Triton launches on the current device
@@ -43,6 +33,33 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     ):
         return cpu.rms_norm(x, weight, eps)
     return reference.rms_norm(x, weight, eps)
+
+
+def add_rms_norm(
+    x: torch.Tensor, delta: torch.Tensor, weight: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `reference.add_rms_norm` defines it."""
+    if _takes_triton(x) and delta.is_contiguous() and delta.dtype is x.dtype:
+        from ossia.kernels.norm import triton_norm
+
+        with torch.cuda.device_of(x):
+            return triton_norm.add_rms_norm(x, delta, weight, eps)
+    after = x + delta
+    return after, rms_norm(after, weight, eps)
+
+
+def _takes_triton(x: torch.Tensor) -> bool:
+    return (
+        x.is_cuda
+        and x.dim() == 2
+        and x.is_contiguous()
+        and x.dtype in (torch.bfloat16, torch.float16)
+        and 0 < x.shape[1] <= _MAX_HIDDEN
+        and len(x) > 0
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and _chosen(x.device) == "triton"
+    )
 
 
 @lru_cache
