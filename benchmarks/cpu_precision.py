@@ -5,7 +5,9 @@ PYTHONPATH=. python benchmarks/cpu_precision.py [MODEL] [--prompts 64] [--length
 Everything is compared with bf16 and full, on the same network, which is rounded in place half way.
 Answers are greedy, one prompt at a time, as `ossia run` gives them. Distributions are those of the next
 token at every place of the answers that bf16 and full gave, ids that the tokenizer does not know left out.
-They are of logits in bfloat16, which the engine draws from. `random:...` models get random ids, all others
+They are of logits in bfloat16, which the engine draws from. For `--kv-dtype int8` both answers and
+distributions are those of an engine that keeps keys and values so, beside one that does not; distributions are
+then of the ids that the engine makes of the same prompt and answer, chunk by chunk. `random:...` models get random ids, all others
 held-out questions that the demo was trained to answer: all kinds of them, with histories and tools.
 
 As many rows of logits as tokens are kept: 0.4 MB each at gpt-oss's vocabulary.
@@ -26,12 +28,16 @@ from demo.scoring import conversations_of
 from ossia.api.runtime import ONE_AT_A_TIME, core_for
 from ossia.bench.playing import Prompt, random_prompt
 from ossia.bench.subject import load_subject
+from ossia.engine.batch_builder import BuiltBatch
 from ossia.engine.config import CpuActivations, CpuWeights
+from ossia.engine.core import EngineCore
+from ossia.engine.plan import StepPlan
+from ossia.engine.runner import ModelRunner
 from ossia.engine.sync_engine import SyncEngine
 from ossia.model.batch import ForwardBatch
 from ossia.model.heads import CausalLM
 from ossia.tokenizer import special
-from ossia.types import Request, SamplingParams
+from ossia.types import Request, SamplingParams, TokenLogprob
 
 _STOPS = tuple(sorted(special.ACTION_STOP_TOKENS))
 # Those with weights as they are come first: the network cannot go back.
@@ -41,6 +47,7 @@ COMBINATIONS: tuple[tuple[CpuWeights, CpuActivations], ...] = (
     ("int8", "int8"),
 )
 ANSWERS_HEAD = ("--cpu-weights", "--cpu-activations", "the same answer", "prompts")
+KV_HEAD = ("--kv-dtype", "the same answer", "prompts", "mean KL", "maximum KL", "tokens")
 LOGITS_HEAD = ("--cpu-weights", "--cpu-activations", "mean KL", "maximum KL", "tokens")
 
 
@@ -105,6 +112,47 @@ def measure(
     return Precision(answers=answers, logits=logits)
 
 
+@torch.inference_mode()
+def paged_logits(core: EngineCore, prompt: Prompt, answer: Sequence[int]) -> torch.Tensor:
+    """Logits along an answer, (tokens of it, vocab), over the engine's own keys and values."""
+    runner = core._runner
+    assert isinstance(runner, ModelRunner)
+    score, kept = runner._score_prompts, list[torch.Tensor]()
+
+    def keep(plan: StepPlan, built: BuiltBatch, logits: torch.Tensor) -> list[list[TokenLogprob]]:
+        kept.append(logits.clone())
+        return score(plan, built, logits)
+
+    sampling = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0)
+    request = Request(request_id="all", prompt_ids=(*prompt, *answer[:-1]), sampling=sampling)
+    runner._score_prompts = keep
+    try:
+        SyncEngine(core).generate([request])
+    finally:
+        del runner._score_prompts
+    return torch.cat(kept)[len(prompt) - 1 :]
+
+
+def compare_kv(network: CausalLM, prompts: Sequence[Prompt], sampling: SamplingParams) -> None:
+    """Print a table of keys and values in 8 bits, beside weights as they are."""
+    config = replace(ONE_AT_A_TIME, prefix_reuse=False)
+    plain, rounded = (
+        core_for(network, replace(config, kv_dtype=dtype)) for dtype in ("bfloat16", "int8")
+    )
+    known = min(special.LAST_LISTED + 1, network.config.vocab_size)
+    same, changes = 0, list[torch.Tensor]()
+    for prompt in prompts:
+        answer = _answer(SyncEngine(plain), prompt, sampling)
+        same += answer == _answer(SyncEngine(rounded), prompt, sampling)
+        ours, theirs = (paged_logits(core, prompt, answer)[:, :known] for core in (plain, rounded))
+        changes.append(divergences(ours, theirs))
+    found = torch.cat(changes)
+    numbers = (f"{same / len(prompts):.1%}", str(len(prompts)))
+    _show(
+        KV_HEAD, [("int8", *numbers, f"{found.mean():.1e}", f"{found.max():.1e}", str(len(found)))]
+    )
+
+
 def _answer(engine: SyncEngine, prompt: Prompt, sampling: SamplingParams) -> list[int]:
     request = Request(request_id="one", prompt_ids=prompt, sampling=sampling)
     (result,) = engine.generate([request])
@@ -155,6 +203,8 @@ def main() -> None:
     else:
         prompts, stops = skill_prompts(chosen.prompts, chosen.seed), _STOPS
     sampling = SamplingParams(temperature=0.0, max_tokens=chosen.tokens, stop_token_ids=stops)
+    compare_kv(network, prompts, sampling)
+    print()
     compare(network, prompts, sampling)
 
 

@@ -50,12 +50,16 @@ def test_skills_take_turns(script):
     assert prompts[:8] == script.skill_prompts(8, 3)
 
 
-def test_both_tables(script, capsys, monkeypatch):
+def test_all_tables(script, capsys, monkeypatch):
     cpu_kernels.needed()
     words = ["random:tiny", "--prompts", "2", "--length", "9", "--tokens", "4"]
     monkeypatch.setattr(sys, "argv", ["cpu_precision.py", *words])
     script.main()
-    answers, logits = _tables(capsys.readouterr().out)
+    kv, answers, logits = _tables(capsys.readouterr().out)
+    assert tuple(kv[0]) == script.KV_HEAD
+    (kind, _, prompts, mean, largest, tokens), *rest = kv[2:]
+    assert (kind, prompts, tokens, rest) == ("int8", "2", "8", [])
+    assert 0 < float(mean) <= float(largest) < 0.1
     assert tuple(answers[0]) == script.ANSWERS_HEAD
     assert tuple(logits[0]) == script.LOGITS_HEAD
     assert [tuple(row[:2]) for row in answers[2:]] == list(script.COMBINATIONS)
@@ -69,7 +73,7 @@ def test_both_tables(script, capsys, monkeypatch):
 def test_the_page_has_these_tables(script):
     page = (ROOT / "docs" / "cpu.md").read_text(encoding="utf-8")
     section = page.split("\n## What the roundings do to the logits\n")[1].split("\n## ")[0]
-    for head in (script.ANSWERS_HEAD, script.LOGITS_HEAD):
+    for head in (script.KV_HEAD, script.ANSWERS_HEAD, script.LOGITS_HEAD):
         assert (
             f"| {' | '.join(f'`{name}`' if name[0] == '-' else name for name in head)} |" in section
         )
