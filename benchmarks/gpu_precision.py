@@ -1,0 +1,136 @@
+"""Measure how near a GPU's numbers are to the same model's on a CPU in float32.
+
+    PYTHONPATH=. python -m benchmarks.gpu_precision [MODEL] [--prompts 4] [--length 16] [--answers 64] [--tokens 32]
+
+First the hidden states that enter each layer, the final norm's and the logits of a few prompts of random ids:
+of the model on the GPU, bfloat16 with the engine's kernels, and of the same weights on the CPU in float32. Each
+is a relative distance, |a - b| / |b| in the Euclidean norm over all tokens; beside it stands the distance of
+the same weights on the CPU in bfloat16, which rounds at the same places. Then how often the most likely next
+token is the same, and the mean KL divergence from float32 in nats.
+
+Then greedy answers through engines in bfloat16 on both, one prompt at a time: of the demo the questions that it was
+trained to answer but has not seen, of other models random ids.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from benchmarks.cpu_precision import divergences, skill_prompts
+
+from ossia.api.runtime import ONE_AT_A_TIME, core_for
+from ossia.bench.playing import Prompt, random_prompt
+from ossia.bench.subject import load_subject
+from ossia.engine.sync_engine import SyncEngine
+from ossia.kernels.decode.launching import is_hopper
+from ossia.model.batch import ForwardBatch
+from ossia.model.decode_step import relay_weights, why_not
+from ossia.model.heads import CausalLM
+from ossia.model.recording import Recording
+from ossia.tokenizer import special
+from ossia.types import Request, SamplingParams
+
+_STOPS = tuple(sorted(special.ACTION_STOP_TOKENS))
+States = list[torch.Tensor]
+
+
+@torch.inference_mode()
+def states(network: CausalLM, prompts: Sequence[Prompt]) -> States:
+    """What enters each layer, what leaves the final norm, and logits, in float64 on the CPU."""
+    device = network.lm_head.weight.device
+    recording = Recording(hidden=True)
+    batch = ForwardBatch.from_sequences([list(prompt) for prompt in prompts], device)
+    logits = network(replace(batch, recording=recording))
+    kept = [recording.hidden_states[idx] for idx in sorted(recording.hidden_states)]
+    return [one.double().cpu() for one in (*kept, logits)]
+
+
+def like(network: CausalLM, model: str, dtype: str) -> CausalLM:
+    """The same weights on the CPU in another dtype; packed ones as they are."""
+    other = load_subject(model, device="cpu", dtype=dtype).network
+    for theirs, ours in zip(other.parameters(), network.parameters(), strict=True):
+        theirs.data.copy_(ours.data)
+    return other
+
+
+def compare_states(network: CausalLM, model: str, prompts: Sequence[Prompt]) -> None:
+    """Print a line for each layer."""
+    exact, rounded = (
+        states(like(network, model, dtype), prompts) for dtype in ("float32", "bfloat16")
+    )
+    if network.lm_head.weight.is_cuda and why_not(network, torch.bfloat16) is None:
+        relay_weights(network)  # so that experts go through the engine's kernels
+    found = states(network, prompts)
+    names = [f"into layer {idx}" for idx in range(len(found) - 2)] + ["final norm", "logits"]
+    print("| | this device, bfloat16 | CPU, bfloat16 |")
+    print("| --- | --: | --: |")
+    for name, ours, plain, truth in zip(names, found, rounded, exact, strict=True):
+        distances = ((one - truth).norm() / truth.norm() for one in (ours, plain))
+        print(f"| {name} | {' | '.join(f'{one:.2e}' for one in distances)} |")
+    for name, ours in (("this device", found[-1]), ("CPU", rounded[-1])):
+        same = (ours.argmax(-1) == exact[-1].argmax(-1)).double().mean()
+        change = divergences(exact[-1], ours).mean()
+        print(
+            f"{name}: the most likely token is float32's {same:.1%} of {len(ours)}, mean KL {change:.1e}"
+        )
+
+
+def answers(
+    network: CausalLM, prompts: Sequence[Prompt], sampling: SamplingParams
+) -> list[list[int]]:
+    """Greedy, one prompt at a time."""
+    engine = SyncEngine(core_for(network, replace(ONE_AT_A_TIME, prefix_reuse=False)))
+    requests = [
+        Request(request_id="one", prompt_ids=prompt, sampling=sampling) for prompt in prompts
+    ]
+    return [engine.generate([one])[0].continuations[0].token_ids for one in requests]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="demo")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--prompts", type=int, default=4, help="whose states are compared")
+    parser.add_argument("--length", type=int, default=16, help="ids of a random prompt")
+    parser.add_argument("--answers", type=int, default=64, help="0 for none")
+    parser.add_argument("--tokens", type=int, default=32, help="of an answer at most")
+    parser.add_argument("--seed", type=int, default=1, help="of the prompts")
+    chosen = parser.parse_args()
+    network = load_subject(chosen.model, device=chosen.device).network
+    numbers, vocab = (
+        random.Random(chosen.seed),
+        min(special.LAST_LISTED + 1, network.config.vocab_size),
+    )
+
+    def random_prompts(count: int) -> list[Prompt]:
+        return [random_prompt(numbers, vocab, chosen.length) for _ in range(count)]
+
+    device = network.lm_head.weight.device
+    print(
+        f"{chosen.model} on {device}, {'with' if is_hopper(device) else 'without'} the kernels for Hopper"
+    )
+    compare_states(network, chosen.model, random_prompts(chosen.prompts))
+    if chosen.answers == 0:
+        return
+    is_random = chosen.model.startswith("random:")
+    prompts = (
+        random_prompts(chosen.answers) if is_random else skill_prompts(chosen.answers, chosen.seed)
+    )
+    sampling = SamplingParams(
+        temperature=0.0, max_tokens=chosen.tokens, stop_token_ids=() if is_random else _STOPS
+    )
+    on_cpu = answers(load_subject(chosen.model, device="cpu").network, prompts, sampling)
+    pairs = zip(answers(network, prompts, sampling), on_cpu, strict=True)
+    same = sum(ours == theirs for ours, theirs in pairs)
+    print(f"greedy answers as on the CPU: {same} of {len(prompts)}")
+
+
+if __name__ == "__main__":
+    main()
