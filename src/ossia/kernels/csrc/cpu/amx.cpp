@@ -1,0 +1,283 @@
+// AMX: products of several tokens in tiles of 16 tokens by 16 rows; for fewer tokens, and for everything else,
+// avx512_bf16. Intel from Sapphire Rapids on.
+//
+// A tile product takes 16 cycles, whether its factors have 32 columns (of int8: half of what fits) or 64.
+// Weights and int8 operands both have a scale for 32 columns, so that sums of two groups must not meet in an
+// integer: it is 32, one group, and each sum of 16 by 16 goes through memory (16 cycles of stores, beside
+// others) to vectors, which convert, scale and add it: three instructions for 16 sums, two at a time, 24 cycles.
+// avx512_bf16 needs 12 for the same 16 sums, 96 cycles. A factor of bfloat16 holds its scale, and 32 columns
+// fill a tile: what it adds up stays in tiles to the end, 16 cycles a group, where avx512_bf16 needs 128 to 256.
+// Weights are expanded once for all tokens of a panel: 16 cycles a group in int8, about 28 in bfloat16, which
+// four tiles of tokens hide.
+#include "amx_tiles.h"
+#include "avx512_groups.inl"
+
+namespace ossia {
+namespace {
+
+// Fewer tokens are multiplied by vectors: loading the shapes of tiles takes 200 cycles, and a tile's time does
+// not depend on how many of its lines are there.
+constexpr int kLeastInt8Tokens = 8, kLeastBf16Tokens = 4;
+
+// Tokens of a panel as tiles of `lines` tokens each; the last tile may begin with some of the one before.
+struct TokenTiles {
+  int count, lines, tokens;
+
+  explicit TokenTiles(int tokens)
+      : count((tokens + kTileLines - 1) / kTileLines), lines((tokens + count - 1) / count), tokens(tokens) {}
+  int first(int tile) const { return tile + 1 < count ? tile * lines : tokens - lines; }
+};
+
+// Shapes for a product: results and operands with a line for each token, weights with 64 bytes for each 16 rows.
+class Shaped {
+ public:
+  Shaped(int lines, int group_bytes) {
+    TileShapes shapes;
+    for (int tile : {0, 1, 2, 3}) shapes.set(tile, lines, kTileRows * 4);
+    for (int tile : {4, 5}) shapes.set(tile, lines, group_bytes);
+    for (int tile : {6, 7}) shapes.set(tile, group_bytes / 4, kTileRows * 4);
+    load_shapes(shapes);
+  }
+  Shaped(const Shaped&) = delete;
+  ~Shaped() { release_tiles(); }
+};
+
+// Calls body with each number below kCount as a constant.
+template <int kCount, typename F>
+inline void unrolled(F&& body) {
+  [&]<int... I>(std::integer_sequence<int, I...>) {
+    (body(std::integral_constant<int, I>()), ...);
+  }(std::make_integer_sequence<int, kCount>());
+}
+
+// Four groups of 16 rows as signed bytes, four columns of each row to a vector, and their scales.
+struct alignas(64) ByteWeights {
+  static constexpr int kGroups = 4;
+  int8_t bytes[kGroups][kGroup * kTileRows];
+  float scales[kGroups][kTileRows];
+
+  template <typename Group, typename Scout>
+  void expand(TileAt tile, int64_t first, int count, Scout& scout) {
+    for (int i = 0; i < count; ++i) {
+      scout.step();
+      const uint8_t* codes = tile.codes + (first + i) * Group::kBytes;
+      for (int quad = 0; quad < kGroup / 4; ++quad)
+        _mm512_store_si512(
+            bytes[i] + quad * 64, _mm512_sub_epi8(Group::weights(codes, quad), _mm512_set1_epi8(Group::kRaise)));
+      _mm512_store_ps(scales[i], Group::scales(tile.scales + (first + i) * Group::kScaleBytes));
+    }
+  }
+};
+
+template <typename Group>
+struct TileInt8 {
+  using Sums = int32_t[ByteWeights::kGroups][kTileLines][kTileRows];
+
+  // Sums of kCount groups by themselves; as many results are on their way at once.
+  template <int kCount>
+  static void multiply(const ByteWeights& weights, const uint8_t* operands, int64_t group_bytes, Sums& sums) {
+    unrolled<kCount>([&](auto i) {
+      zero_tile<i>();
+      load_tile<4 + i % 2>(operands + i * group_bytes, kInt8GroupBytes);
+      load_tile<6 + i % 2>(weights.bytes[i], kTileRows * 4);
+      add_int8_product<i, 4 + i % 2, 6 + i % 2>();
+    });
+    unrolled<kCount>([&](auto i) { store_tile<i>(sums[i], kTileRows * 4); });
+  }
+
+  // In the order and with the roundings of avx512_bf16: a token gets the same in any number of them.
+  template <int kCount>
+  static __m512 scaled(
+      __m512 total, const ByteWeights& weights, const uint8_t* operands, int64_t group_bytes, const Sums& sums,
+      int line) {
+    for (int i = 0; i < kCount; ++i) {
+      const Int8Group& x = *reinterpret_cast<const Int8Group*>(operands + i * group_bytes);
+      const __m512 factor = _mm512_mul_ps(_mm512_load_ps(weights.scales[i]), _mm512_set1_ps(x.scale));
+      total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums[i][line])), factor, total);
+    }
+    return total;
+  }
+
+  template <int kCount>
+  static void add_groups(
+      const ByteWeights& weights, const uint8_t* panel, const TokenTiles& tiles, bool is_first, float* out,
+      int64_t stride) {
+    const int64_t group_bytes = tiles.tokens * kInt8GroupBytes;
+    alignas(64) Sums sums;
+    for (int tile = 0; tile < tiles.count; ++tile) {
+      const int first = tiles.first(tile);
+      multiply<kCount>(weights, panel + first * kInt8GroupBytes, group_bytes, sums);
+      for (int token = tile * tiles.lines; token < first + tiles.lines; ++token) {
+        float* to = out + token * stride;
+        const __m512 before = is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
+        _mm512_storeu_ps(to, scaled<kCount>(
+            before, weights, panel + token * kInt8GroupBytes, group_bytes, sums, token - first));
+      }
+    }
+  }
+
+  static void run(
+      TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+    constexpr int kStep = ByteWeights::kGroups;
+    const TokenTiles tiles(tokens);
+    const Shaped shaped(tiles.lines, kGroup);
+    Scout<Group::kBytes, Group::kScaleBytes, Group::kAhead> scout(tile, next, groups);
+    // Expanded a step ahead: tiles are loaded from the cache only, for which what was stored last is too new.
+    ByteWeights weights[2];
+    const auto expand = [&](int64_t first) {
+      const int64_t left = groups - first;
+      if (left > 0)
+        weights[first / kStep % 2].template expand<Group>(
+            tile, first, static_cast<int>(left < kStep ? left : kStep), scout);
+    };
+    expand(0);
+    for (int64_t first = 0; first < groups; first += kStep) {
+      expand(first + kStep);
+      constexpr auto adds = std::array{add_groups<1>, add_groups<2>, add_groups<3>, add_groups<4>};
+      adds[static_cast<size_t>(groups - first < kStep ? groups - first : kStep) - 1](
+          weights[first / kStep % 2], panel + first * tokens * kInt8GroupBytes, tiles, first == 0, out, stride);
+    }
+  }
+};
+
+void mxfp4_int8(
+    TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+  const auto multiply = tokens < kLeastInt8Tokens ? avx512_bf16.mxfp4_int8.tile : TileInt8<Mxfp4Group>::run;
+  multiply(tile, next, groups, panel, tokens, out, stride);
+}
+
+void byte_int8(
+    TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+  const auto multiply = tokens < kLeastInt8Tokens ? avx512_bf16.int8.tile : TileInt8<ByteGroup>::run;
+  multiply(tile, next, groups, panel, tokens, out, stride);
+}
+
+constexpr int64_t kBf16GroupBytes = kGroup * 2;
+constexpr int kPairs = kGroup / 2;
+
+// A pair of columns of 16 rows, in the order of avx512_bf16's operands, as `table` has them; 0 but for `which`.
+inline __m512i pair_of(const uint8_t* codes, int pair, __mmask32 which, __m512i table) {
+  const __m512i eight = _mm512_loadu_si512(codes + pair / 4 * 64);
+  return _mm512_maskz_permutexvar_epi16(
+      which, _mm512_srli_epi16(eight, static_cast<unsigned>(4 * (pair % 4))), table);
+}
+
+// Few tokens by vectors, which add as tiles do: first columns of one parity and those of the other apart.
+// Scales are powers of two, so that the sums are the same whether they are multiplied before or after.
+template <int T>
+struct FewBf16 {
+  static void run(
+      TileAt tile, TileAt next, int64_t groups, const uint8_t* operands, int64_t group_bytes, float* out,
+      int64_t stride) {
+    constexpr __mmask32 kEven = 0x55555555;
+    const __m512i table = _mm512_load_si512(kNarrowValues);
+    Scout<kCodeBytes, kTileRows, Mxfp4Group::kAhead> scout(tile, next, groups);
+    __m512 total[T];
+    for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
+    for (int64_t group = 0; group < groups; ++group) {
+      scout.step();
+      __m512 even[T], odd[T];
+      for (int t = 0; t < T; ++t) even[t] = odd[t] = _mm512_setzero_ps();
+#pragma GCC unroll 16
+      for (int pair = 0; pair < kPairs; ++pair) {
+        const uint8_t* codes = tile.codes + group * kCodeBytes;
+        const auto first = reinterpret_cast<__m512bh>(pair_of(codes, pair, kEven, table));
+        const auto second = reinterpret_cast<__m512bh>(pair_of(codes, pair, ~kEven, table));
+        for (int t = 0; t < T; ++t) {
+          int32_t both;
+          std::memcpy(&both, operands + group * group_bytes + t * kBf16GroupBytes + pair * 4, 4);
+          const auto x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
+          even[t] = _mm512_dpbf16_ps(even[t], first, x);
+          odd[t] = _mm512_dpbf16_ps(odd[t], second, x);
+        }
+      }
+      const __m512 scale = scales_of(tile.scales + group * kTileRows);
+      for (int t = 0; t < T; ++t) total[t] = _mm512_fmadd_ps(_mm512_add_ps(even[t], odd[t]), scale, total[t]);
+    }
+    for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
+  }
+};
+
+// In tiles weights hold their scale, which must leave them and what they are multiplied by room among the normal
+// numbers: from 2**-63 to 2**63. Models have no others; tiles of rows that have are left to vectors.
+constexpr int kLeastScale = 64, kLargestScale = 190;
+
+bool are_moderate(const uint8_t* scales, int64_t groups) {
+  __mmask16 outside = 0;
+  for (int64_t group = 0; group < groups; ++group) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + group * kTileRows));
+    outside |= _mm_cmpgt_epu8_mask(
+        _mm_sub_epi8(bytes, _mm_set1_epi8(kLeastScale)), _mm_set1_epi8(kLargestScale - kLeastScale));
+  }
+  return outside == 0;
+}
+
+// MXFP4's values by code times the largest scale as bfloat16, twice, without a negative 0.
+alignas(64) constexpr uint16_t kLargestValues[32] = {
+    0x0000, 0x5e80, 0x5f00, 0x5f40, 0x5f80, 0x5fc0, 0x6000, 0x6040, 0x0000, 0xde80, 0xdf00,
+    0xdf40, 0xdf80, 0xdfc0, 0xe000, 0xe040, 0x0000, 0x5e80, 0x5f00, 0x5f40, 0x5f80, 0x5fc0,
+    0x6000, 0x6040, 0x0000, 0xde80, 0xdf00, 0xdf40, 0xdf80, 0xdfc0, 0xe000, 0xe040};
+
+// A group of 16 rows as bfloat16 with their scale: exponents are lowered, and what is 0 stays so by saturation.
+inline void expand_bf16(TileAt tile, int64_t group, uint16_t* pairs) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.scales + group * kTileRows));
+  const __m512i lower = _mm512_sub_epi32(_mm512_set1_epi32(kLargestScale), _mm512_cvtepu8_epi32(bytes));
+  const __m512i once = _mm512_slli_epi32(lower, 7);  // where bfloat16 has its exponent
+  const __m512i both = _mm512_or_si512(once, _mm512_slli_epi32(once, 16));
+  const __m512i table = _mm512_load_si512(kLargestValues);
+#pragma GCC unroll 16
+  for (int pair = 0; pair < kPairs; ++pair) {
+    const __m512i weights = pair_of(tile.codes + group * kCodeBytes, pair, ~0u, table);
+    _mm512_store_si512(pairs + pair * 32, _mm512_subs_epu16(weights, both));
+  }
+}
+
+template <int kTiles>
+void multiply_bf16(
+    TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, const TokenTiles& tiles, float* out,
+    int64_t stride) {
+  constexpr int64_t kRing = 4, kAhead = 2;  // groups; see TileInt8
+  alignas(64) uint16_t ring[kRing][kGroup * kTileRows];
+  Scout<kCodeBytes, kTileRows, Mxfp4Group::kAhead> scout(tile, next, groups);
+  const Shaped shaped(tiles.lines, kBf16GroupBytes);
+  unrolled<kTiles>([](auto i) { zero_tile<i>(); });
+  const auto expand = [&](int64_t group) {
+    if (group >= groups) return;
+    scout.step();
+    expand_bf16(tile, group, ring[group % kRing]);
+  };
+  for (int64_t group = 0; group < kAhead; ++group) expand(group);
+  for (int64_t group = 0; group < groups; ++group) {
+    expand(group + kAhead);
+    load_tile<6>(ring[group % kRing], kTileRows * 4);
+    unrolled<kTiles>([&](auto i) {
+      load_tile<4 + i % 2>(
+          panel + (group * tiles.tokens + tiles.first(i)) * kBf16GroupBytes, kBf16GroupBytes);
+      add_bf16_product<i, 4 + i % 2, 6>();
+    });
+  }
+  unrolled<kTiles>([&](auto i) {
+    store_tile<i>(out + tiles.first(i) * stride, stride * static_cast<int64_t>(sizeof(float)));
+  });
+}
+
+void mxfp4_bf16(
+    TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+  constexpr int kFew = kLeastBf16Tokens - 1;
+  if (tokens <= kFew || !are_moderate(tile.scales, groups)) {
+    for (int first = 0; first < tokens; first += kFew)
+      with_tokens<FewBf16, kFew>(
+          tokens - first < kFew ? tokens - first : kFew, tile, next, groups, panel + first * kBf16GroupBytes,
+          tokens * kBf16GroupBytes, out + first * stride, stride);
+    return;
+  }
+  const TokenTiles tiles(tokens);
+  constexpr auto all = std::array{multiply_bf16<1>, multiply_bf16<2>, multiply_bf16<3>, multiply_bf16<4>};
+  all[static_cast<size_t>(tiles.count) - 1](tile, next, groups, panel, tiles, out, stride);
+}
+
+}  // namespace
+
+extern const Products amx_products = {mxfp4_bf16, mxfp4_int8, byte_int8, multiply_planes<byte_int8>};
+
+}  // namespace ossia
