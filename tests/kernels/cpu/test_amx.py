@@ -6,6 +6,7 @@ They run where the processor has AMX, and in a library that emulates it: emulate
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_emulated():
     if "avx512_bf16" not in cpu_kernels.runnable_isas():
         pytest.skip("the set is more than tiles: it needs AVX-512 with BF16")
     script = Path(__file__).with_name("emulate_amx.sh")
-    done = subprocess.run([script], capture_output=True, text=True, timeout=1200)
+    done = subprocess.run([script, sys.executable], capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout

@@ -42,12 +42,13 @@ class Shaped {
   ~Shaped() { release_tiles(); }
 };
 
-// Calls body with each number below kCount as a constant.
-template <int kCount, typename F>
-inline void unrolled(F&& body) {
-  [&]<int... I>(std::integer_sequence<int, I...>) {
-    (body(std::integral_constant<int, I>()), ...);
-  }(std::make_integer_sequence<int, kCount>());
+// Calls body with each number below kCount as a constant, in place: what it refers to stays in registers.
+template <int kCount, int kFrom = 0, typename F>
+[[gnu::always_inline]] inline void unrolled(F body) {
+  if constexpr (kFrom < kCount) {
+    body(std::integral_constant<int, kFrom>());
+    unrolled<kCount, kFrom + 1>(body);
+  }
 }
 
 // Four groups of 16 rows as signed bytes, four columns of each row to a vector, and their scales.
@@ -76,13 +77,13 @@ struct TileInt8 {
   // Sums of kCount groups by themselves; as many results are on their way at once.
   template <int kCount>
   static void multiply(const ByteWeights& weights, const uint8_t* operands, int64_t group_bytes, Sums& sums) {
-    unrolled<kCount>([&](auto i) {
+    unrolled<kCount>([&](auto i) __attribute__((always_inline)) {
       zero_tile<i>();
       load_tile<4 + i % 2>(operands + i * group_bytes, kInt8GroupBytes);
       load_tile<6 + i % 2>(weights.bytes[i], kTileRows * 4);
       add_int8_product<i, 4 + i % 2, 6 + i % 2>();
     });
-    unrolled<kCount>([&](auto i) { store_tile<i>(sums[i], kTileRows * 4); });
+    unrolled<kCount>([&](auto i) __attribute__((always_inline)) { store_tile<i>(sums[i], kTileRows * 4); });
   }
 
   // In the order and with the roundings of avx512_bf16: a token gets the same in any number of them.
@@ -240,24 +241,24 @@ void multiply_bf16(
   alignas(64) uint16_t ring[kRing][kGroup * kTileRows];
   Scout<kCodeBytes, kTileRows, Mxfp4Group::kAhead> scout(tile, next, groups);
   const Shaped shaped(tiles.lines, kBf16GroupBytes);
-  unrolled<kTiles>([](auto i) { zero_tile<i>(); });
-  const auto expand = [&](int64_t group) {
-    if (group >= groups) return;
-    scout.step();
-    expand_bf16(tile, group, ring[group % kRing]);
-  };
-  for (int64_t group = 0; group < kAhead; ++group) expand(group);
-  for (int64_t group = 0; group < groups; ++group) {
-    expand(group + kAhead);
+  const int64_t group_bytes = tiles.tokens * kBf16GroupBytes, line_bytes = stride * int64_t(sizeof(float));
+  const uint8_t* operands[kTiles];
+  for (int i = 0; i < kTiles; ++i) operands[i] = panel + tiles.first(i) * kBf16GroupBytes;
+  unrolled<kTiles>([](auto i) __attribute__((always_inline)) { zero_tile<i>(); });
+  for (int64_t group = -kAhead; group < groups; ++group) {
+    if (group + kAhead < groups) {
+      scout.step();
+      expand_bf16(tile, group + kAhead, ring[(group + kAhead) % kRing]);
+    }
+    if (group < 0) continue;
     load_tile<6>(ring[group % kRing], kTileRows * 4);
-    unrolled<kTiles>([&](auto i) {
-      load_tile<4 + i % 2>(
-          panel + (group * tiles.tokens + tiles.first(i)) * kBf16GroupBytes, kBf16GroupBytes);
+    unrolled<kTiles>([&](auto i) __attribute__((always_inline)) {
+      load_tile<4 + i % 2>(operands[i] + group * group_bytes, kBf16GroupBytes);
       add_bf16_product<i, 4 + i % 2, 6>();
     });
   }
-  unrolled<kTiles>([&](auto i) {
-    store_tile<i>(out + tiles.first(i) * stride, stride * static_cast<int64_t>(sizeof(float)));
+  unrolled<kTiles>([&](auto i) __attribute__((always_inline)) {
+    store_tile<i>(out + tiles.first(i) * stride, line_bytes);
   });
 }
 
