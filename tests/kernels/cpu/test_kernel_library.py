@@ -57,7 +57,9 @@ def test_an_instruction_set_for_a_while(kernels):
 
 
 def test_unknown_instruction_sets(kernels):
-    with pytest.raises(ConfigError, match=r"'altivec' does not run here \(this library .* without it\); .*portable"):
+    with pytest.raises(
+        ConfigError, match=r"'altivec' does not run here \(this library .* without it\); .*portable"
+    ):
         kernels.use("altivec")
 
 

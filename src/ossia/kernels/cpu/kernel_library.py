@@ -229,7 +229,9 @@ class KernelLibrary:
         obstacles: dict[str, str | None] = {}
         for idx in range(functions.ossia_isa_count()):
             obstacle: bytes | None = functions.ossia_isa_obstacle(idx)
-            obstacles[functions.ossia_isa_name(idx).decode()] = obstacle and obstacle.decode()
+            obstacles[functions.ossia_isa_name(idx).decode()] = (
+                None if obstacle is None else obstacle.decode()
+            )
         return obstacles
 
     def use(self, isa: str) -> None:

@@ -70,13 +70,26 @@ struct alignas(64) ByteWeights {
   }
 };
 
+// A tile of tokens times four groups of weights, fewer at the end of a row.
+struct Int8Step {
+  const ByteWeights* weights;
+  const uint8_t* operands;  // of the panel's first token in the first of the groups
+  int64_t group_bytes;      // from one group of the panel to the next
+  int count;                // of groups
+  int first, from, end;     // tokens: the tile's first, those whose results are looked at
+  bool is_beginning;        // of the rows
+};
+
 template <typename Group>
 struct TileInt8 {
   using Sums = int32_t[ByteWeights::kGroups][kTileLines][kTileRows];
 
-  // Sums of kCount groups by themselves; as many results are on their way at once.
+  // Sums of each group by itself; as many results are on their way at once.
   template <int kCount>
-  static void multiply(const ByteWeights& weights, const uint8_t* operands, int64_t group_bytes, Sums& sums) {
+  static void multiply(const Int8Step& step, Sums& sums) {
+    const uint8_t* operands = step.operands + step.first * kInt8GroupBytes;
+    const ByteWeights& weights = *step.weights;
+    const int64_t group_bytes = step.group_bytes;
     unrolled<kCount>([&](auto i) __attribute__((always_inline)) {
       zero_tile<i>();
       load_tile<4 + i % 2>(operands + i * group_bytes, kInt8GroupBytes);
@@ -88,56 +101,54 @@ struct TileInt8 {
 
   // In the order and with the roundings of avx512_bf16: a token gets the same in any number of them.
   template <int kCount>
-  static __m512 scaled(
-      __m512 total, const ByteWeights& weights, const uint8_t* operands, int64_t group_bytes, const Sums& sums,
-      int line) {
-    for (int i = 0; i < kCount; ++i) {
-      const Int8Group& x = *reinterpret_cast<const Int8Group*>(operands + i * group_bytes);
-      const __m512 factor = _mm512_mul_ps(_mm512_load_ps(weights.scales[i]), _mm512_set1_ps(x.scale));
-      total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums[i][line])), factor, total);
-    }
-    return total;
-  }
-
-  template <int kCount>
-  static void add_groups(
-      const ByteWeights& weights, const uint8_t* panel, const TokenTiles& tiles, bool is_first, float* out,
-      int64_t stride) {
-    const int64_t group_bytes = tiles.tokens * kInt8GroupBytes;
-    alignas(64) Sums sums;
-    for (int tile = 0; tile < tiles.count; ++tile) {
-      const int first = tiles.first(tile);
-      multiply<kCount>(weights, panel + first * kInt8GroupBytes, group_bytes, sums);
-      for (int token = tile * tiles.lines; token < first + tiles.lines; ++token) {
-        float* to = out + token * stride;
-        const __m512 before = is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
-        _mm512_storeu_ps(to, scaled<kCount>(
-            before, weights, panel + token * kInt8GroupBytes, group_bytes, sums, token - first));
+  static void add(const Int8Step& step, const Sums& sums, float* out, int64_t stride) {
+    const ByteWeights& weights = *step.weights;
+    for (int token = step.from; token < step.end; ++token) {
+      float* to = out + token * stride;
+      __m512 total = step.is_beginning ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
+      const uint8_t* operands = step.operands + token * kInt8GroupBytes;
+      for (int i = 0; i < kCount; ++i, operands += step.group_bytes) {
+        const Int8Group& x = *reinterpret_cast<const Int8Group*>(operands);
+        const __m512 factor = _mm512_mul_ps(_mm512_load_ps(weights.scales[i]), _mm512_set1_ps(x.scale));
+        const __m512i sum = _mm512_load_si512(sums[i][token - step.first]);
+        total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), factor, total);
       }
+      _mm512_storeu_ps(to, total);
     }
   }
 
   static void run(
       TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
-    constexpr int kStep = ByteWeights::kGroups;
+    constexpr std::array multiplies = {multiply<1>, multiply<2>, multiply<3>, multiply<4>};
+    constexpr std::array adds = {add<1>, add<2>, add<3>, add<4>};
+    constexpr int64_t kGroups = ByteWeights::kGroups, kRing = 4;
     const TokenTiles tiles(tokens);
     const Shaped shaped(tiles.lines, kGroup);
     Scout<Group::kBytes, Group::kScaleBytes, Group::kAhead> scout(tile, next, groups);
-    // Expanded a step ahead: tiles are loaded from the cache only, for which what was stored last is too new.
-    ByteWeights weights[2];
-    const auto expand = [&](int64_t first) {
-      const int64_t left = groups - first;
-      if (left > 0)
-        weights[first / kStep % 2].template expand<Group>(
-            tile, first, static_cast<int>(left < kStep ? left : kStep), scout);
+    // What was stored last is too new to be loaded soon, above all by tiles. So weights are expanded some groups
+    // before they are used, and sums are added while the next ones are on their way.
+    ByteWeights ring[kRing];
+    alignas(64) Sums sums[2];
+    Int8Step before = {};
+    int steps = 0;
+    const auto count_at = [&](int64_t group) {
+      return static_cast<int>(groups - group < kGroups ? groups - group : kGroups);
     };
-    expand(0);
-    for (int64_t first = 0; first < groups; first += kStep) {
-      expand(first + kStep);
-      constexpr auto adds = std::array{add_groups<1>, add_groups<2>, add_groups<3>, add_groups<4>};
-      adds[static_cast<size_t>(groups - first < kStep ? groups - first : kStep) - 1](
-          weights[first / kStep % 2], panel + first * tokens * kInt8GroupBytes, tiles, first == 0, out, stride);
+    for (int64_t group = -kGroups; group < groups; group += kGroups) {
+      const int64_t ahead = group + kGroups;
+      if (ahead < groups)
+        ring[ahead / kGroups % kRing].template expand<Group>(tile, ahead, count_at(ahead), scout);
+      for (int i = 0; group >= 0 && i < tiles.count; ++i) {
+        const int first = tiles.first(i);
+        const Int8Step step = {
+            &ring[group / kGroups % kRing], panel + group * tokens * kInt8GroupBytes, tokens * kInt8GroupBytes,
+            count_at(group), first, i * tiles.lines, first + tiles.lines, group == 0};
+        multiplies[static_cast<size_t>(step.count - 1)](step, sums[steps % 2]);
+        if (steps > 0) adds[static_cast<size_t>(before.count - 1)](before, sums[(steps - 1) % 2], out, stride);
+        before = step, ++steps;
+      }
     }
+    adds[static_cast<size_t>(before.count - 1)](before, sums[(steps - 1) % 2], out, stride);
   }
 };
 
