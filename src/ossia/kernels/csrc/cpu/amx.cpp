@@ -1,23 +1,24 @@
-// AMX: products of several tokens in tiles of 16 tokens by 16 rows; for fewer tokens, and for everything else,
-// avx512_bf16. Intel from Sapphire Rapids on.
+// AMX: products of several tokens in tiles of 16 tokens by 16 rows; for fewer tokens, and for everything
+// else, avx512_bf16. Intel from Sapphire Rapids on. Cycles are those that Intel states, worked out, not
+// measured.
 //
 // A tile product takes 16 cycles, whether its factors have 32 columns (of int8: half of what fits) or 64.
 // Weights and int8 operands both have a scale for 32 columns, so that sums of two groups must not meet in an
-// integer: it is 32, one group, and each sum of 16 by 16 goes through memory (16 cycles of stores, beside
-// others) to vectors, which convert, scale and add it: three instructions for 16 sums, two at a time, 24 cycles.
-// avx512_bf16 needs 12 for the same 16 sums, 96 cycles. A factor of bfloat16 holds its scale, and 32 columns
-// fill a tile: what it adds up stays in tiles to the end, 16 cycles a group, where avx512_bf16 needs 128 to 256.
-// Weights are expanded once for all tokens of a panel: 16 cycles a group in int8, about 28 in bfloat16, which
-// four tiles of tokens hide.
+// integer. So it is 32, and each 16 by 16 sums go through memory (16 cycles of stores, beside others) to
+// vectors, which convert, scale and add them: three instructions for 16 sums, two at a time, 24 cycles.
+// avx512_bf16 needs 12 instructions for 16 sums, 96 cycles. A factor of bfloat16 holds its scale, and 32
+// columns fill a tile: what it adds up stays in tiles to the end, 16 cycles a group, where avx512_bf16 needs
+// 128 to 256. Weights are expanded once for all tokens of a panel: 16 cycles a group in int8, about 28 in
+// bfloat16, which four tiles of tokens hide.
 #include "amx_tiles.h"
 #include "avx512_groups.inl"
 
 namespace ossia {
 namespace {
 
-// Fewer tokens are multiplied by vectors: loading the shapes of tiles takes 200 cycles, and a tile's time does
-// not depend on how many of its lines are there.
-constexpr int kLeastInt8Tokens = 8, kLeastBf16Tokens = 4;
+// Fewer tokens are multiplied by vectors: shapes take 200 cycles to load, weights have to be expanded, and
+// one product waits for another 52 cycles.
+constexpr int kLeastInt8Tokens = 8, kLeastBf16Tokens = 6;
 
 // Tokens of a panel as tiles of `lines` tokens each; the last tile may begin with some of the one before.
 struct TokenTiles {
@@ -28,7 +29,8 @@ struct TokenTiles {
   int first(int tile) const { return tile + 1 < count ? tile * lines : tokens - lines; }
 };
 
-// Shapes for a product: results and operands with a line for each token, weights with 64 bytes for each 16 rows.
+// Shapes for a product: results and operands with a line for each token, weights with 64 bytes for each 16
+// rows.
 class Shaped {
  public:
   Shaped(int lines, int group_bytes) {
@@ -64,7 +66,8 @@ struct alignas(64) ByteWeights {
       const uint8_t* codes = tile.codes + (first + i) * Group::kBytes;
       for (int quad = 0; quad < kGroup / 4; ++quad)
         _mm512_store_si512(
-            bytes[i] + quad * 64, _mm512_sub_epi8(Group::weights(codes, quad), _mm512_set1_epi8(Group::kRaise)));
+            bytes[i] + quad * 64,
+            _mm512_sub_epi8(Group::weights(codes, quad), _mm512_set1_epi8(Group::kRaise)));
       _mm512_store_ps(scales[i], Group::scales(tile.scales + (first + i) * Group::kScaleBytes));
     }
   }
@@ -118,15 +121,17 @@ struct TileInt8 {
   }
 
   static void run(
-      TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out, int64_t stride) {
+      TileAt tile, TileAt next, int64_t groups, const uint8_t* panel, int tokens, float* out,
+      int64_t stride) {
     constexpr std::array multiplies = {multiply<1>, multiply<2>, multiply<3>, multiply<4>};
     constexpr std::array adds = {add<1>, add<2>, add<3>, add<4>};
     constexpr int64_t kGroups = ByteWeights::kGroups, kRing = 4;
+    const int64_t group_bytes = tokens * kInt8GroupBytes;
     const TokenTiles tiles(tokens);
     const Shaped shaped(tiles.lines, kGroup);
     Scout<Group::kBytes, Group::kScaleBytes, Group::kAhead> scout(tile, next, groups);
-    // What was stored last is too new to be loaded soon, above all by tiles. So weights are expanded some groups
-    // before they are used, and sums are added while the next ones are on their way.
+    // What was stored last is too new to be loaded soon, above all by tiles. So weights are expanded some
+    // groups before they are used, and sums are added while the next ones are on their way.
     ByteWeights ring[kRing];
     alignas(64) Sums sums[2];
     Int8Step before = {};
@@ -141,10 +146,11 @@ struct TileInt8 {
       for (int i = 0; group >= 0 && i < tiles.count; ++i) {
         const int first = tiles.first(i);
         const Int8Step step = {
-            &ring[group / kGroups % kRing], panel + group * tokens * kInt8GroupBytes, tokens * kInt8GroupBytes,
-            count_at(group), first, i * tiles.lines, first + tiles.lines, group == 0};
+            &ring[group / kGroups % kRing], panel + group * group_bytes, group_bytes, count_at(group),
+            first, i * tiles.lines, first + tiles.lines, group == 0};
         multiplies[static_cast<size_t>(step.count - 1)](step, sums[steps % 2]);
-        if (steps > 0) adds[static_cast<size_t>(before.count - 1)](before, sums[(steps - 1) % 2], out, stride);
+        if (steps > 0)
+          adds[static_cast<size_t>(before.count - 1)](before, sums[(steps - 1) % 2], out, stride);
         before = step, ++steps;
       }
     }
@@ -164,54 +170,70 @@ void byte_int8(
   multiply(tile, next, groups, panel, tokens, out, stride);
 }
 
+// Tiles add bfloat16 in two sums, of which each has one column of every pair, and vpdpbf16ps adds the later
+// column of a pair before the earlier one. So that both add in the same order, a pair for tiles has a column
+// of the group's first half and one of its second half: pair 2 i has the later columns of pairs i and i + 8
+// as vectors take them, pair 2 i + 1 the earlier ones.
 constexpr int64_t kBf16GroupBytes = kGroup * 2;
 constexpr int kPairs = kGroup / 2;
 
-// A pair of columns of 16 rows, in the order of avx512_bf16's operands, as `table` has them; 0 but for `which`.
-inline __m512i pair_of(const uint8_t* codes, int pair, __mmask32 which, __m512i table) {
-  const __m512i eight = _mm512_loadu_si512(codes + pair / 4 * 64);
-  return _mm512_maskz_permutexvar_epi16(
-      which, _mm512_srli_epi16(eight, static_cast<unsigned>(4 * (pair % 4))), table);
+void put_bf16(const float* x, uint8_t* group) {
+  uint16_t* out = reinterpret_cast<uint16_t*>(group);
+  for (int pair = 0; pair < kPairs; ++pair) {
+    const int word = pair / 8, nibble = pair / 2 % 4 + (pair % 2 == 0 ? 4 : 0);
+    out[2 * pair] = narrowed(x[column_of(word, nibble)]);
+    out[2 * pair + 1] = narrowed(x[column_of(word + 2, nibble)]);
+  }
 }
 
-// Few tokens by vectors, which add as tiles do: first columns of one parity and those of the other apart.
-// Scales are powers of two, so that the sums are the same whether they are multiplied before or after.
+// Where the columns of vectors' pairs lie among those for tiles.
+alignas(64) constexpr uint16_t kVectorOrder[kGroup] = {
+    2, 0, 6, 4, 10, 8, 14, 12, 18, 16, 22, 20, 26, 24, 30, 28,
+    3, 1, 7, 5, 11, 9, 15, 13, 19, 17, 23, 21, 27, 25, 31, 29};
+
+// Adds pairs of columns of 16 rows times a pair of operands. In one instruction, which compilers make two of.
+inline void add_pairs(__m512& sums, __m512i weights, const int32_t* operands) {
+  asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sums) : "v"(weights), "m"(*operands));
+}
+
+// Few tokens by vectors. Scales are powers of two, so that the sums are the same whether they are multiplied
+// before or after.
 template <int T>
 struct FewBf16 {
   static void run(
       TileAt tile, TileAt next, int64_t groups, const uint8_t* operands, int64_t group_bytes, float* out,
       int64_t stride) {
-    constexpr __mmask32 kEven = 0x55555555;
-    const __m512i table = _mm512_load_si512(kNarrowValues);
     Scout<kCodeBytes, kTileRows, Mxfp4Group::kAhead> scout(tile, next, groups);
+    const __m512i table = _mm512_load_si512(kNarrowValues), order = _mm512_load_si512(kVectorOrder);
     __m512 total[T];
     for (int t = 0; t < T; ++t) total[t] = _mm512_setzero_ps();
     for (int64_t group = 0; group < groups; ++group) {
       scout.step();
-      __m512 even[T], odd[T];
-      for (int t = 0; t < T; ++t) even[t] = odd[t] = _mm512_setzero_ps();
+      alignas(64) int32_t pairs[T][kPairs];
+      for (int t = 0; t < T; ++t) {
+        const __m512i x = _mm512_loadu_si512(operands + group * group_bytes + t * kBf16GroupBytes);
+        _mm512_store_si512(pairs[t], _mm512_permutexvar_epi16(order, x));
+      }
+      __m512 sums[T][2];
+      for (int t = 0; t < T; ++t) sums[t][0] = sums[t][1] = _mm512_setzero_ps();
 #pragma GCC unroll 16
-      for (int pair = 0; pair < kPairs; ++pair) {
-        const uint8_t* codes = tile.codes + group * kCodeBytes;
-        const auto first = reinterpret_cast<__m512bh>(pair_of(codes, pair, kEven, table));
-        const auto second = reinterpret_cast<__m512bh>(pair_of(codes, pair, ~kEven, table));
-        for (int t = 0; t < T; ++t) {
-          int32_t both;
-          std::memcpy(&both, operands + group * group_bytes + t * kBf16GroupBytes + pair * 4, 4);
-          const auto x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
-          even[t] = _mm512_dpbf16_ps(even[t], first, x);
-          odd[t] = _mm512_dpbf16_ps(odd[t], second, x);
-        }
+      for (int i = 0; i < kPairs; ++i) {
+        const int half = i % 2, pair = half * 8 + i / 2;
+        const __m512i eight = _mm512_loadu_si512(tile.codes + group * kCodeBytes + pair / 4 * 64);
+        const __m512i weights =
+            _mm512_permutexvar_epi16(_mm512_srli_epi16(eight, static_cast<unsigned>(4 * (pair % 4))), table);
+        for (int t = 0; t < T; ++t) add_pairs(sums[t][half], weights, pairs[t] + pair);
       }
       const __m512 scale = scales_of(tile.scales + group * kTileRows);
-      for (int t = 0; t < T; ++t) total[t] = _mm512_fmadd_ps(_mm512_add_ps(even[t], odd[t]), scale, total[t]);
+      for (int t = 0; t < T; ++t)
+        total[t] = _mm512_fmadd_ps(_mm512_add_ps(sums[t][0], sums[t][1]), scale, total[t]);
     }
     for (int t = 0; t < T; ++t) _mm512_storeu_ps(out + t * stride, total[t]);
   }
 };
 
-// In tiles weights hold their scale, which must leave them and what they are multiplied by room among the normal
-// numbers: from 2**-63 to 2**63. Models have no others; tiles of rows that have are left to vectors.
+// In tiles weights hold their scale, which must leave them and what they are multiplied by room among the
+// normal numbers: from 2**-63 to 2**63. Models have no others; tiles of rows that have are left to vectors.
 constexpr int kLeastScale = 64, kLargestScale = 190;
 
 bool are_moderate(const uint8_t* scales, int64_t groups) {
@@ -230,17 +252,27 @@ alignas(64) constexpr uint16_t kLargestValues[32] = {
     0xdf40, 0xdf80, 0xdfc0, 0xe000, 0xe040, 0x0000, 0x5e80, 0x5f00, 0x5f40, 0x5f80, 0x5fc0,
     0x6000, 0x6040, 0x0000, 0xde80, 0xdf00, 0xdf40, 0xdf80, 0xdfc0, 0xe000, 0xe040};
 
-// A group of 16 rows as bfloat16 with their scale: exponents are lowered, and what is 0 stays so by saturation.
+// A group of 16 rows as bfloat16 with their scale: exponents are lowered, and what is 0 stays so by
+// saturation.
 inline void expand_bf16(TileAt tile, int64_t group, uint16_t* pairs) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile.scales + group * kTileRows));
   const __m512i lower = _mm512_sub_epi32(_mm512_set1_epi32(kLargestScale), _mm512_cvtepu8_epi32(bytes));
   const __m512i once = _mm512_slli_epi32(lower, 7);  // where bfloat16 has its exponent
   const __m512i both = _mm512_or_si512(once, _mm512_slli_epi32(once, 16));
   const __m512i table = _mm512_load_si512(kLargestValues);
-#pragma GCC unroll 16
-  for (int pair = 0; pair < kPairs; ++pair) {
-    const __m512i weights = pair_of(tile.codes + group * kCodeBytes, pair, ~0u, table);
-    _mm512_store_si512(pairs + pair * 32, _mm512_subs_epu16(weights, both));
+  constexpr __mmask32 kSecond = 0xaaaaaaaa;
+  for (int word = 0; word < 2; ++word) {
+    const uint8_t* codes = tile.codes + group * kCodeBytes + word * 64;
+    const __m512i one = _mm512_loadu_si512(codes), other = _mm512_loadu_si512(codes + 2 * 64);
+    const __m512i later = _mm512_mask_blend_epi16(kSecond, _mm512_srli_epi32(one, 16), other);
+    const __m512i earlier = _mm512_mask_blend_epi16(kSecond, one, _mm512_slli_epi32(other, 16));
+#pragma GCC unroll 8
+    for (int pair = 0; pair < 8; ++pair) {
+      const __m512i four = pair % 2 == 0 ? later : earlier;
+      const __m512i weights =
+          _mm512_permutexvar_epi16(_mm512_srli_epi16(four, static_cast<unsigned>(4 * (pair / 2))), table);
+      _mm512_store_si512(pairs + (word * 8 + pair) * 32, _mm512_subs_epu16(weights, both));
+    }
   }
 }
 
@@ -290,6 +322,7 @@ void mxfp4_bf16(
 
 }  // namespace
 
-extern const Products amx_products = {mxfp4_bf16, mxfp4_int8, byte_int8, multiply_planes<byte_int8>};
+extern const Products amx_products = {
+    put_bf16, mxfp4_bf16, mxfp4_int8, byte_int8, multiply_planes<byte_int8>};
 
 }  // namespace ossia

@@ -13,6 +13,7 @@ namespace {
 Isa with_products(Isa isa, const Products& products) {
   isa.name = "amx", isa.obstacle = amx_obstacle;
   isa.mxfp4_bf16.max_tokens = kMaxTokens, isa.mxfp4_bf16.tile = products.mxfp4_bf16;
+  isa.mxfp4_bf16.put_group = products.put_bf16;
   isa.mxfp4_int8.max_tokens = kMaxTokens, isa.mxfp4_int8.tile = products.mxfp4_int8;
   isa.int8.max_tokens = kMaxTokens, isa.int8.tile = products.int8;
   isa.int8_planes.max_tokens = kMaxTokens / 2, isa.int8_planes.tile = products.int8_planes;

@@ -159,6 +159,7 @@ extern const Isa avx2, avx512_vnni, avx512_bf16;
 
 // AMX has products of panels of up to kMaxTokens (half as many pairs of operands), and all else of avx512_bf16.
 struct Products {
+  PutGroup put_bf16;
   TileProduct mxfp4_bf16, mxfp4_int8, int8, int8_planes;
 };
 extern const Products amx_products;
