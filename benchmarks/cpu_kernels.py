@@ -1,6 +1,7 @@
 """Time the CPU kernels at gpt-oss-20b's shapes, beside the memory's own speed and torch.
 
 python benchmarks/cpu_kernels.py [--isa NAME ...] [--threads 1 2] [--only WORD] [--quick]
+    [--seconds 1.5]
 
 Several instruction sets take turns, case by case.
 
@@ -271,16 +272,16 @@ def sampling_cases() -> Iterator[Case]:
     )  # fmt: skip
 
 
-def report(case: Case, isa: str, gb_per_s: float, *, with_torch: bool) -> None:
+def report(case: Case, isa: str, gb_per_s: float, seconds: float, *, with_torch: bool) -> None:
     """A line of the table."""
-    ours = best_ms(case.run)
+    ours = best_ms(case.run, seconds)
     reached = case.megabytes / ours
     share = f"{reached:6.1f} of {gb_per_s:4.1f} GB/s {reached / gb_per_s:5.0%}"
     share = share if case.megabytes else " " * len(share)
     pace = f"{case.macs / ours * 1e3:6.0f} GMAC/s" if case.macs else " " * 13
     against = ""
     if case.by_torch is not None and with_torch:
-        theirs = best_ms(case.by_torch, least=2)
+        theirs = best_ms(case.by_torch, seconds, least=2)
         against = f"torch {theirs:9.3f} ms, {theirs / ours:5.1f} times as long"
     name = f"{case.name:36} {isa:12}"
     print(f"  {name} {ours:9.3f} ms {case.megabytes:8.1f} MB {share} {pace}  {against}", flush=True)
@@ -293,6 +294,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", default="", help="cases with this word in their names")
     parser.add_argument("--quick", action="store_true", help="leave out what torch is slow at")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of repeats of a case")
     arguments = parser.parse_args()
     kernels = load()
     if kernels is None:
@@ -312,7 +314,7 @@ def main() -> None:
                 for isa in isas:
                     with kernels.using(isa):
                         gb_per_s = bandwidth(kernels, memory, threads)
-                        report(case, isa, gb_per_s, with_torch=isa == isas[0])
+                        report(case, isa, gb_per_s, arguments.seconds, with_torch=isa == isas[0])
 
 
 if __name__ == "__main__":

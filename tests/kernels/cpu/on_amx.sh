@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # On a machine with AMX: builds the CPU kernels, says which instruction set they chose, tests it, and measures it
-# beside the sets that it has to beat. Takes about 8 minutes, of which the last part, gpt-oss-20b's shape with
-# random weights, needs 20 GB of memory.
-#     tests/kernels/cpu/on_amx.sh [PYTHON] [THREADS] [PARTS: test kernels model]
+# beside the sets that it has to beat. The parts `test` and `kernels` take minutes; `model`, gpt-oss-20b's shape
+# with random weights, takes longer and needs 20 GB of memory.
+#     tests/kernels/cpu/on_amx.sh [PYTHON] [THREADS] ["test kernels model"]
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 python="${1:-.venv/bin/python}" threads="${2:-16}" parts="${3:-test kernels model}"
@@ -29,12 +29,13 @@ fi
 if [[ " $parts " == *" kernels "* ]]; then
   echo "== products"
   for only in experts "8 bits"; do
-    "$python" benchmarks/cpu_kernels.py --isa amx avx512_bf16 avx512_vnni --threads 1 "$threads" --only "$only" --quick
+    "$python" benchmarks/cpu_kernels.py --isa amx avx512_bf16 avx512_vnni --threads 1 "$threads" --only "$only" \
+      --quick --seconds 0.5
   done
 fi
 if [[ " $parts " == *" model "* ]]; then
   echo "== model"
-  for isa in amx avx512_bf16 avx512_vnni; do
+  for isa in amx avx512_bf16; do
     for precision in "" "--cpu-weights int8 --cpu-activations int8"; do
       echo "-- $isa $precision"
       # shellcheck disable=SC2086
