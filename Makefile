@@ -3,6 +3,7 @@
 #   make test    run the fast tests
 #   make cpu     build the CPU kernels anew
 #   make test-sanitizers  run them under AddressSanitizer, UndefinedBehaviorSanitizer, ThreadSanitizer
+#   make test-amx  run the CPU kernels' tests with AMX emulated
 #   make test-clients  let other programs' clients talk to the server; writes docs/clients.md
 #   make test-transformers457  compare with transformers 4.57 as well
 #   make check   linters, types, import contracts
@@ -24,7 +25,7 @@ TRANSFORMERS_457 := $(VENV)/transformers-4.57
 TRANSFORMERS_457_PACKAGES := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 \
 	accelerate==1.12.0 psutil==7.2.2
 
-.PHONY: demo cpu test test-sanitizers test-slow test-clients test-transformers457 check docs format clean
+.PHONY: demo cpu test test-sanitizers test-amx test-slow test-clients test-transformers457 check docs format clean
 
 demo: $(STAMPS)-run
 	$(VENV)/bin/ossia run demo "How many rs are in the word 'strawberry'?" --show-reasoning --temperature 0
@@ -36,6 +37,9 @@ test: $(STAMPS)-test
 
 test-sanitizers:
 	tests/kernels/cpu/sanitize.sh
+
+test-amx: $(STAMPS)-test
+	tests/kernels/cpu/emulate_amx.sh $(VENV)/bin/python
 
 test-slow: $(STAMPS)-test
 	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network and not clients"

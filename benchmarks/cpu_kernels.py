@@ -1,6 +1,9 @@
 """Time the CPU kernels at gpt-oss-20b's shapes, beside the memory's own speed and torch.
 
-python benchmarks/cpu_kernels.py [--isa NAME] [--threads 1 2] [--quick]
+python benchmarks/cpu_kernels.py [--isa NAME ...] [--threads 1 2] [--only WORD] [--quick]
+    [--seconds 1.5]
+
+Several instruction sets take turns, case by case.
 
 The share is the read bandwidth reached over that of plain loops which only read, measured just before with
 the same threads. Every figure is the best of several repeats in wall-clock time, each on weights that the
@@ -15,7 +18,6 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +27,7 @@ from ossia.kernels.attention import reference as attention_reference
 from ossia.kernels.cpu import KernelLibrary, load, why_not
 from ossia.kernels.dense import cpu as dense_cpu
 from ossia.kernels.dense import reference as dense_reference
+from ossia.kernels.int8 import quantize
 from ossia.kernels.kv_write import cpu as kv_write_cpu
 from ossia.kernels.kv_write import reference as kv_write_reference
 from ossia.kernels.moe import ExpertWeights, reference
@@ -131,7 +134,7 @@ def expert_case(
 def expert_cases(quick: bool) -> Iterator[Case]:
     """From one token to a piece of a prompt."""
     plain, interleaved = experts()
-    for tokens, precision in itertools.product((1, 8, 64, 512), ("full", "int8")):
+    for tokens, precision in itertools.product((1, 8, 64, 128, 512), ("full", "int8")):
         compared = precision == "full" and (tokens == 1 or not quick)
         yield expert_case(tokens, precision, plain, interleaved, compared=compared)
 
@@ -156,6 +159,28 @@ def dense_cases() -> Iterator[Case]:
         yield dense_case("q, k, v", 5120, HIDDEN, 8, tokens)
         yield dense_case("output", HIDDEN, 4096, 8, tokens)
         yield dense_case("unembedding", VOCAB, HIDDEN, 1, tokens)
+
+
+def int8_case(name: str, rows: int, columns: int, tokens: int, precision: str) -> Case:
+    """A matrix of 8 bits; several of them, so that none is found in a cache."""
+    matrices = [quantize(torch.randn(rows, columns, dtype=DTYPE)) for _ in range(8)]
+    x = torch.randn(tokens, columns, dtype=DTYPE)
+    turns = itertools.cycle(matrices)
+    return Case(
+        f"{name} of 8 bits, {precision}, {tokens} tokens",
+        lambda: dense_cpu.linear_int8(
+            x, next(turns), None, int8_activations=precision == "int8"
+        ),
+        None,
+        rows * columns * (1 + 2 / 32) / 1e6,
+        tokens * rows * columns / 1e9,
+    )  # fmt: skip
+
+
+def int8_cases() -> Iterator[Case]:
+    """The matrices around attention in 8 bits, from one token to a piece of a prompt."""
+    for tokens, precision in itertools.product((1, 8, 16, 64, 512), ("full", "int8")):
+        yield int8_case("q, k, v", 5120, HIDDEN, tokens, precision)
 
 
 def attention_case(context: int, window: int | None) -> Case:
@@ -247,38 +272,49 @@ def sampling_cases() -> Iterator[Case]:
     )  # fmt: skip
 
 
-def report(case: Case, gb_per_s: float) -> None:
+def report(case: Case, isa: str, gb_per_s: float, seconds: float, *, with_torch: bool) -> None:
     """A line of the table."""
-    ours = best_ms(case.run)
+    ours = best_ms(case.run, seconds)
     reached = case.megabytes / ours
     share = f"{reached:6.1f} of {gb_per_s:4.1f} GB/s {reached / gb_per_s:5.0%}"
     share = share if case.megabytes else " " * len(share)
     pace = f"{case.macs / ours * 1e3:6.0f} GMAC/s" if case.macs else " " * 13
     against = ""
-    if case.by_torch is not None:
-        theirs = best_ms(case.by_torch, least=2)
+    if case.by_torch is not None and with_torch:
+        theirs = best_ms(case.by_torch, seconds, least=2)
         against = f"torch {theirs:9.3f} ms, {theirs / ours:5.1f} times as long"
-    print(f"  {case.name:33} {ours:9.3f} ms {case.megabytes:8.1f} MB {share} {pace}  {against}")
+    name = f"{case.name:36} {isa:12}"
+    print(f"  {name} {ours:9.3f} ms {case.megabytes:8.1f} MB {share} {pace}  {against}", flush=True)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--isa", help="an instruction set other than the best")
+    parser.add_argument("--isa", nargs="+", help="instruction sets other than the best")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", default="", help="cases with this word in their names")
     parser.add_argument("--quick", action="store_true", help="leave out what torch is slow at")
+    parser.add_argument("--seconds", type=float, default=1.5, help="of repeats of a case")
     arguments = parser.parse_args()
     kernels = load()
     if kernels is None:
         raise SystemExit(f"no CPU kernels: {why_not()}")
-    with torch.no_grad(), kernels.using(arguments.isa) if arguments.isa else nullcontext():
+    isas = arguments.isa or [kernels.isa]
+    with torch.no_grad():
         memory = torch.ones(1 << 27, dtype=torch.int64)
         for threads in arguments.threads:
             torch.set_num_threads(threads)
-            print(f"{kernels.isa}, {threads} threads")
-            cases = (expert_cases(arguments.quick), dense_cases(), small_cases(), sampling_cases())
+            print(f"{threads} threads")
+            cases = (
+                expert_cases(arguments.quick), dense_cases(), int8_cases(), small_cases(), sampling_cases(),
+            )  # fmt: skip
             for case in itertools.chain(*cases):
-                report(case, bandwidth(kernels, memory, threads))
+                if arguments.only not in case.name:
+                    continue
+                for isa in isas:
+                    with kernels.using(isa):
+                        gb_per_s = bandwidth(kernels, memory, threads)
+                        report(case, isa, gb_per_s, arguments.seconds, with_torch=isa == isas[0])
 
 
 if __name__ == "__main__":

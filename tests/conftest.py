@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from pathlib import Path
 
 # huggingface_hub reads these once, at its import. Nobody listens on the discard port.
 _hub_cache = tempfile.TemporaryDirectory(prefix="ossia-test-hub-")
@@ -15,6 +16,12 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from ossia.kernels.cpu import kernel_library
+
+# Another library of CPU kernels than the installed one: kernels/cpu/emulate_amx.sh builds one.
+if library := os.environ.get("OSSIA_TEST_CPU_LIBRARY"):
+    kernel_library._FILE = Path(library)
 
 # Two xdist workers share two cores.
 torch.set_num_threads(1)

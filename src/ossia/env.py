@@ -5,7 +5,8 @@
 | `OSSIA_CACHE` | absolute folder for what Ossia unpacks or builds    | `$XDG_CACHE_HOME/ossia`, else |
 |               |                                                     | `~/.cache/ossia`              |
 | `OSSIA_CPU_ISA` | instruction set of the CPU kernels: portable,   | the best one of the machine   |
-|               | avx2, avx512_vnni, avx512_bf16, neon_dotprod; off  |                               |
+|               | avx2, avx512_vnni, avx512_bf16, amx, neon_dotprod; |                               |
+|               | off                                                |                               |
 | `OSSIA_DEBUG` | 1: the command line shows tracebacks of errors      | 0                             |
 | `OSSIA_LOG`   | what the command line logs: debug, info, warning    | nothing                       |
 |               | or error                                            |                               |
@@ -31,7 +32,7 @@ from pathlib import Path
 
 from ossia.errors import ConfigError
 
-_CPU_ISAS = ("portable", "avx2", "avx512_vnni", "avx512_bf16", "neon_dotprod", "off")
+_CPU_ISAS = ("portable", "avx2", "avx512_vnni", "avx512_bf16", "amx", "neon_dotprod", "off")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 

@@ -122,6 +122,8 @@ def test_doctor(ossia):
     ]
     kernels = cpu_kernels.needed()
     assert f"cpu kernels   {kernels.isa}, the best one of portable" in result.stdout
+    if obstacle := kernels.obstacles().get("amx"):
+        assert f"; not amx: {obstacle}; threads: " in result.stdout
     value = json.loads(ossia("doctor", "--json").stdout)
     assert value["versions"]["torch"]
     assert value["memories"][0]["total_bytes"] > 0

@@ -88,9 +88,12 @@ def _cpu_kernels() -> str:
     kernels = load()
     if kernels is None:
         return f"none: {why_not()}"
-    runs = [name for name, can in kernels.isas().items() if can]
+    obstacles = kernels.obstacles()
+    runs = [name for name, obstacle in obstacles.items() if obstacle is None]
     why = "chosen by OSSIA_CPU_ISA" if cpu_isa() else "the best one"
-    return f"{kernels.isa}, {why} of {', '.join(runs)}; threads: {num_threads()}"
+    best = list(obstacles).index(runs[-1])
+    better = [f"; not {name}: {why_not}" for name, why_not in list(obstacles.items())[best + 1 :]]
+    return f"{kernels.isa}, {why} of {', '.join(runs)}{''.join(better)}; threads: {num_threads()}"
 
 
 def _version(package: str) -> str | None:

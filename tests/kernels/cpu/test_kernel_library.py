@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -56,8 +57,20 @@ def test_an_instruction_set_for_a_while(kernels):
 
 
 def test_unknown_instruction_sets(kernels):
-    with pytest.raises(ConfigError, match=r"OSSIA_CPU_ISA='altivec' does not run here; .*portable"):
+    with pytest.raises(
+        ConfigError, match=r"'altivec' does not run here \(this library .* without it\); .*portable"
+    ):
         kernels.use("altivec")
+
+
+def test_why_a_set_does_not_run(kernels):
+    obstacles = kernels.obstacles()
+    assert {name: obstacle is None for name, obstacle in obstacles.items()} == kernels.isas()
+    assert obstacles["portable"] is None
+    for name, obstacle in obstacles.items():
+        if obstacle is not None:
+            with pytest.raises(ConfigError, match=re.escape(f"does not run here ({obstacle}); ")):
+                kernels.use(name)
 
 
 def _doctor(**environ: str) -> subprocess.CompletedProcess[str]:

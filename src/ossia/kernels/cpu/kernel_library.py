@@ -157,7 +157,7 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_source_digest": (ctypes.c_char_p, ()),
     "ossia_isa_count": (_int, ()),
     "ossia_isa_name": (ctypes.c_char_p, (_int,)),
-    "ossia_isa_runs": (_int, (_int,)),
+    "ossia_isa_obstacle": (ctypes.c_char_p, (_int,)),
     "ossia_isa_used": (ctypes.c_char_p, ()),
     "ossia_use": (_int, (ctypes.c_char_p,)),
     "ossia_read": (ctypes.c_uint64, (_pointer, _int64, _int64, _int)),
@@ -221,11 +221,18 @@ class KernelLibrary:
 
     def isas(self) -> dict[str, bool]:
         """Every instruction set in the library, plainest first: whether this machine runs it."""
+        return {name: obstacle is None for name, obstacle in self.obstacles().items()}
+
+    def obstacles(self) -> dict[str, str | None]:
+        """Every instruction set in the library, plainest first: why this machine does not run it, if so."""
         functions = self._functions
-        return {
-            functions.ossia_isa_name(idx).decode(): bool(functions.ossia_isa_runs(idx))
-            for idx in range(functions.ossia_isa_count())
-        }
+        obstacles: dict[str, str | None] = {}
+        for idx in range(functions.ossia_isa_count()):
+            obstacle: bytes | None = functions.ossia_isa_obstacle(idx)
+            obstacles[functions.ossia_isa_name(idx).decode()] = (
+                None if obstacle is None else obstacle.decode()
+            )
+        return obstacles
 
     def use(self, isa: str) -> None:
         """Run on this instruction set from now on; not while another thread is in a kernel.
@@ -235,7 +242,10 @@ class KernelLibrary:
         """
         if self._functions.ossia_use(isa.encode()):
             runs = ", ".join(name for name, can in self.isas().items() if can)
-            raise ConfigError(f"OSSIA_CPU_ISA={isa!r} does not run here; this machine runs {runs}")
+            why = self.obstacles().get(isa, "this library was built without it")
+            raise ConfigError(
+                f"OSSIA_CPU_ISA={isa!r} does not run here ({why}); this machine runs {runs}"
+            )
 
     @contextmanager
     def using(self, isa: str) -> Iterator[None]:

@@ -204,18 +204,21 @@ void dense(
   for (; t < tokens; ++t) dense_tokens<1>(weights, columns, rows, x + t, out + t * rows);
 }
 
-bool runs() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+const char* obstacle() {
+  const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return has ? nullptr : "the processor lacks AVX2";
+}
 
-constexpr Product kF32 = {kMaxTokens, kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
+constexpr Product kF32 = {kVectorTokens, kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
 
 }  // namespace
 
 extern const Isa avx2 = {
-    "avx2", runs, kF32,
-    {kMaxTokens / 2, kCodeBytes, kTileRows, kPlanesGroupBytes, put_planes_for_mxfp4, multiply_planes<mxfp4_int8>},
-    {kMaxTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
-    {kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8},
-    {kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8, multiply_planes<byte_int8>},
+    "avx2", obstacle, kF32,
+    {kVectorTokens / 2, kCodeBytes, kTileRows, kPlanesGroupBytes, put_planes_for_mxfp4, multiply_planes<mxfp4_int8>},
+    {kVectorTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
+    {kVectorTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8},
+    {kVectorTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8, multiply_planes<byte_int8>},
     dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
     kSampling,
 };

@@ -17,11 +17,6 @@ void put_bf16(const float* x, uint8_t* group) {
         out[word * 8 + nibble * 2 + second] = narrowed(x[column_of(word, nibble + 4 * second)]);
 }
 
-alignas(64) constexpr uint16_t kNarrowValues[32] = {
-    0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80,
-    0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0, 0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040,
-    0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0};
-
 template <int T>
 struct TileBf16 {
   // With few tokens a sum would wait for itself: two take turns.
@@ -44,7 +39,6 @@ struct TileBf16 {
         const __m512i eight = _mm512_loadu_si512(codes + group * kCodeBytes + word * 64);
 #pragma GCC unroll 4
         for (int nibble = 0; nibble < 4; ++nibble) {
-          // Of each 16 bits the permutation looks at the lower five; the table holds everything twice.
           const __m512i weight =
               _mm512_permutexvar_epi16(_mm512_srli_epi16(eight, 4 * nibble), table);
           for (int t = 0; t < T; ++t) {
@@ -86,14 +80,16 @@ struct StepBf16 {
   static __m512 multiply(__m512 sum, Vector weight, Vector x) { return _mm512_dpbf16_ps(sum, weight, x); }
 };
 
-bool runs() {
-  return runs_vnni() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+const char* obstacle() {
+  if (const char* missing = vnni_obstacle()) return missing;
+  const bool has = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+  return has ? nullptr : "the processor lacks AVX-512 BF16 or VBMI";
 }
 
 }  // namespace
 
 extern const Isa avx512_bf16 = {
-    "avx512_bf16", runs, kF32, {kFewTokens, kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16, mxfp4_bf16}, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "avx512_bf16", obstacle, kF32, {kFewTokens, kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16, mxfp4_bf16}, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
     kSampling,
 };
 

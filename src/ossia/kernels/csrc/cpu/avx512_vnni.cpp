@@ -5,11 +5,11 @@
 namespace ossia {
 
 constexpr Product kMxfp4Planes = {
-    kMaxTokens / 2, kCodeBytes, kTileRows, kPlanesGroupBytes, put_planes_for_mxfp4,
+    kVectorTokens / 2, kCodeBytes, kTileRows, kPlanesGroupBytes, put_planes_for_mxfp4,
     multiply_planes<Mxfp4Int8::tile>};
 
 extern const Isa avx512_vnni = {
-    "avx512_vnni", runs_vnni, kF32, kMxfp4Planes, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepF32>::run, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "avx512_vnni", vnni_obstacle, kF32, kMxfp4Planes, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepF32>::run, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
     kSampling,
 };
 

@@ -53,7 +53,7 @@ class Int8Operands {
   uint8_t* const rows_;
 };
 
-constexpr int64_t kBatchPanels = 8;
+constexpr int64_t kBatchBytes = 8 * 640;  // of a group of operands
 
 void run_int8(const ossia_linear& call) {
   const Isa& isa = used_isa();
@@ -79,8 +79,9 @@ void run_int8(const ossia_linear& call) {
     }
   };
   // Panels of a batch fit the second-level cache. One batch, as in decoding, reads the matrix once through.
-  for (int64_t first = 0; first < operands.panels(); first += kBatchPanels) {
-    const int64_t end_panel = first + kBatchPanels < operands.panels() ? first + kBatchPanels : operands.panels();
+  const int64_t batch = kBatchBytes / (product.max_tokens * product.group_bytes);
+  for (int64_t first = 0; first < operands.panels(); first += batch) {
+    const int64_t end_panel = first + batch < operands.panels() ? first + batch : operands.panels();
     for_each_in_runs(call.threads, tiles, [&](int64_t tile, int) {
       for (int64_t panel = first; panel < end_panel; ++panel)
         run_tile(tile, panel, tile + 1 < tiles ? tile + 1 : tile);

@@ -13,7 +13,8 @@ constexpr int kTileRows = 16;    // rows that lie interleaved
 constexpr int kCodeBytes = 256;  // of a tile's group in MXFP4
 constexpr int kByteCodeBytes = kTileRows * kGroup;  // in int8
 constexpr int kByteScaleBytes = kTileRows * 2;
-constexpr int kMaxTokens = 16;   // of one call of a product: a panel
+constexpr int kMaxTokens = 64;     // of one call of a product: a panel
+constexpr int kVectorTokens = 16;  // of a panel of products in vectors
 
 // A tile of weights times a panel of operands x: out[t * stride + r] = sum over k of weight[r][k] * x[t][k].
 // A panel holds group 0 of each of its tokens, then group 1 of each, so that it is read from one end to the
@@ -133,7 +134,7 @@ struct SamplingOps {
 
 struct Isa {
   const char* name;
-  bool (*runs)();
+  const char* (*obstacle)();  // why this machine does not run it; null if it does
   // MXFP4 by operands that stay float32, that are bfloat16 already, or that are rounded to 8 bits with a
   // scale a group.
   Product mxfp4_f32, mxfp4_bf16, mxfp4_int8;
@@ -155,6 +156,14 @@ struct Isa {
 extern const Isa portable;
 #if defined(__x86_64__)
 extern const Isa avx2, avx512_vnni, avx512_bf16;
+
+// AMX has products of panels of up to kMaxTokens (half as many pairs of operands), and all else of avx512_bf16.
+struct Products {
+  PutGroup put_bf16;
+  TileProduct mxfp4_bf16, mxfp4_int8, int8, int8_planes;
+};
+extern const Products amx_products;
+const char* amx_obstacle();
 #elif defined(__aarch64__)
 extern const Isa neon_dotprod;
 #endif

@@ -130,7 +130,7 @@ void mxfp4_f32(
     }
 }
 
-bool runs() {
+bool has_dot_products() {
 #if defined(__APPLE__)
   int has = 0;
   size_t size = sizeof(has);
@@ -143,16 +143,20 @@ bool runs() {
 #endif
 }
 
-constexpr Product kF32 = {kMaxTokens, kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
+const char* obstacle() {
+  return has_dot_products() ? nullptr : "the processor lacks NEON's dot products";
+}
+
+constexpr Product kF32 = {kVectorTokens, kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
 
 }  // namespace
 
 extern const Isa neon_dotprod = {
-    "neon_dotprod", runs, kF32,
-    {kMaxTokens / 2, kCodeBytes, kTileRows, kPlanesGroupBytes, put_planes_doubled, multiply_planes<product<Mxfp4Quarter>>},
-    {kMaxTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_for_mxfp4, product<Mxfp4Quarter>},
-    {kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_for_int8, product<ByteQuarter>},
-    {kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_plain, multiply_planes<product<ByteQuarter>>},
+    "neon_dotprod", obstacle, kF32,
+    {kVectorTokens / 2, kCodeBytes, kTileRows, kPlanesGroupBytes, put_planes_doubled, multiply_planes<product<Mxfp4Quarter>>},
+    {kVectorTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_for_mxfp4, product<Mxfp4Quarter>},
+    {kVectorTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_for_int8, product<ByteQuarter>},
+    {kVectorTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_plain, multiply_planes<product<ByteQuarter>>},
     plain_dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
     kSampling,
 };

@@ -78,17 +78,17 @@ void byte_int8(
   }
 }
 
-bool runs() { return true; }
+const char* obstacle() { return nullptr; }
 
-constexpr Product kF32 = {kMaxTokens, kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
+constexpr Product kF32 = {kVectorTokens, kCodeBytes, kTileRows, kF32GroupBytes, put_f32, mxfp4_f32};
 
 }  // namespace
 
 extern const Isa portable = {
-    "portable", runs, kF32, kF32,
-    {kMaxTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
-    {kMaxTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8},
-    {kMaxTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8, multiply_planes<byte_int8>},
+    "portable", obstacle, kF32, kF32,
+    {kVectorTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
+    {kVectorTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8},
+    {kVectorTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8, multiply_planes<byte_int8>},
     plain_dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
     kSampling,
 };

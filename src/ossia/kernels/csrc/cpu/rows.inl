@@ -39,16 +39,16 @@ inline uint16_t narrowed(float x) {
   return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
 }
 
-void widen(const uint16_t* x, float* out, int64_t count) {
+[[maybe_unused]] void widen(const uint16_t* x, float* out, int64_t count) {
   for (int64_t i = 0; i < count; ++i) out[i] = float_of(uint32_t(x[i]) << 16);
 }
 
-void narrow(const float* x, uint16_t* out, int64_t count) {
+[[maybe_unused]] void narrow(const float* x, uint16_t* out, int64_t count) {
   for (int64_t i = 0; i < count; ++i) out[i] = narrowed(x[i]);
 }
 
 // x += y, rounded to bfloat16.
-void add(uint16_t* x, const uint16_t* y, int64_t count) {
+[[maybe_unused]] void add(uint16_t* x, const uint16_t* y, int64_t count) {
   for (int64_t i = 0; i < count; ++i)
     x[i] = narrowed(float_of(uint32_t(x[i]) << 16) + float_of(uint32_t(y[i]) << 16));
 }
@@ -77,7 +77,7 @@ inline float exponential(float x) {
   return exponential_within(x);
 }
 
-void swiglu(const float* gate, const float* up, float alpha, float limit, float* out, int64_t count) {
+[[maybe_unused]] void swiglu(const float* gate, const float* up, float alpha, float limit, float* out, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     float g = gate[i], u = up[i];
     g = g > limit ? limit : g;  // comparisons keep NaN, which a minimum hides
@@ -89,7 +89,7 @@ void swiglu(const float* gate, const float* up, float alpha, float limit, float*
 
 // A group of float32 operands is just that.
 constexpr int64_t kF32GroupBytes = kGroup * 4;
-void put_f32(const float* x, uint8_t* out) { std::memcpy(out, x, kF32GroupBytes); }
+[[maybe_unused]] void put_f32(const float* x, uint8_t* out) { std::memcpy(out, x, kF32GroupBytes); }
 
 // A group of int8 operands.
 struct Int8Group {
@@ -154,10 +154,10 @@ void multiply_planes(
 }
 
 constexpr int64_t kPlanesGroupBytes = 2 * kInt8GroupBytes;
-constexpr int kByteRaise = 128;  // of weights in int8
-constexpr auto put_int8_for_mxfp4 = put_int8<1, 12>;
+constexpr int kMxfp4Raise = 12, kByteRaise = 128;  // of weights
+constexpr auto put_int8_for_mxfp4 = put_int8<1, kMxfp4Raise>;
 constexpr auto put_int8_for_int8 = put_int8<0, kByteRaise>;
-constexpr auto put_planes_for_mxfp4 = put_planes<1, 12>;
+constexpr auto put_planes_for_mxfp4 = put_planes<1, kMxfp4Raise>;
 constexpr auto put_planes_for_int8 = put_planes<0, kByteRaise>;
 
 inline float bf16_at(const uint8_t* scales, int64_t i) {
