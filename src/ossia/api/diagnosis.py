@@ -12,7 +12,7 @@ import torch
 
 from ossia.env import cpu_isa
 from ossia.kernels.backend import Choice, choose_all
-from ossia.kernels.cpu import load, num_threads, why_not
+from ossia.kernels.cpu import ASKED_FOR_ONLY, load, num_threads, why_not
 from ossia.machine import Memory, machine_memory
 
 _PACKAGES = ("torch", "triton", "numpy", "safetensors", "tokenizers", "huggingface_hub")
@@ -93,6 +93,9 @@ def _cpu_kernels() -> str:
     why = "chosen by OSSIA_CPU_ISA" if cpu_isa() else "the best one"
     best = list(obstacles).index(runs[-1])
     better = [f"; not {name}: {why_not}" for name, why_not in list(obstacles.items())[best + 1 :]]
+    if ASKED_FOR_ONLY in runs and kernels.isa != ASKED_FOR_ONLY:
+        runs.remove(ASKED_FOR_ONLY)
+        better.append(f"; {ASKED_FOR_ONLY} runs too, but only where OSSIA_CPU_ISA asks for it")
     return f"{kernels.isa}, {why} of {', '.join(runs)}{''.join(better)}; threads: {num_threads()}"
 
 

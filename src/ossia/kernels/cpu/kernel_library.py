@@ -190,6 +190,10 @@ _ERRORS = {
 }
 
 
+ASKED_FOR_ONLY = "amx"
+"""An instruction set that is never chosen by itself, since it was tried under emulation only."""
+
+
 class KernelLibrary:
     """The loaded library. Its functions drop the interpreter's lock while they run.
 
