@@ -16,6 +16,8 @@ from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
 
 _WEIGHT_BYTES, _OPERAND_BYTES = 640, 2 * UNIT_COLUMNS  # of a unit: a warp's, a slot's
 _THREADS = 1024
+_TOKENS_OF_A_BLOCK = 128  # that `dispatch` chooses for by itself
+_CHOOSING_WARPS = 8  # of a block of `choose`, one a token
 PACKED_SLOTS = 24
 """Slots an expert on average up to which these products are the fastest way, but on Hopper."""
 
@@ -112,11 +114,15 @@ def _dispatch(
         items=address(slots.items), num_items=address(slots.num_items), tokens=tokens,
         experts=experts, top_k=top_k, width=slots.width,
     )  # fmt: skip
+    kernels = program("dispatch.cu", slots.ids.device)
     if routed is not None:
         arguments.logits, arguments.bias = address(routed.logits), address(routed.bias)
         arguments.positions, arguments.scale = address(routed.positions), routed.scale
-    kernel = program("dispatch.cu", slots.ids.device)["dispatch"]
-    launch(kernel, (1, 1, 1), _THREADS, 0, arguments, overlap=overlap)
+        if tokens > _TOKENS_OF_A_BLOCK:
+            grid = (-(-tokens // _CHOOSING_WARPS), 1, 1)
+            launch(kernels["choose"], grid, 32 * _CHOOSING_WARPS, 0, arguments, overlap=overlap)
+            arguments.logits, overlap = None, True
+    launch(kernels["dispatch"], (1, 1, 1), _THREADS, 0, arguments, overlap=overlap)
 
 
 def routed_up(

@@ -21,11 +21,11 @@ struct Dispatch {
 
 __device__ __forceinline__ bool is_there(const Dispatch& a, u32 token) { return !a.positions || a.positions[token] >= 0; }
 
-// Chooses, and counts each expert's slots. A warp has a token at a time, and the next one's logits on
-// their way: for hundreds of tokens one block would mostly wait otherwise.
+// Chooses for every `warps`-th token from the first one on, and counts each expert's slots if it is asked to. A
+// warp has a token at a time, and the next one's logits on their way.
 template <int WORDS>
-__device__ __forceinline__ void choose_all(const Dispatch& a, u32* count) {
-  const u32 lane = threadIdx.x & 31, warps = blockDim.x / 32;
+__device__ __forceinline__ void choose_all(const Dispatch& a, u32 first, u32 warps, u32* count) {
+  const u32 lane = threadIdx.x & 31;
   float now[WORDS] = {}, next[WORDS] = {}, bias[WORDS] = {};
 #pragma unroll
   for (int j = 0; j < WORDS; j++)
@@ -36,8 +36,8 @@ __device__ __forceinline__ void choose_all(const Dispatch& a, u32* count) {
     load_logits(next, a.logits + token * a.experts, a.experts);
     follows = a.positions ? a.positions[token] : 0;
   };
-  fetch(threadIdx.x >> 5);
-  for (u32 token = threadIdx.x >> 5; token < a.tokens; token += warps) {
+  fetch(first);
+  for (u32 token = first; token < a.tokens; token += warps) {
 #pragma unroll
     for (int j = 0; j < WORDS; j++) now[j] = rounded(next[j] * a.scale + bias[j]);
     here = follows;
@@ -48,9 +48,27 @@ __device__ __forceinline__ void choose_all(const Dispatch& a, u32* count) {
     top_of(now, a.experts, a.top_k, id, weight);
     if (lane < a.top_k) {
       a.ids[token * a.top_k + lane] = id, a.weights[token * a.top_k + lane] = weight;
-      atomicAdd(&count[id], 1);
+      if (count) atomicAdd(&count[id], 1);
     }
   }
+}
+
+__device__ __forceinline__ void choose_by_experts(const Dispatch& a, u32 first, u32 warps, u32* count) {
+  if (a.experts <= 32) {
+    choose_all<1>(a, first, warps, count);
+  } else if (a.experts <= 128) {
+    choose_all<4>(a, first, warps, count);
+  } else {
+    choose_all<MAX_EXPERTS / 32>(a, first, warps, count);
+  }
+}
+
+// The choice alone, for so many tokens that one block is slower than a kernel more.
+extern "C" __global__ void __launch_bounds__(256) choose(const __grid_constant__ Dispatch a) {
+  dep_wait();
+  dep_go();
+  const u32 warps = blockDim.x / 32;
+  choose_by_experts(a, blockIdx.x * warps + (threadIdx.x >> 5), gridDim.x * warps, nullptr);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) dispatch(const __grid_constant__ Dispatch a) {
@@ -64,12 +82,8 @@ extern "C" __global__ void __launch_bounds__(1024) dispatch(const __grid_constan
   if (!a.logits) {
     for (u32 slot = threadIdx.x; slot < all; slot += blockDim.x)
       if (is_there(a, slot / a.top_k)) atomicAdd(&count[a.ids[slot]], 1);
-  } else if (a.experts <= 32) {
-    choose_all<1>(a, count);
-  } else if (a.experts <= 128) {
-    choose_all<4>(a, count);
   } else {
-    choose_all<MAX_EXPERTS / 32>(a, count);
+    choose_by_experts(a, warp, blockDim.x / 32, count);
   }
   __syncthreads();
   if (warp == 0) {  // sums of all before: of slots and of items

@@ -174,9 +174,17 @@ __device__ __forceinline__ u32 times(u32 a, u32 b) {
   return r;
 }
 
+// 8 codes of a lane as the operands of an instruction: they are laid out so that signs and magnitudes come into
+// their places together (kernels/mxfp4/relaid.py).
+__device__ __forceinline__ void fp4_operands(u32 (&A)[4], u32 codes) {
+  A[0] = codes & 0x81C081C0u;
+  A[1] = codes << 3 & 0x81C081C0u;
+  A[2] = codes << 6 & 0x81C081C0u;
+  A[3] = (codes << 1 & 0x80008000u) | (codes >> 5 & 0x01000100u) | (codes >> 4 & 0x00C000C0u);
+}
+
 // One unit, 16 rows by 64 k, times 8 NT tokens: acc += weights . x / REST_SCALE.
-// `words` holds for each of four instructions the lane's 8 codes, laid out so that signs and magnitudes
-// come into their places together (kernels/mxfp4/relaid.py); `operands(t, half)` gives those of 32 k.
+// `words` holds for each of four instructions the lane's 8 codes; `operands(t, half)` gives those of 32 k.
 // FIRST: scales are multiplied to the weights, not to the sums. For one tile of tokens the latter is as
 // much work and leaves no chain of products that wait for each other; the sums round differently.
 template <bool FIRST, int NT, typename Operands>
@@ -188,11 +196,7 @@ __device__ __forceinline__ void fp4_unit(float (&acc)[NT][4], uint4 words, u32 s
     u32 A[2][4];
 #pragma unroll
     for (int m = 0; m < 2; m++) {
-      const u32 v = w[half * 2 + m];
-      A[m][0] = v & 0x81C081C0u;
-      A[m][1] = v << 3 & 0x81C081C0u;
-      A[m][2] = v << 6 & 0x81C081C0u;
-      A[m][3] = (v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u);
+      fp4_operands(A[m], w[half * 2 + m]);
       if (FIRST) {  // (s + 64) << 7, twice: 2^(s - 63) as a pair of bfloat16
         const u32 above = s0 * 0x800080u + 0x20002000u, below = s1 * 0x800080u + 0x20002000u;
         A[m][0] = times(A[m][0], above), A[m][1] = times(A[m][1], below);

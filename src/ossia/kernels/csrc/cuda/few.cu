@@ -54,13 +54,7 @@ __device__ __forceinline__ void await(const u64* arrivals, u64 all) {
   while (now < all);
 }
 
-// 8 codes of a lane as the operands of an instruction.
-__device__ __forceinline__ void fp4_operands(u32 (&A)[4], u32 v) {
-  A[0] = v & 0x81C081C0u;
-  A[1] = v << 3 & 0x81C081C0u;
-  A[2] = v << 6 & 0x81C081C0u;
-  A[3] = (v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u);
-}
+// One of four scales s as 2^(s - 63).
 __device__ __forceinline__ float scale_of(u32 scales, u32 which) { return __uint_as_float(((scales >> 8 * which & 255) + 64) << 23); }
 
 template <int TOKENS>

@@ -38,11 +38,9 @@ __device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u3
   const u32 below = __byte_perm(scales, 0, HALF ? 0x4343 : 0x4242) * 128 + 0x20002000u;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
-    const u32 v = m ? second : first;
-    A[m][0] = times(v & 0x81C081C0u, above);
-    A[m][1] = times(v << 3 & 0x81C081C0u, below);
-    A[m][2] = times(v << 6 & 0x81C081C0u, above);
-    A[m][3] = times((v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u), below);
+    fp4_operands(A[m], m ? second : first);
+#pragma unroll
+    for (int i = 0; i < 4; i++) A[m][i] = times(A[m][i], i % 2 ? below : above);
   }
 }
 
