@@ -119,7 +119,7 @@ _TRITON = Implementation(name="triton", what="Triton, without gradients", requir
 
 _CUDA_DECODE = Implementation(
     name="cuda",
-    what="CUDA C++ as one graph, packed bfloat16 models, up to 128 sequences a step",
+    what="CUDA C++ as one graph, packed bfloat16 models, up to 512 sequences a step",
     requires=_cuda_decode,
 )
 
