@@ -13,19 +13,18 @@ from ossia.kernels.decode.arguments import Slab, address
 from ossia.kernels.decode.launching import COLUMNS, is_hopper, multiprocessors
 
 SLAB_TOKENS = 16
-"""What it takes."""
+"""At most."""
 _STEP = 32  # k of a step
 _WARPS, _ROWS, _TILES, _COLUMN, _MOST_STEPS = 15, 48, 3, 20, 9  # of slab.cu
 _THREADS = (_WARPS + 1) * 32
-_SHARED_BYTES = (
-    232_448 - 256 - 21_000
-)  # that a block may have; a block of attention.cu fits beside it
+_BESIDE = 21_000  # bytes that a block of attention.cu takes
+_SHARED_BYTES = 232_448 - 256 - _BESIDE  # for rows
 _GROUP_ROWS = 2  # of slab.cu
 _FLIGHT_BYTES = 33_000  # on their way at once: enough for all the bandwidth, no more
 
 
 def fits(tokens: int, k: int, rows: int, device: torch.device) -> bool:
-    """Whether a device runs the kernel, and its multiprocessors hold all rows at once."""
+    """Whether a device runs the kernel, and its multiprocessors have room for most of their rows."""
     if tokens > SLAB_TOKENS or not is_hopper(device):
         return False
     most = min(_ROWS, 2 * _held(k))

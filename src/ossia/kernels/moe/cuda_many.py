@@ -28,7 +28,7 @@ from ossia.kernels.mxfp4.cuda_expand import expand_all
 from ossia.kernels.mxfp4.relaid import whole_units
 from ossia.kernels.routing import route
 
-_FEW_TOKENS = 256  # for which dispatch.cu, one block, chooses faster than torch's operations
+_FEW_TOKENS = 256  # for which dispatch.cu chooses faster than torch's operations
 
 
 def route_and_run(
@@ -43,15 +43,14 @@ def route_and_run(
         experts: Both matrices relaid.
     """
     tokens, num_experts = logits.shape
-    way, width = _packed, None
-    if tokens * top_k > _packed_slots(x.device) * num_experts and runs_on(x.device):
-        way, width = _wide, width_for(tokens * top_k, num_experts)
-    if tokens > _FEW_TOKENS or (way is _packed and tokens * top_k > PACKED_SLOTS * num_experts):
+    packed = _is_packed(tokens * top_k, num_experts, x.device)
+    if tokens > _FEW_TOKENS or not (packed or runs_on(x.device)):
         weights, expert_ids = route(logits, top_k)
         return run_experts(x, expert_ids, weights, experts)
+    width = None if packed else width_for(tokens * top_k, num_experts)
     slots = Slots.empty(tokens, num_experts, top_k, x.device, width)
     dispatch(slots, RoutedStep(logits=logits.float(), positions=None, top_k=top_k), overlap=False)
-    return way(x, slots, top_k, experts)
+    return (_packed if packed else _wide)(x, slots, top_k, experts)
 
 
 def run_experts(
@@ -65,14 +64,14 @@ def run_experts(
         weights: (tokens, top_k).
         experts: Both matrices relaid.
     """
-    few = expert_ids.numel() <= _packed_slots(x.device) * experts.gate_up_bias.shape[0]
     many = run_wide if runs_on(x.device) else run_expanded
-    return (run_packed if few else many)(x, expert_ids, weights, experts)
+    packed = _is_packed(expert_ids.numel(), experts.gate_up_bias.shape[0], x.device)
+    return (run_packed if packed else many)(x, expert_ids, weights, experts)
 
 
-def _packed_slots(device: torch.device) -> int:
-    """Slots an expert on average up to which weights had better be read once than multiplied fast."""
-    return WIDE_SLOTS if runs_on(device) else PACKED_SLOTS
+def _is_packed(slots: int, num_experts: int, device: torch.device) -> bool:
+    """Whether the experts have so few slots on average that what counts is to read weights once."""
+    return slots <= num_experts * (WIDE_SLOTS if runs_on(device) else PACKED_SLOTS)
 
 
 def run_packed(
