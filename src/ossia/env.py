@@ -5,7 +5,7 @@
 | `OSSIA_CACHE` | absolute folder for what Ossia unpacks or builds    | `$XDG_CACHE_HOME/ossia`, else |
 |               |                                                     | `~/.cache/ossia`              |
 | `OSSIA_CPU_ISA` | instruction set of the CPU kernels: portable,   | the best one of the machine   |
-|               | avx2, avx512_vnni, avx512_bf16, amx, neon_dotprod; |                               |
+|               | avx2, avx512_vnni, avx512_bf16, amx, neon_dotprod; | but amx                       |
 |               | off                                                |                               |
 | `OSSIA_DEBUG` | 1: the command line shows tracebacks of errors      | 0                             |
 | `OSSIA_LOG`   | what the command line logs: debug, info, warning    | nothing                       |
