@@ -84,6 +84,7 @@ __device__ __forceinline__ void top_experts(const float* logits, u32 experts, u3
   }
 }
 
+// Who is chosen, by a step's `logits`, `positions`, `tokens`, `experts` and `top_k`.
 struct Routing {
   u32 mask[MAX_EXPERTS / 32];
   u32 chosen;                                     // distinct experts
@@ -100,7 +101,8 @@ struct Routing {
   }
 
   // A warp for a token.
-  __device__ __forceinline__ void choose(const Experts& a, u32 token) {
+  template <typename Step>
+  __device__ __forceinline__ void choose(const Step& a, u32 token) {
     const u32 lane = threadIdx.x & 31;
     if (a.positions[token] < 0) return;
     int my_id;
@@ -114,7 +116,8 @@ struct Routing {
   }
 
   // The only token there is: every warp finds the same and writes it, and need not wait for others.
-  __device__ __forceinline__ void choose_alone(const Experts& a, bool there) {
+  template <typename Step>
+  __device__ __forceinline__ void choose_alone(const Step& a, bool there) {
     const u32 lane = threadIdx.x & 31;
     int id;
     float mine;
@@ -130,7 +133,8 @@ struct Routing {
   }
 
   // Who is chosen, in the whole block.
-  __device__ __forceinline__ void find(const Experts& a, bool first_is_there) {
+  template <typename Step>
+  __device__ __forceinline__ void find(const Step& a, bool first_is_there) {
     if (a.tokens == 1) return choose_alone(a, first_is_there);
     for (u32 token = threadIdx.x >> 5; token < a.tokens; token += blockDim.x / 32) choose(a, token);
     __syncthreads();

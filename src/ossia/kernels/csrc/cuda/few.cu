@@ -85,10 +85,7 @@ __device__ __forceinline__ void few(const Few& a) {
   };
   const u32 token = r / BLOCKS;
   if (warp < WARPS) operands(a.x + (u64)token * a.up.units * 8, a.up.units, token < a.tokens);
-  Experts routed;
-  routed.logits = a.logits, routed.positions = a.positions;
-  routed.tokens = a.tokens, routed.experts = a.experts, routed.top_k = a.top_k;
-  routing.find(routed, first_is_there);
+  routing.find(a, first_is_there);
   const u32 chosen = routing.chosen;
   if (chosen == 0) return;  // in all blocks
   // Tiles, all of an expert before the next one's.
