@@ -287,21 +287,27 @@ def test_attention(tokens, longest, window, heads, kv_heads):
 
 @pytest.mark.parametrize("tokens", [*ALL_SIZES, 129, 512])
 @pytest.mark.parametrize(("vocab", "end"), [(201_088, 200_019), (77, 50)])
-def test_argmax(tokens, vocab, end):
+@pytest.mark.parametrize("on_host", [False, True], ids=["device", "host"])
+def test_argmax(tokens, vocab, end, on_host):
     logits = torch.randn(tokens, vocab, device=DEVICE).bfloat16().float()  # with ties
     logits[:, end:] = 100
     ids = torch.full((tokens,), -7, dtype=torch.int32, device=DEVICE)
     positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE) - 1
     scratch = torch.zeros(tokens, num_slices(tokens), dtype=torch.int64, device=DEVICE)
     arrivals = torch.zeros(tokens, dtype=torch.int32, device=DEVICE)
-    out = torch.zeros(2, tokens, dtype=torch.int32, device=DEVICE)
+    out = torch.full((2, 2, tokens), -5, dtype=torch.int32, device="cpu" if on_host else DEVICE)
+    out = out.pin_memory() if on_host else out
+    rows, parity = torch.arange(tokens), positions.cpu() & 1
     argmax(logits, end, ids, positions, out, (scratch, arrivals))
+    torch.cuda.synchronize()
     expected, values = reference.argmax(logits.cpu(), end)
-    assert out[0].tolist() == expected.tolist()
-    assert torch.equal(out[1].view(torch.float32).cpu(), values)
+    assert out[parity, 0, rows].tolist() == expected.tolist()
+    assert torch.equal(out[parity, 1, rows].view(torch.float32).cpu(), values)
+    assert (out[1 - parity, :, rows] == -5).all(), "what the step before left stays"
     assert ids.tolist() == [-7, *expected.tolist()[1:]]
     assert positions.tolist() == [-1, *range(1, tokens)]
     assert not arrivals.any()
     logits[0, 3] = torch.nan
     argmax(logits, end, ids, positions, out, (scratch, arrivals))
-    assert out[1].view(torch.float32)[0].isnan()
+    torch.cuda.synchronize()
+    assert out.view(torch.float32)[1, 1, 0].isnan()

@@ -13,7 +13,9 @@ IDS = [[3, 7, 11, 2, 9], [5], [8, 1]]
 
 
 def _network(dtype: str, device: str) -> CausalLM:
-    return load_subject("random:tiny", device=device, dtype=dtype, threads=1).network
+    return load_subject(
+        "random:tiny", device=device, dtype=dtype, threads=1 if device == "cpu" else None
+    ).network
 
 
 def _separate(network: CausalLM, batch: ForwardBatch) -> torch.Tensor:

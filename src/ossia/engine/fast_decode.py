@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ossia.cache.layout import KVLayout
@@ -13,6 +15,7 @@ from ossia.cache.sequence_pages import SequencePages
 from ossia.engine.plan import Drawn, PlanEntry, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, unusable
 from ossia.engine.sequence import Sequence
+from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.model.heads import CausalLM
 
@@ -44,8 +47,8 @@ class _Flight:
         rows: Whose tokens it computes.
         positions: Of each row's token; negative where nothing is computed.
         size: Rows of the graph.
-        drawn: Where the most likely ids and their logits' bits arrive, int32 (2, size), on the host.
-        arrived: Recorded behind that copy.
+        drawn: Where the most likely ids and their logits' bits arrive, as StepOutput says.
+        arrived: Recorded behind the step.
     """
 
     rows: _Rows
@@ -73,6 +76,10 @@ class FastDecode:
         valid_end: Ids from here on are never drawn.
         max_sequences: Side by side; plans of more than MAX_ROWS are not taken.
         alike: Whether all steps run in one graph, so that each row has the same bits in all of them.
+        passes: What `memory` shall hold beside the steps, as DecodeMemory takes it.
+
+    Attributes:
+        memory: Of steps and passes, which run one after the other.
     """
 
     def __init__(
@@ -85,20 +92,21 @@ class FastDecode:
         max_sequences: int,
         *,
         alike: bool = False,
+        passes: Mapping[int, int] | None = None,
     ) -> None:
         pages = list(zip(pool.k_pages, pool.v_pages, strict=True))
         self._max_rows = min(max_sequences, MAX_ROWS)
         self._only_size = DecodeStep.size_alike(self._max_rows) if alike else None
+        rows = self._only_size or self._max_rows
+        self.memory = DecodeMemory(
+            model.config, DecodeStep.sizes_for(rows), pool.k_pages[0].device, passes
+        )
         self._step = DecodeStep(
-            model, pages, layout.groups, max_context, valid_end, self._only_size or self._max_rows
+            model, pages, layout.groups, max_context, valid_end, rows, self.memory
         )
         self._valid_end = valid_end
         self._page_size = layout.page_size
         self._ahead: _Flight | None = None
-        self._results = [
-            torch.empty(2 * MAX_ROWS, dtype=torch.int32, pin_memory=pool.k_pages[0].is_cuda)
-            for _ in "ab"
-        ]
 
     def takes(self, plan: StepPlan) -> bool:
         """Whether every entry is one token that draws one, or an output that was drawn before."""
@@ -122,11 +130,11 @@ class FastDecode:
             output = self._cold(sequences)
             positions = [sequence.num_computed for sequence in sequences]
             size = self._size_for(len(positions))
-            flight = self._followed(_Rows(sequences), positions, size, output.drawn)
+            flight = _followed(_Rows(sequences), positions, size, output.drawn)
             places = list(range(len(positions)))
         self._ahead = self._enqueue_next(flight, places)
         flight.arrived.synchronize()
-        return StepResult(_most_likely(flight.drawn, places), [[] for _ in sequences])
+        return StepResult(_most_likely(flight, places), [[] for _ in sequences])
 
     def warm_up(self) -> None:
         """Prepare steps of as many sequences as there may be."""
@@ -188,18 +196,14 @@ class FastDecode:
         if num_rows == 0 or self._size_for(num_rows) < flight.size:
             return None
         output = self._step.run(None, positions, tables, flight.size)
-        return self._followed(rows, positions, flight.size, output.drawn)
+        return _followed(rows, positions, flight.size, output.drawn)
 
-    def _followed(
-        self, rows: _Rows, positions: list[int], size: int, drawn: torch.Tensor
-    ) -> _Flight:
-        """The flight of what was enqueued last, its result sent to the host."""
-        self._results.reverse()
-        result = self._results[0][: drawn.numel()].view_as(drawn)
-        result.copy_(drawn, non_blocking=True)
-        arrived = torch.cuda.Event()
-        arrived.record()
-        return _Flight(rows, positions, size, result, arrived)
+
+def _followed(rows: _Rows, positions: list[int], size: int, drawn: torch.Tensor) -> _Flight:
+    """The flight of what was enqueued last."""
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return _Flight(rows, positions, size, drawn, arrived)
 
 
 def _pages(sequence: Sequence) -> SequencePages:
@@ -211,14 +215,15 @@ def _decodes(entry: PlanEntry) -> bool:
     return entry.num_tokens == 1 and len(entry.draws) <= 1 and not entry.sequence.prompt_left
 
 
-def _most_likely(drawn: torch.Tensor, places: list[int]) -> list[Drawn]:
-    """What some rows have drawn: ids and the bits of their logits, as the graph left them, (2, size)."""
-    ids: list[int] = drawn[0].tolist()
-    peaks = drawn[1].view(torch.float32)
-    if peaks.isfinite().all():
-        return [Drawn(ids[place]) for place in places]
+def _most_likely(flight: _Flight, places: list[int]) -> list[Drawn]:
+    """What some rows of a flight that has arrived have drawn."""
+    rows = np.array(places)
+    ids, bits = flight.drawn.numpy()[np.array(flight.positions)[rows] & 1, :, rows].T
+    peaks = bits.view(np.float32)
+    if np.isfinite(peaks).all():
+        return [Drawn(token_id) for token_id in ids.tolist()]
     reasons = [unusable(peak) for peak in peaks.tolist()]
     return [
-        Drawn(ids[place]) if reasons[place] is None else Drawn(None, error=reasons[place])
-        for place in places
+        Drawn(token_id) if reason is None else Drawn(None, error=reason)
+        for token_id, reason in zip(ids.tolist(), reasons, strict=True)
     ]

@@ -25,9 +25,10 @@ from ossia.machine import machine_memory
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder
 from ossia.model.cpu_decoder import why_not as why_not_cpu_decoder
+from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
-from ossia.model.forward_graphs import ForwardGraphs
+from ossia.model.forward_graphs import ForwardGraphs, pass_sizes
 from ossia.model.heads import CausalLM
 from ossia.model.interleaving import interleave_weights
 from ossia.model.interleaving import why_not as why_not_interleaved
@@ -115,10 +116,13 @@ class ModelRunner:
         if fast:
             most, alike = self.limits.max_sequences, config.deterministic
             self._fast = FastDecode(
-                model, layout, self._pool, context, self._valid_end, most, alike=alike
-            )
+                model, layout, self._pool, context, self._valid_end, most, alike=alike,
+                passes=pass_sizes(most),
+            )  # fmt: skip
             self.rows_alike = min(most, MAX_ROWS)
-            self._graphs = _forward_graphs(model, most, layout, self._pool, context)
+            self._graphs = _forward_graphs(
+                model, self._fast.memory, most, layout, self._pool, context
+            )
         self._sampler = Sampler(weight.device, self._rows_of_draws(config))
 
     @torch.inference_mode()
@@ -183,7 +187,12 @@ class ModelRunner:
 
 
 def _forward_graphs(
-    model: CausalLM, max_sequences: int, layout: KVLayout, pool: KVPool, context: int
+    model: CausalLM,
+    memory: DecodeMemory,
+    max_sequences: int,
+    layout: KVLayout,
+    pool: KVPool,
+    context: int,
 ) -> ForwardGraphs | None:
     queries = queries_of_a_block(
         model.config.num_attention_heads, layout.kv_heads, pool.k_pages[0].device
@@ -194,6 +203,7 @@ def _forward_graphs(
         model,
         (pool.k_pages, pool.v_pages),
         layout.groups,
+        memory,
         max_sequences,
         -(-context // layout.page_size) + 1,
         queries,

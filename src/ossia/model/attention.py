@@ -72,10 +72,9 @@ class Attention(nn.Module):
         self, x: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor], batch: ForwardBatch
     ) -> torch.Tensor:
         """(tokens, hidden) to the same; writes keys and values where the batch has a cache."""
-        q, k, v = self._project(x)
         if isinstance(batch.kv, PagedKV):
-            out = self._attend_paged(q, k, v, rope, batch.seq_lens, batch.kv)
-            return self.o_proj(out.flatten(1))
+            return self.o_proj(self.mix_paged(x, rope, batch.seq_lens, batch.kv))
+        q, k, v = self._project(x)
         q, k = apply_rope(q, *rope), apply_rope(k, *rope)
         if batch.kv is None:
             out = attend_ragged(q, k, v, batch.positions, batch.seq_lens, self.sinks, self.window)
@@ -83,15 +82,25 @@ class Attention(nn.Module):
             out = self._attend_padded(q, k, v, batch.kv, batch.recording)
         return self.o_proj(out.flatten(1))
 
-    def _attend_paged(
+    def mix_paged(
         self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
+        x: torch.Tensor,
         rope: tuple[torch.Tensor, torch.Tensor],
         query_lens: list[int],
         kv: PagedKV,
     ) -> torch.Tensor:
+        """All of `forward` but the output projection, over pages.
+
+        Args:
+            x: (tokens, hidden).
+            rope: Cosines and sines of the tokens, (tokens, head_dim / 2) both.
+            query_lens: Tokens of each sequence; where `kv` has blocks nobody asks for it.
+            kv: Where keys and values are, and where those of these tokens go.
+
+        Returns:
+            (tokens, heads * head_dim).
+        """
+        q, k, v = self._project(x)
         k_pages, v_pages = kv.k_pages[self.layer_idx], kv.v_pages[self.layer_idx]
         q = rotate_and_write(q, k, v, rope, (k_pages, v_pages), kv.slots[self.layer_type])
         return attend_paged(
@@ -104,7 +113,7 @@ class Attention(nn.Module):
             self.sinks,
             self.window,
             kv.blocks,
-        )
+        ).flatten(1)
 
     def _attend_padded(
         self,

@@ -1,13 +1,13 @@
-"""DecodeMemory: the tensors between the kernels of a decode step, in one memory for all sizes of steps.
+"""DecodeMemory: the tensors between the kernels of steps and prompts, in one memory for all sizes.
 
-Only one step runs at a time, so steps of different sizes lie over each other. What must hold between
-steps does so for all of them: arrivals are zeros before and after each, or a count that goes on, and
-columns that fill rows up are never written, since a row is as long in every size.
+Only one of them runs at a time, so they lie over each other. What must hold between runs does so for
+all of them: arrivals are zeros before and after each, or a count that goes on, and columns that fill
+rows up are never written, since a row is as long in every size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -20,63 +20,80 @@ from ossia.kernels.mxfp4.relaid import whole_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepTensors:
-    """What kernels leave for those behind them, for a number of tokens.
+class LayerTensors:
+    """What kernels of a layer leave for those behind them, for a number of tokens.
 
     Args:
         stream: bfloat16 (tokens, hidden), as `middle`: the residual before and behind attention.
         middle: See `stream`.
         normed: bfloat16 (tokens, hidden).
-        qkv: float32 (parts, tokens, (heads + 2 kv_heads) * head_dim).
-        attended: bfloat16 (tokens, heads * head_dim).
         parts: float32 (parts, tokens, hidden): what the output projection says.
         said: The same of the experts.
         expert_in: bfloat16 (tokens, hidden filled up to whole units).
         inner: bfloat16 (tokens * top_k, ffn filled up to whole units).
         router_logits: float32 (tokens, experts).
-        rope: float32 (tokens, 2, head_dim / 2).
-        shares: float32, `PagedStep.scratch`.
-        attention_arrivals: int32 (tokens, kv_heads), zeros.
         experts_arrivals: int64 (1,), as `few.run_few` says.
-        best: int64 (tokens, slices).
-        argmax_arrivals: int32 (tokens,), zeros.
-        logits: float32 (tokens, vocab).
-        drawn: int32 (2, tokens).
+        rope: float32 (tokens, 2, head_dim / 2).
     """
 
     stream: torch.Tensor
     middle: torch.Tensor
     normed: torch.Tensor
-    qkv: torch.Tensor
-    attended: torch.Tensor
     parts: torch.Tensor
     said: torch.Tensor
     expert_in: torch.Tensor
     inner: torch.Tensor
     router_logits: torch.Tensor
+    experts_arrivals: torch.Tensor
     rope: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTensors(LayerTensors):
+    """What a step of one token a sequence has beside them.
+
+    Args:
+        qkv: float32 (parts, tokens, (heads + 2 kv_heads) * head_dim).
+        attended: bfloat16 (tokens, heads * head_dim).
+        shares: float32, `PagedStep.scratch`.
+        attention_arrivals: int32 (tokens, kv_heads), zeros.
+        best: int64 (tokens, slices).
+        argmax_arrivals: int32 (tokens,), zeros.
+    """
+
+    qkv: torch.Tensor
+    attended: torch.Tensor
     shares: torch.Tensor
     attention_arrivals: torch.Tensor
-    experts_arrivals: torch.Tensor
     best: torch.Tensor
     argmax_arrivals: torch.Tensor
-    logits: torch.Tensor
-    drawn: torch.Tensor
 
 
 class DecodeMemory:
-    """Room for steps of some sizes.
+    """Room for steps and passes of some sizes.
 
     Args:
         config: Of the model.
-        sizes: Tokens of the steps.
+        steps: Numbers of tokens of the steps.
         device: Where they run.
+        passes: Numbers of tokens of the passes, and how many rows of logits each leaves at most.
     """
 
-    def __init__(self, config: ModelConfig, sizes: Iterable[int], device: torch.device) -> None:
-        self._shapes = {size: _shapes(config, size, device) for size in sizes}
+    def __init__(
+        self,
+        config: ModelConfig,
+        steps: Iterable[int],
+        device: torch.device,
+        passes: Mapping[int, int] | None = None,
+    ) -> None:
+        passes = passes or {}
+        self._steps = {
+            size: _layer_shapes(config, size, device) | _step_shapes(config, size, device)
+            for size in steps
+        }
+        self._passes = {size: _layer_shapes(config, size, device) for size in passes}
         longest: dict[str, tuple[int, torch.dtype]] = {}
-        for shapes in self._shapes.values():
+        for shapes in (*self._steps.values(), *self._passes.values()):
             for name, (dtype, *shape) in shapes.items():
                 most, _ = longest.get(name, (0, dtype))
                 longest[name] = max(most, prod(shape)), dtype
@@ -84,44 +101,73 @@ class DecodeMemory:
             name: torch.zeros(count, dtype=dtype, device=device)
             for name, (count, dtype) in longest.items()
         }
+        # On the host, where kernels write it: no copy stands between a step and the next one.
+        self._drawn = torch.zeros(
+            2 * 2 * max(self._steps), dtype=torch.int32, pin_memory=device.type == "cuda"
+        )
+        rows = max([*self._steps, *passes.values()])
+        self._logits = torch.zeros(rows, config.vocab_size, dtype=torch.float32, device=device)
 
-    def tensors(self, tokens: int) -> StepTensors:
-        """For steps of one of the sizes; zeros unless a step has run."""
-        return StepTensors(**{
+    def step(self, tokens: int) -> StepTensors:
+        """For steps of one of the sizes; zeros unless something has run."""
+        return StepTensors(**self._views(self._steps[tokens]))
+
+    def layers(self, tokens: int) -> LayerTensors:
+        """For passes of one of the sizes; zeros unless something has run."""
+        return LayerTensors(**self._views(self._passes[tokens]))
+
+    def drawn(self, tokens: int) -> torch.Tensor:
+        """int32 (2, 2, tokens), as `argmax` says; in pinned memory of the host for a CUDA device."""
+        return self._drawn[: 4 * tokens].view(2, 2, tokens)
+
+    def logits(self, rows: int) -> torch.Tensor:
+        """float32 (rows, vocab)."""
+        assert rows <= len(self._logits), rows
+        return self._logits[:rows]
+
+    def _views(self, shapes: Mapping[str, _Shape]) -> dict[str, torch.Tensor]:
+        return {
             name: self._memory[name][: prod(shape)].view(shape)
-            for name, (_, *shape) in self._shapes[tokens].items()
-        })  # fmt: skip
+            for name, (_, *shape) in shapes.items()
+        }
 
 
 _Shape = tuple[torch.dtype, *tuple[int, ...]]
 
 
-def _shapes(config: ModelConfig, tokens: int, device: torch.device) -> dict[str, _Shape]:
-    """Of each tensor by its name: dtype and lengths."""
+def _layer_shapes(config: ModelConfig, tokens: int, device: torch.device) -> dict[str, _Shape]:
+    """Of each of LayerTensors by its name: dtype and lengths."""
     hidden, top_k, head_dim = config.hidden_size, config.experts_per_token, config.head_dim
-    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-    columns, qkv = heads * head_dim, (heads + 2 * kv_heads) * head_dim
-    shares = PagedStep.scratch_shape(tokens, kv_heads, num_shares(tokens, kv_heads, device))
+    columns = config.num_attention_heads * head_dim
     all_at_once = few.fits(tokens, hidden, config.intermediate_size, device)
     said = top_k if all_at_once or tokens > FEW_TOKENS else split_parts(hidden, device)
-    floats, halves, integers = torch.float32, torch.bfloat16, torch.int32
+    floats, halves = torch.float32, torch.bfloat16
     return {
         "stream": (halves, tokens, hidden),
         "middle": (halves, tokens, hidden),
         "normed": (halves, tokens, hidden),
-        "qkv": (floats, num_parts(tokens, hidden, qkv, device), tokens, qkv),
-        "attended": (halves, tokens, columns),
         "parts": (floats, num_parts(tokens, columns, hidden, device), tokens, hidden),
         "said": (floats, said, tokens, hidden),
         "expert_in": (halves, tokens, whole_units(hidden)),
         "inner": (halves, tokens * top_k, whole_units(config.intermediate_size)),
         "router_logits": (floats, tokens, config.num_experts),
+        "experts_arrivals": (torch.int64, 1),
         "rope": (floats, tokens, 2, head_dim // 2),
+    }
+
+
+def _step_shapes(config: ModelConfig, tokens: int, device: torch.device) -> dict[str, _Shape]:
+    """Of what StepTensors has beside them."""
+    head_dim, kv_heads = config.head_dim, config.num_key_value_heads
+    heads = config.num_attention_heads
+    qkv = (heads + 2 * kv_heads) * head_dim
+    shares = PagedStep.scratch_shape(tokens, kv_heads, num_shares(tokens, kv_heads, device))
+    floats, integers = torch.float32, torch.int32
+    return {
+        "qkv": (floats, num_parts(tokens, config.hidden_size, qkv, device), tokens, qkv),
+        "attended": (torch.bfloat16, tokens, heads * head_dim),
         "shares": (floats, *shares),
         "attention_arrivals": (integers, tokens, kv_heads),
-        "experts_arrivals": (torch.int64, 1),
         "best": (torch.int64, tokens, num_slices(tokens)),
         "argmax_arrivals": (integers, tokens),
-        "logits": (floats, tokens, config.vocab_size),
-        "drawn": (integers, 2, tokens),
     }

@@ -37,11 +37,12 @@ _IDS, _POSITIONS, _WIDTH, _TABLE = 0, MAX_ROWS, 2 * MAX_ROWS, 2 * MAX_ROWS + 16
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What a step left on the device; the next step overwrites it.
+    """What a step leaves; the next step overwrites the logits.
 
     Args:
         logits: float32 (rows, vocab).
-        drawn: int32 (2, size): the most likely valid ids, and the bits of their logits.
+        drawn: int32 (2, 2, size) on the host, once the step has run: at the parity of a row's position the
+            most likely valid id, and the bits of its logit. The step after the next one overwrites it.
     """
 
     logits: torch.Tensor
@@ -96,6 +97,7 @@ class DecodeStep:
         max_context: Longest sequence.
         valid_end: Ids from here on are never the most likely.
         max_rows: Sequences of a step at most; steps take memory for so many.
+        memory: Holds steps of `sizes_for` so many rows; None makes one.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class DecodeStep:
         max_context: int,
         valid_end: int,
         max_rows: int = MAX_ROWS,
+        memory: DecodeMemory | None = None,
     ) -> None:
         relay_weights(model)
         self._model = model
@@ -113,14 +116,13 @@ class DecodeStep:
         self._groups = tuple(groups)
         self._valid_end = valid_end
         width = -(-max_context // pages[0][0].shape[1]) + 1
-        most = self.size_for(max_rows)
-        size = _TABLE + most * len(groups) * width
-        device = pages[0][0].device
-        sizes = [each for each in _SIZES if each <= most]
-        self._memory = DecodeMemory(model.config, sizes, device)
+        sizes, device = self.sizes_for(max_rows), pages[0][0].device
+        size = _TABLE + sizes[-1] * len(groups) * width
+        self._memory = memory or DecodeMemory(model.config, sizes, device)
         self._inputs = torch.full((size,), -1, dtype=torch.int32, device=device)
         self._staging = [_Staging(size), _Staging(size)]
         self._ready: dict[int, tuple[torch.cuda.CUDAGraph, DecodeChain]] = {}
+        self._left: _Left | None = None
 
     def run(
         self,
@@ -144,6 +146,20 @@ class DecodeStep:
         if size not in self._ready:
             self._ready[size] = self._capture(size)
         graph, chain = self._ready[size]
+        left = _Left.behind(size, positions, tables)
+        if ids is not None or self._left is None or not left.follows(self._left):
+            self._send(ids, positions, tables)
+        self._left = left
+        graph.replay()
+        return StepOutput(chain.logits[:rows], chain.drawn)
+
+    def _send(
+        self,
+        ids: list[int] | None,
+        positions: list[int],
+        tables: Sequence[Sequence[array[int]] | None],
+    ) -> None:
+        """Inputs to the device."""
         self._staging.reverse()
         staging = self._staging[0]
         staging.wait()
@@ -151,13 +167,10 @@ class DecodeStep:
         first = _IDS if ids is not None else _POSITIONS
         self._inputs[first:used].copy_(staging.tensor[first:used], non_blocking=True)
         staging.copied.record()
-        graph.replay()
-        return StepOutput(chain.logits[:rows], chain.drawn)
 
     def warm_up(self, rows: int, only: int | None = None) -> None:
         """Capture every graph that steps of up to so many rows need, or the one of `only` rows."""
-        sizes = [size for size in _SIZES if size <= self.size_for(rows)]
-        for size in sizes if only is None else (only,):
+        for size in self.sizes_for(rows) if only is None else (only,):
             if size not in self._ready:
                 self._ready[size] = self._capture(size)
 
@@ -165,6 +178,11 @@ class DecodeStep:
     def size_for(rows: int) -> int:
         """Rows of the graph that runs so many."""
         return next(size for size in _SIZES if size >= rows)
+
+    @staticmethod
+    def sizes_for(rows: int) -> list[int]:
+        """Rows of all graphs that steps of up to so many need."""
+        return [size for size in _SIZES if size <= DecodeStep.size_for(rows)]
 
     @staticmethod
     def size_alike(rows: int) -> int:
@@ -184,6 +202,7 @@ class DecodeStep:
         chain = DecodeChain(
             self._model, self._pages, self._groups, inputs, self._memory, self._valid_end
         )
+        self._left = None
         self._inputs[:_TABLE] = 0
         self._inputs[_POSITIONS:_WIDTH] = -1
         chain.enqueue()  # loads every kernel; without positions nothing is written
@@ -192,6 +211,35 @@ class DecodeStep:
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             chain.enqueue()
         return graph, chain
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What the device's inputs are once a step has run, as far as the host knows.
+
+    Args:
+        size: Rows of the graph.
+        positions: The step's, of which the device has the next ones.
+        pages: Of each row with a sequence and each group: how many pages there are, and the last one, which
+            may be replaced by a copy. The others stay the same ones while they are seen.
+    """
+
+    size: int
+    positions: list[int]
+    pages: list[int]
+
+    @classmethod
+    def behind(
+        cls, size: int, positions: list[int], tables: Sequence[Sequence[array[int]] | None]
+    ) -> _Left:
+        """Of a step with these inputs."""
+        pages = [number for row in tables if row for own in row for number in (len(own), own[-1])]
+        return cls(size, positions, pages)
+
+    def follows(self, before: _Left) -> bool:
+        """Whether a step over the same sequences needs no other inputs than those which `before` left."""
+        expected = [position + 1 if position >= 0 else position for position in before.positions]
+        return (self.size, self.pages, self.positions) == (before.size, before.pages, expected)
 
 
 class _Staging:
@@ -243,4 +291,4 @@ def relay_weights(model: CausalLM) -> None:
         assert isinstance(layer, DecoderLayer)
         layer.mlp.experts.relay()
         layer.self_attn.join_projections()
-    torch.cuda.empty_cache()  # what the other order took is free for the KV cache
+        torch.cuda.empty_cache()  # else what the other order took stays beside the next layer's

@@ -32,11 +32,14 @@ def argmax(
         end: Ids from here on are not looked at.
         ids: int32 (tokens,): overwritten where the position is not negative.
         positions: int32 (tokens,): advanced by one where not negative.
-        out: int32 (2, tokens): ids, and the bits of their logits; NaN if a row holds NaN.
+        out: int32 (2, 2, tokens), on the device or in pinned memory of the host. At the parity of a row's
+            position: its id, and the bits of its logit; NaN if the row holds NaN. So two steps, one
+            behind the other, leave their results at different places.
         scratch: int64 (tokens, slices), and int32 (tokens,) of zeros, zeros again afterwards. As many
             blocks as slices look at a row.
     """
     tokens, vocab = logits.shape
+    assert out.shape == (2, 2, tokens), out.shape
     best, arrivals = scratch
     arguments = Argmax(
         logits=address(logits), best=address(best), arrivals=address(arrivals), ids=address(ids),

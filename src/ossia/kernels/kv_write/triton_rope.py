@@ -21,14 +21,15 @@ def rotate_and_write(
         q: (tokens, heads, head_dim), overwritten; its rows, like those of k and v, may lie apart.
         k: (tokens, kv_heads, head_dim).
         v: Like k.
-        rope: Cosines and sines, float32 (tokens, head_dim / 2) both.
+        rope: Cosines and sines, float32 (tokens, head_dim / 2) both; rows may lie apart, equally far.
         pages: Keys and values, (pages, page_size, kv_heads, head_dim) of q's dtype.
-        slots: int64 (tokens,): page * page_size + offset; negative for nowhere.
+        slots: int64 or int32 (tokens,): page * page_size + offset; negative for nowhere.
     """
     tokens, heads, head_dim = q.shape
+    assert rope[0].stride() == rope[1].stride(), "cosines and sines lie alike"
     kv_heads = k.shape[1]
     _rotate_kernel[(tokens,)](
-        q, k, v, *rope, *pages, slots, q.stride(0), k.stride(0), v.stride(0),
+        q, k, v, *rope, *pages, slots, q.stride(0), k.stride(0), v.stride(0), rope[0].stride(0),
         HEADS=heads, KV_HEADS=kv_heads, HALF=head_dim // 2,
         HEADS_UP=triton.next_power_of_2(heads), KV_UP=triton.next_power_of_2(kv_heads),
         HALF_UP=triton.next_power_of_2(head_dim // 2), num_warps=4,
@@ -46,13 +47,14 @@ def _turned(base, cos, sin, at, inside, HALF: tl.constexpr):
 @triton.jit
 def _rotate_kernel(
     q_ptr, k_ptr, v_ptr, cos_ptr, sin_ptr, k_pages, v_pages, slots, q_stride, k_stride, v_stride,
+    rope_stride,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HALF: tl.constexpr,
     HEADS_UP: tl.constexpr, KV_UP: tl.constexpr, HALF_UP: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     pair = tl.arange(0, HALF_UP)
-    cos = tl.load(cos_ptr + token * HALF + pair, mask=pair < HALF, other=0.0)[None, :]
-    sin = tl.load(sin_ptr + token * HALF + pair, mask=pair < HALF, other=0.0)[None, :]
+    cos = tl.load(cos_ptr + token * rope_stride + pair, mask=pair < HALF, other=0.0)[None, :]
+    sin = tl.load(sin_ptr + token * rope_stride + pair, mask=pair < HALF, other=0.0)[None, :]
     head = tl.arange(0, HEADS_UP)[:, None]
     at = token * q_stride + head * (2 * HALF) + pair[None, :]
     inside = (head < HEADS) & (pair < HALF)[None, :]
@@ -62,7 +64,7 @@ def _rotate_kernel(
     tl.store(q_ptr + at + HALF, second.to(kind), mask=inside)
     head = tl.arange(0, KV_UP)[:, None]
     at = token * k_stride + head * (2 * HALF) + pair[None, :]
-    slot = tl.load(slots + token)
+    slot = tl.load(slots + token).to(tl.int64)
     if slot < 0:
         return
     to = (slot * KV_HEADS + head) * (2 * HALF) + pair[None, :]

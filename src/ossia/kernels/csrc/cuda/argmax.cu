@@ -8,7 +8,7 @@ struct Argmax {
   u32* arrivals;        // (tokens,), zero before and after
   int* ids;             // (tokens,): the next step's tokens
   int* positions;       // (tokens,): advanced where not negative
-  int* out;             // (2, tokens): what was drawn, and the bits of its logit
+  int* out;             // (2, 2, tokens), by the parity of the position: what was drawn, and the bits of its logit
   u32 tokens, vocab, end;  // ids below `end` are valid
 };
 
@@ -45,9 +45,9 @@ extern "C" __global__ void __launch_bounds__(256) argmax(const __grid_constant__
   best = warp_max(best);
   if (threadIdx.x == 0) {
     a.arrivals[token] = 0;
-    int id = ~(u32)best;
-    a.out[token] = id;
-    a.out[a.tokens + token] = __float_as_int(unordered(best >> 32));
-    if (a.positions[token] >= 0) a.ids[token] = id, a.positions[token]++;
+    const int id = ~(u32)best, position = a.positions[token];
+    int* out = a.out + (position & 1) * 2 * a.tokens + token;
+    out[0] = id, out[a.tokens] = __float_as_int(unordered(best >> 32));
+    if (position >= 0) a.ids[token] = id, a.positions[token] = position + 1;
   }
 }
