@@ -26,6 +26,7 @@ class _Step:
     """Draws the position of each row; `runs` says whether ids were given, and for which positions."""
 
     size_for = staticmethod(DecodeStep.size_for)
+    sizes_for = staticmethod(DecodeStep.sizes_for)
     size_alike = staticmethod(DecodeStep.size_alike)
 
     def __init__(self, *_: object) -> None:
@@ -34,8 +35,9 @@ class _Step:
     def run(self, ids, positions, tables, size=None) -> StepOutput:
         size = size or self.size_for(len(positions))
         self.runs.append((ids is not None, positions, size))
-        drawn = torch.zeros(2, size, dtype=torch.int32)
-        drawn[0, : len(positions)] = torch.tensor(positions)
+        drawn = torch.full((2, 2, size), -5, dtype=torch.int32)
+        for row, position in enumerate(positions):
+            drawn[position & 1, :, row] = torch.tensor([position, 0])
         return StepOutput(torch.zeros(len(positions), MAX_ROWS), drawn)
 
 
@@ -48,11 +50,12 @@ class _Event:
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FastDecode]:
     monkeypatch.setattr(fast_decode, "DecodeStep", _Step)
+    monkeypatch.setattr(fast_decode, "DecodeMemory", lambda *_: None)
     monkeypatch.setattr(torch.cuda, "Event", _Event)
     pages = (torch.zeros(1),)
     layout = SimpleNamespace(groups=("full_attention",), page_size=PAGE)
     pool = SimpleNamespace(k_pages=pages, v_pages=pages)
-    return partial(FastDecode, None, layout, pool, 64, 100)
+    return partial(FastDecode, SimpleNamespace(config=None), layout, pool, 64, 100)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
 from ossia.model.batch import ForwardBatch
-from ossia.model.decode_step import DecodeStep, why_not
+from ossia.model.decode_step import DecodeStep, _Left, why_not
 from ossia.model.heads import CausalLM
 from ossia.types import Request, SamplingParams
 
@@ -244,3 +244,25 @@ def test_rows_without_a_sequence_change_nothing(rows):
     apart = (alone - whole[:32]).norm(dim=1) / alone.norm(dim=1)
     assert float(apart.median()) < 0.02
     assert not apart.isnan().any()
+
+
+TABLES = ((array("i", [4, 5]), array("i", [6, 7])), None, (array("i", [8]), array("i", [9])))
+LEFT = _Left.behind(4, [17, -1, 3], TABLES)
+
+
+@pytest.mark.parametrize(
+    ("size", "positions", "tables", "follows"),
+    [
+        (4, [18, -1, 4], TABLES, True),
+        (8, [18, -1, 4], TABLES, False),
+        (4, [18, -1, -1], TABLES, False),  # whose sequence has ended
+        (4, [18, 0, 4], TABLES, False),
+        (4, [17, -1, 3], TABLES, False),
+        (4, [18, -1, 4], (TABLES[0], None, (array("i", [8, 2]), array("i", [9]))), False),  # grown
+        (4, [18, -1, 4], (TABLES[0], None, (array("i", [3]), array("i", [9]))), False),  # copied
+        # A page in front, which nobody sees any more, may be anything.
+        (4, [18, -1, 4], ((array("i", [0, 5]), array("i", [6, 7])), *TABLES[1:]), True),
+    ],
+)
+def test_which_steps_need_no_new_inputs(size, positions, tables, follows):
+    assert _Left.behind(size, positions, tables).follows(LEFT) is follows
