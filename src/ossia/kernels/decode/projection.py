@@ -40,7 +40,7 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
 
     Args:
         x: bfloat16 (tokens, k), k a multiple of 32. Where a device holds all rows
-            (slab.py), up to 16 tokens, elsewhere more than FEW_TOKENS go to the vendor's product.
+            (slab.py), up to 32 tokens, elsewhere more than FEW_TOKENS go to the vendor's product.
         weights: One to three bfloat16 (rows, k); rows of all but the last a multiple of 16.
         out: float32 (parts, tokens, all rows), all of it written. With one part it is the product;
             otherwise parts must be `num_parts`, and the product is their sum.

@@ -1,4 +1,4 @@
-// What dense.cu does, for up to 16 tokens on Hopper: a block's rows lie in its shared memory before the
+// What dense.cu does, for up to 32 tokens on Hopper: a block's rows lie in its shared memory before the
 // tokens are there.
 //
 //   y[token][row] = sum over k of w[row][k] x[token][k], float32
@@ -6,12 +6,14 @@
 // A multiprocessor takes one block, and has room for most of its rows. While the kernels in front still
 // run, the last warp copies them, group after group, and never asks for more than a few groups at once:
 // what other kernels load must not queue behind them. Each of the other warps takes a share of k, whose
-// operands it keeps in registers, of all rows; the shares are added up in their order.
+// operands it keeps in registers, of all rows; the shares are added up in their order. The operands of more
+// than 16 tokens need more registers than there are: two warps have a share, for half of the tokens each,
+// and take it in two phases, the second of which finds all rows in place.
 #include "bulk.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-constexpr u32 WARPS = 15, ROWS = 48, TILES = ROWS / 16, GROUP_ROWS = 2, GROUPS = ROWS / GROUP_ROWS;
+constexpr u32 ROWS = 48, TILES = ROWS / 16, GROUP_ROWS = 2, GROUPS = ROWS / GROUP_ROWS;
 constexpr u32 COLUMN = 20;  // floats from a token's sums to the next one's, so that lanes meet no bank twice
 
 struct Slab {
@@ -24,10 +26,12 @@ struct Slab {
 };
 
 // A lane's operands of 8 NT tokens: of each step of 32 k of the warp's share, 8 k.
-template <int NT, int MOST>
+// MOST: steps of a warp in a phase. HALVES: warps of a share of k.
+template <int NT, int MOST, int WARPS, int HALVES, int PHASES>
 __device__ __forceinline__ void slab(const Slab& a) {
   constexpr int SUMS = NT == 1 ? 2 : 1;  // of a lane's k, so that fewer products wait for each other
-  extern __shared__ __align__(128) u8 rows[];  // afterwards [warp][tile][token][COLUMN] of float
+  constexpr u32 SHARES = WARPS / HALVES, TOKENS = HALVES * NT * 8;
+  extern __shared__ __align__(128) u8 rows[];  // afterwards [share][tile][token][COLUMN] of float
   __shared__ u64 there[GROUPS], read[TILES];
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
   const u32 first = share(a.rows, blockIdx.x, gridDim.x), n = share(a.rows, blockIdx.x + 1, gridDim.x) - first;
@@ -40,7 +44,8 @@ __device__ __forceinline__ void slab(const Slab& a) {
   }
   __syncthreads();
   dep_go();
-  const u32 s0 = share(a.steps, warp, WARPS), steps = warp < WARPS ? share(a.steps, warp + 1, WARPS) - s0 : 0;
+  const u32 own = warp / HALVES, from = warp % HALVES * NT * 8;  // the warp's share of k, its first token
+  const u32 s0 = share(a.steps, own, SHARES), all = warp < WARPS ? share(a.steps, own + 1, SHARES) - s0 : 0;
   uint4 x[NT][MOST];
   auto place = [&](u32 row) { return (row < a.held ? row : row - a.held) * a.stride; };
   if (warp == WARPS) {
@@ -60,31 +65,38 @@ __device__ __forceinline__ void slab(const Slab& a) {
     return;
   }
   dep_wait();
-#pragma unroll
-  for (int t = 0; t < NT; t++)
-#pragma unroll
-    for (int s = 0; s < MOST; s++)
-      x[t][s] = s < steps && t * 8 + r < a.tokens ? a.x[((t * 8 + r) * a.steps + s0 + s) * 4 + q] : zero4();
   float acc[TILES][NT][SUMS][4] = {};
 #pragma unroll
-  for (u32 tile = 0; tile < TILES; tile++) {
-    if (tile * 16 >= n) break;
-    for (u32 g = tile * 16 / GROUP_ROWS; g < min(groups, (tile + 1) * 16 / GROUP_ROWS); g++) barrier_wait(barriers + g * 8, 0);
-    // Rows beyond the last repeat it; nobody looks at their sums.
-    const u32 upper = base + place(min(tile * 16 + r, n - 1)) + (s0 * 4 + q) * 16;
-    const u32 lower = base + place(min(tile * 16 + r + 8, n - 1)) + (s0 * 4 + q) * 16;
+  for (u32 phase = 0; phase < PHASES; phase++) {
+    const u32 begin = s0 + share(all, phase, PHASES), steps = share(all, phase + 1, PHASES) - share(all, phase, PHASES);
 #pragma unroll
-    for (int s = 0; s < MOST; s++) {
-      if (s >= steps) break;
-      const uint4 hi = shared4(upper + s * 64), lo = shared4(lower + s * 64);
+    for (int t = 0; t < NT; t++)
 #pragma unroll
-      for (int t = 0; t < NT; t++) {
-        mma(acc[tile][t][0], hi.x, lo.x, hi.y, lo.y, x[t][s].x, x[t][s].y);
-        mma(acc[tile][t][SUMS - 1], hi.z, lo.z, hi.w, lo.w, x[t][s].z, x[t][s].w);
+      for (int s = 0; s < MOST; s++) {
+        const u32 token = from + t * 8 + r;
+        x[t][s] = s < steps && token < a.tokens ? a.x[(token * a.steps + begin + s) * 4 + q] : zero4();
       }
+#pragma unroll
+    for (u32 tile = 0; tile < TILES; tile++) {
+      if (tile * 16 >= n) break;
+      if (phase == 0)
+        for (u32 g = tile * 16 / GROUP_ROWS; g < min(groups, (tile + 1) * 16 / GROUP_ROWS); g++) barrier_wait(barriers + g * 8, 0);
+      // Rows beyond the last repeat it; nobody looks at their sums.
+      const u32 upper = base + place(min(tile * 16 + r, n - 1)) + (begin * 4 + q) * 16;
+      const u32 lower = base + place(min(tile * 16 + r + 8, n - 1)) + (begin * 4 + q) * 16;
+#pragma unroll
+      for (int s = 0; s < MOST; s++) {
+        if (s >= steps) break;
+        const uint4 hi = shared4(upper + s * 64), lo = shared4(lower + s * 64);
+#pragma unroll
+        for (int t = 0; t < NT; t++) {
+          mma(acc[tile][t][0], hi.x, lo.x, hi.y, lo.y, x[t][s].x, x[t][s].y);
+          mma(acc[tile][t][SUMS - 1], hi.z, lo.z, hi.w, lo.w, x[t][s].z, x[t][s].w);
+        }
+      }
+      __syncwarp();
+      if (PHASES == 1 && lane == 0) barrier_arrive(reads + tile * 8);
     }
-    __syncwarp();
-    if (lane == 0) barrier_arrive(reads + tile * 8);
   }
   meet<WARPS * 32>();  // all rows are read
   float* sums = (float*)rows;
@@ -92,7 +104,7 @@ __device__ __forceinline__ void slab(const Slab& a) {
   for (u32 tile = 0; tile < TILES; tile++) {
 #pragma unroll
     for (int t = 0; t < NT; t++) {
-      float* at = sums + ((warp * TILES + tile) * NT * 8 + t * 8 + 2 * q) * COLUMN + r;
+      float* at = sums + ((own * TILES + tile) * TOKENS + from + t * 8 + 2 * q) * COLUMN + r;
 #pragma unroll
       for (int c = 0; c < 4; c++) at[c % 2 * COLUMN + c / 2 * 8] = SUMS == 1 ? acc[tile][t][0][c] : acc[tile][t][0][c] + acc[tile][t][1][c];
     }
@@ -100,17 +112,17 @@ __device__ __forceinline__ void slab(const Slab& a) {
   meet<WARPS * 32>();
   for (u32 i = threadIdx.x; i < n * a.tokens; i += WARPS * 32) {
     const u32 token = i / n, row = i - token * n;
-    const float* at = sums + (row / 16 * NT * 8 + token) * COLUMN + row % 16;
+    const float* at = sums + (row / 16 * TOKENS + token) * COLUMN + row % 16;
     float sum = at[0];
 #pragma unroll
-    for (u32 w = 1; w < WARPS; w++) sum += at[w * TILES * NT * 8 * COLUMN];
+    for (u32 j = 1; j < SHARES; j++) sum += at[j * TILES * TOKENS * COLUMN];
     a.y[(u64)token * a.rows + first + row] = sum;
   }
 }
 
-constexpr u32 MOST_STEPS = 9;  // of a warp: at most 4,320 k
 // With 72 registers a thread a block of attention.cu or norm.cu runs beside this one.
-extern "C" __global__ void __maxnreg__(72) slab_8(const __grid_constant__ Slab a) { slab<1, MOST_STEPS>(a); }
-extern "C" __global__ void __launch_bounds__(512, 1) slab_16(const __grid_constant__ Slab a) { slab<2, MOST_STEPS>(a); }
+extern "C" __global__ void __maxnreg__(72) slab_8(const __grid_constant__ Slab a) { slab<1, 9, 15, 1, 1>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) slab_16(const __grid_constant__ Slab a) { slab<2, 9, 15, 1, 1>(a); }
+extern "C" __global__ void __launch_bounds__(480, 1) slab_32(const __grid_constant__ Slab a) { slab<2, 10, 14, 2, 2>(a); }
 
 #endif
