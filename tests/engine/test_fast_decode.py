@@ -37,7 +37,8 @@ class _Step:
         self.runs.append((ids is not None, positions, size))
         drawn = torch.full((2, 2, size), -5, dtype=torch.int32)
         for row, position in enumerate(positions):
-            drawn[position & 1, :, row] = torch.tensor([position, 0])
+            if position >= 0:
+                drawn[position & 1, :, row] = torch.tensor([position, 0])
         return StepOutput(torch.zeros(len(positions), MAX_ROWS), drawn)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,14 @@ from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
 from ossia.model.batch import ForwardBatch
-from ossia.model.decode_step import DecodeStep, _Left, why_not
+from ossia.model.decode_step import (
+    _POSITIONS,
+    _TABLE,
+    _WIDTH,
+    DecodeStep,
+    _fill,
+    why_not,
+)
 from ossia.model.heads import CausalLM
 from ossia.types import Request, SamplingParams
 
@@ -233,7 +241,7 @@ def test_rows_without_a_sequence_change_nothing(rows):
     def logits(there: list[bool]) -> torch.Tensor:
         positions = [5 if one else -1 for one in there]
         kept = [table if one else None for table, one in zip(tables, there, strict=True)]
-        step._memory.tensors(512).logits.fill_(torch.nan)
+        step._memory.logits(512).fill_(torch.nan)
         return step.run(ids, positions, kept).logits.clone()
 
     whole, some = logits([True] * rows), logits(present)
@@ -246,23 +254,60 @@ def test_rows_without_a_sequence_change_nothing(rows):
     assert not apart.isnan().any()
 
 
-TABLES = ((array("i", [4, 5]), array("i", [6, 7])), None, (array("i", [8]), array("i", [9])))
-LEFT = _Left.behind(4, [17, -1, 3], TABLES)
+class _Copies:
+    """Pinned memory and its event, on the CPU."""
+
+    def __init__(self, size: int) -> None:
+        self.tensor = torch.zeros(size, dtype=torch.int32)
+        self.host = self.tensor.numpy()
+        self.copied = self
+
+    def wait(self) -> None: ...
+    def record(self) -> None: ...
 
 
-@pytest.mark.parametrize(
-    ("size", "positions", "tables", "follows"),
-    [
-        (4, [18, -1, 4], TABLES, True),
-        (8, [18, -1, 4], TABLES, False),
-        (4, [18, -1, -1], TABLES, False),  # whose sequence has ended
-        (4, [18, 0, 4], TABLES, False),
-        (4, [17, -1, 3], TABLES, False),
-        (4, [18, -1, 4], (TABLES[0], None, (array("i", [8, 2]), array("i", [9]))), False),  # grown
-        (4, [18, -1, 4], (TABLES[0], None, (array("i", [3]), array("i", [9]))), False),  # copied
-        # A page in front, which nobody sees any more, may be anything.
-        (4, [18, -1, 4], ((array("i", [0, 5]), array("i", [6, 7])), *TABLES[1:]), True),
-    ],
-)
-def test_which_steps_need_no_new_inputs(size, positions, tables, follows):
-    assert _Left.behind(size, positions, tables).follows(LEFT) is follows
+class _Replay:
+    """What a graph does to the device's inputs."""
+
+    def __init__(self, inputs: torch.Tensor) -> None:
+        self.positions = inputs[_POSITIONS:_WIDTH]
+        self.logits, self.drawn = torch.zeros(8, 1), torch.zeros(2, 2, 8)
+        self.seen: list[torch.Tensor] = []
+        self.inputs = inputs
+
+    def replay(self) -> None:
+        self.seen.append(self.inputs.clone())
+        self.positions += self.positions >= 0
+
+
+def _table(*pages: int) -> tuple[array, array]:
+    return array("i", pages), array("i", [page + 20 for page in pages])
+
+
+STEPS: list[tuple[list[int] | None, list[int], list, bool]] = [
+    ([7, 8, 9], [17, 18, 3], [_table(4, 5), _table(1, 2), _table(8)], True),
+    (None, [18, 19, 4], [_table(4, 5), _table(1, 2), _table(8)], False),
+    (None, [19, 20, 5], [_table(4, 5), _table(1, 2), _table(8)], False),
+    (None, [20, -1, 6], [_table(4, 5), None, _table(8)], True),  # one has ended
+    (None, [21, -1, 7], [_table(4, 5), None, _table(8)], False),
+    (None, [22, -1, 8], [_table(4, 5, 6), None, _table(8)], True),  # a page more
+    (None, [23, -1, 9], [_table(9, 5, 6), None, _table(8)], True),  # another page in its middle
+    (None, [24, -1, 10], [_table(9, 5, 6), None, _table(8)], False),
+    ([1, 2, 3], [24, 4, 10], [_table(9, 5, 6), _table(3), _table(8)], True),
+    ([1, 2, 3], [24, 4, 10], [_table(9, 5, 6), _table(3), _table(8)], True),
+]
+
+
+def test_inputs_are_copied_where_the_device_has_others():
+    step: Any = object.__new__(DecodeStep)
+    step._inputs = torch.zeros(_TABLE + 100, dtype=torch.int32)
+    step._staging, step._left = [_Copies(_TABLE + 100) for _ in range(2)], None
+    graph = _Replay(step._inputs)
+    step._ready = {8: (graph, graph)}
+    fresh = np.zeros(_TABLE + 100, dtype=np.int32)
+    for ids, positions, tables, copied in STEPS:
+        last_sent = step._staging[0]
+        step.run(ids, positions, tables, 8)
+        used = _fill(fresh, ids, positions, tables)
+        assert graph.seen[-1][_POSITIONS:used].tolist() == fresh[_POSITIONS:used].tolist()
+        assert (step._staging[0] is not last_sent) is copied

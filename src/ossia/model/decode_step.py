@@ -120,9 +120,10 @@ class DecodeStep:
         size = _TABLE + sizes[-1] * len(groups) * width
         self._memory = memory or DecodeMemory(model.config, sizes, device)
         self._inputs = torch.full((size,), -1, dtype=torch.int32, device=device)
-        self._staging = [_Staging(size), _Staging(size)]
+        self._staging = [_Staging(size), _Staging(size)]  # what was sent last, and what is next
         self._ready: dict[int, tuple[torch.cuda.CUDAGraph, DecodeChain]] = {}
-        self._left: _Left | None = None
+        # By the last step on the device: rows of its graph, how many inputs count, the positions.
+        self._left: tuple[int, int, np.ndarray] | None = None
 
     def run(
         self,
@@ -146,25 +147,29 @@ class DecodeStep:
         if size not in self._ready:
             self._ready[size] = self._capture(size)
         graph, chain = self._ready[size]
-        left = _Left.behind(size, positions, tables)
-        if ids is not None or self._left is None or not left.follows(self._left):
-            self._send(ids, positions, tables)
-        self._left = left
+        following = self._staging[1]
+        following.wait()
+        used = _fill(following.host, ids, positions, tables)
+        if ids is not None or not self._is_there(size, used):
+            self._send(_POSITIONS if ids is None else _IDS, used)
+        told = following.host[_POSITIONS:_WIDTH]
+        self._left = size, used, told + (told >= 0)
         graph.replay()
         return StepOutput(chain.logits[:rows], chain.drawn)
 
-    def _send(
-        self,
-        ids: list[int] | None,
-        positions: list[int],
-        tables: Sequence[Sequence[array[int]] | None],
-    ) -> None:
-        """Inputs to the device."""
+    def _is_there(self, size: int, used: int) -> bool:
+        """Whether what was filled in is what the step before left on the device."""
+        if self._left is None or self._left[:2] != (size, used):
+            return False
+        sent, filled = (staging.host for staging in self._staging)
+        return np.array_equal(filled[_POSITIONS:_WIDTH], self._left[2]) and np.array_equal(
+            filled[_WIDTH:used], sent[_WIDTH:used]
+        )
+
+    def _send(self, first: int, used: int) -> None:
+        """To the device what was filled in."""
         self._staging.reverse()
         staging = self._staging[0]
-        staging.wait()
-        used = _fill(staging.host, ids, positions, tables)
-        first = _IDS if ids is not None else _POSITIONS
         self._inputs[first:used].copy_(staging.tensor[first:used], non_blocking=True)
         staging.copied.record()
 
@@ -213,40 +218,11 @@ class DecodeStep:
         return graph, chain
 
 
-@dataclass(frozen=True, slots=True)
-class _Left:
-    """What the device's inputs are once a step has run, as far as the host knows.
-
-    Args:
-        size: Rows of the graph.
-        positions: The step's, of which the device has the next ones.
-        pages: Of each row with a sequence and each group: how many pages there are, and the last one, which
-            may be replaced by a copy. The others stay the same ones while they are seen.
-    """
-
-    size: int
-    positions: list[int]
-    pages: list[int]
-
-    @classmethod
-    def behind(
-        cls, size: int, positions: list[int], tables: Sequence[Sequence[array[int]] | None]
-    ) -> _Left:
-        """Of a step with these inputs."""
-        pages = [number for row in tables if row for own in row for number in (len(own), own[-1])]
-        return cls(size, positions, pages)
-
-    def follows(self, before: _Left) -> bool:
-        """Whether a step over the same sequences needs no other inputs than those which `before` left."""
-        expected = [position + 1 if position >= 0 else position for position in before.positions]
-        return (self.size, self.pages, self.positions) == (before.size, before.pages, expected)
-
-
 class _Staging:
     """Inputs of a step on the host, in memory that the device copies from by itself."""
 
     def __init__(self, size: int) -> None:
-        self.tensor = torch.empty(size, dtype=torch.int32, pin_memory=True)
+        self.tensor = torch.zeros(size, dtype=torch.int32, pin_memory=True)
         self.host = self.tensor.numpy()
         self.copied = torch.cuda.Event()
 
@@ -271,6 +247,7 @@ def _fill(
     width = max((len(table) for row in tables if row for table in row), default=1)
     host[_WIDTH] = width
     at, groups = _TABLE, max((len(row) for row in tables if row), default=0)
+    host[at : at + rows * groups * width] = 0  # so that the same inputs are the same numbers
     numbers = host.data  # takes an array's numbers in a fraction of numpy's time
     for row in tables:
         if row is None:

@@ -34,7 +34,7 @@ def argmax(
         positions: int32 (tokens,): advanced by one where not negative.
         out: int32 (2, 2, tokens), on the device or in pinned memory of the host. At the parity of a row's
             position: its id, and the bits of its logit; NaN if the row holds NaN. So two steps, one
-            behind the other, leave their results at different places.
+            behind the other, leave their results at different places. Rows at no position leave nothing.
         scratch: int64 (tokens, slices), and int32 (tokens,) of zeros, zeros again afterwards. As many
             blocks as slices look at a row.
     """

@@ -70,6 +70,6 @@ def address(tensor: torch.Tensor | None) -> int | None:
     """Where a contiguous tensor begins; None stays a null pointer."""
     if tensor is None:
         return None
-    assert tensor.is_cuda, tensor.device
+    assert tensor.is_cuda or tensor.is_pinned(), tensor.device
     assert tensor.is_contiguous(), (tensor.shape, tensor.stride())
     return tensor.data_ptr()

@@ -46,8 +46,9 @@ extern "C" __global__ void __launch_bounds__(256) argmax(const __grid_constant__
   if (threadIdx.x == 0) {
     a.arrivals[token] = 0;
     const int id = ~(u32)best, position = a.positions[token];
+    if (position < 0) return;  // what the step before has left may not be read yet
     int* out = a.out + (position & 1) * 2 * a.tokens + token;
     out[0] = id, out[a.tokens] = __float_as_int(unordered(best >> 32));
-    if (position >= 0) a.ids[token] = id, a.positions[token] = position + 1;
+    a.ids[token] = id, a.positions[token] = position + 1;
   }
 }
