@@ -5,10 +5,19 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 
-from ossia.garbage import collector_paused
+from ossia.garbage import collector_paused, settle
+
+
+@pytest.fixture(autouse=True)
+def _nothing_frozen():
+    """Commands that other tests run in this process freeze what they have loaded."""
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
 
 
 def test_it_goes_on_after_an_error():
@@ -35,6 +44,19 @@ def test_what_was_made_meanwhile_is_old():
     with collector_paused():
         made = [[] for _ in range(1000)]
     assert any(one is made for one in gc.get_objects(generation=2))
+
+
+def test_what_has_settled_is_not_looked_at_and_what_comes_later_is():
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+    before = weakref.ref(Cycle())
+    settle()
+    after = weakref.ref(Cycle())
+    gc.collect()
+    assert before() is not None
+    assert after() is None
 
 
 def test_it_is_still_collected():

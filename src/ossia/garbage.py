@@ -39,6 +39,16 @@ class collector_paused:  # noqa: N801  (a context manager that reads like a func
         gc.enable()
 
 
+def settle() -> None:
+    """To be called once a process of Ossia's own has loaded its model and goes to work.
+
+    What is there now will stay: the collector does not look at it again, nor does it look for garbage
+    among it first. Going through all that torch and a model consist of takes tens of milliseconds, and
+    would come in the middle of some request.
+    """
+    gc.freeze()
+
+
 def leave_garbage() -> None:
     """To be called where a process ends: what is left is not searched through.
 

@@ -31,6 +31,16 @@ class PageBookMachine(RuleBasedStateMachine):
         assert page not in self.retained
         self.owners[page] = 1
 
+    @rule(most=st.integers(0, 5))
+    def allocate_free(self, most) -> None:
+        free = self.book.num_free
+        pages = self.book.allocate_free(most)
+        assert len(set(pages)) == len(pages) == min(most, free)
+        for page in pages:
+            assert self.owners[page] == 0
+            assert page not in self.retained
+            self.owners[page] = 1
+
     @precondition(lambda self: self.held or self.idle)
     @rule(data=st.data())
     def share(self, data) -> None:
@@ -52,9 +62,9 @@ class PageBookMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def retain(self, data) -> None:
-        page = self.pick(data, self.held)
-        self.book.retain(page)
-        self.retained.add(page)
+        pages = data.draw(st.lists(st.sampled_from(sorted(self.held)), max_size=5))
+        self.book.retain(pages)
+        self.retained.update(pages)
 
     @precondition(lambda self: self.idle)
     @rule()
@@ -82,7 +92,7 @@ TestPageBookMachine.settings = settings(deadline=None, max_examples=60)
 def test_a_free_page_cannot_be_owned_or_kept(operation):
     book = PageBook(2)
     with pytest.raises(AssertionError):
-        getattr(book, operation)(1)
+        getattr(book, operation)([1] if operation == "retain" else 1)
 
 
 def test_check_notices_a_lost_page():

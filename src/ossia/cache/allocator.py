@@ -120,6 +120,8 @@ class PageAllocator:
             self._unshare(pages, num_tokens)
         needed = -(-(num_tokens + new_tokens) // self.page_size)
         for table in pages.tables:
+            if needed > len(table):
+                table.extend(self._book.allocate_free(needed - len(table)))
             while len(table) < needed:
                 table.append(self._allocate())
 
@@ -212,31 +214,31 @@ class PageAllocator:
         self, tree: PrefixTree, pages: SequencePages, token_ids: Sequence[int], num_tokens: int
     ) -> None:
         assert pages.tip is not None, "open() sets it"
-        size, tip = self.page_size, pages.tip
+        size, node, taken = self.page_size, pages.tip, list[int]()
         for idx in range(pages.num_shared_pages, num_tokens // size):
             own = [
                 table[idx] if idx >= first else None
                 for table, first in zip(pages.tables, pages.first, strict=True)
             ]
-            node = tree.insert(tip, tuple(token_ids[idx * size : (idx + 1) * size]), own)
-            tree.hold(node)
-            tree.unhold(tip)
-            tip = node
+            node = tree.insert(node, tuple(token_ids[idx * size : (idx + 1) * size]), own)
             for group, page in enumerate(own):
-                if page is not None:
+                if page is None:
+                    continue
+                if node.pages[group] == page:
+                    taken.append(page)
+                else:
                     self._merge(pages, group, idx, node.pages[group])
-        pages.tip = tip
+        self._book.retain(taken)
+        tree.hold(node)
+        tree.unhold(pages.tip)
+        pages.tip = node
         pages.num_shared_pages = max(pages.num_shared_pages, num_tokens // size)
 
     def _merge(self, pages: SequencePages, group: int, idx: int, kept: int | None) -> None:
         """Own the page that the tree kept; whoever owns a node's page owns its parents' too."""
         assert kept is not None, "insert() fills every group that was given"
-        own = pages.tables[group][idx]
-        if kept == own:
-            self._book.retain(own)
-            return
         self._book.share(kept)
-        self._book.release(own)
+        self._book.release(pages.tables[group][idx])
         pages.tables[group][idx] = kept
 
     def _release_before(self, pages: SequencePages, group: int, first: int) -> None:

@@ -10,6 +10,7 @@ A page is in exactly one of three states:
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 
 class PageBook:
@@ -57,6 +58,15 @@ class PageBook:
         self._refs[page] = 1
         return page
 
+    def allocate_free(self, most: int) -> list[int]:
+        """As `allocate` for several pages: as many as are wanted, or as are free."""
+        first = max(0, len(self._free) - most)
+        pages = self._free[first:]
+        del self._free[first:]
+        for page in pages:
+            self._refs[page] = 1
+        return pages
+
     def share(self, page: int) -> None:
         """Become one more owner of a held or idle page."""
         assert self._refs[page] or page in self._retained, f"page {page} is free"
@@ -74,10 +84,10 @@ class PageBook:
         else:
             self._free.append(page)
 
-    def retain(self, page: int) -> None:
-        """Keep a held page's contents when its last owner leaves."""
-        assert self._refs[page] > 0, f"page {page} is not held"
-        self._retained.add(page)
+    def retain(self, pages: Sequence[int]) -> None:
+        """Keep held pages' contents when their last owner leaves."""
+        assert all(map(self._refs.__getitem__, pages)), f"one of {pages} is not held"
+        self._retained.update(pages)
 
     def reclaim(self) -> int:
         """Turn the least recently used idle page into a free one and say which."""

@@ -21,7 +21,7 @@ from ossia.cli.options import (
 )
 from ossia.cli.output import Output
 from ossia.errors import RequestError
-from ossia.garbage import collector_paused
+from ossia.garbage import collector_paused, settle
 
 if TYPE_CHECKING:
     from ossia.bench.latency import LatencyResult
@@ -348,11 +348,13 @@ def _subject(output: Output, settings: dict[str, Any]) -> Subject:
     if settings.get("profile") is not None:
         check_trace_file(Path(settings["profile"]))
     with output.progress() as progress:
-        return load_subject(
+        subject = load_subject(
             settings["model"],
             progress=progress,
             **{name: settings[name] for name in ("dtype", "device", "revision", "threads")},
         )
+    settle()
+    return subject
 
 
 def _integers(text: str, field: str, least: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ossia.cli.options import CpuActivations, CpuWeights
 from ossia.cli.output import Output
 from ossia.env import threads_chosen
-from ossia.garbage import collector_paused
+from ossia.garbage import collector_paused, settle
 
 if TYPE_CHECKING:
     from ossia.api.runtime import Runtime
@@ -48,4 +48,5 @@ def load_runtime(
         output.note(f"--cpu-weights auto: {chosen}")
     if not threads_chosen():
         use_fitting_threads(runtime.network)
+    settle()
     return runtime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 
@@ -16,12 +17,12 @@ def query_blocks(query_lens: list[int], context_lens: list[int], size: int) -> t
     Returns:
         int32 (blocks, 4): sequence, first row in the batch, rows, position of the first row.
     """
-    blocks: list[tuple[int, int, int, int]] = []
-    row = 0
-    for sequence, (queries, context) in enumerate(zip(query_lens, context_lens, strict=True)):
-        for start in range(0, queries, size):
-            count = min(size, queries - start)
-            blocks.append((sequence, row + start, count, context - queries + start))
-        row += queries
-    blocks.sort(key=lambda block: -block[3])
-    return torch.tensor(blocks, dtype=torch.int32).reshape(-1, 4)
+    queries, contexts = np.array(query_lens, np.int64), np.array(context_lens, np.int64)
+    counts = -(-queries // size)
+    sequence = np.repeat(np.arange(len(queries)), counts)  # (blocks,)
+    begin = size * (np.arange(len(sequence)) - (counts.cumsum() - counts)[sequence])
+    row = (queries.cumsum() - queries)[sequence] + begin
+    count = np.minimum(size, queries[sequence] - begin)
+    position = (contexts - queries)[sequence] + begin
+    blocks = np.stack((sequence, row, count, position), axis=1).astype(np.int32)
+    return torch.from_numpy(blocks[np.argsort(-position, kind="stable")])
