@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ossia.cache.pages import PageBook
 from ossia.cache.prefix import PrefixTree, first_page_in_reach
@@ -215,11 +215,8 @@ class PageAllocator:
     ) -> None:
         assert pages.tip is not None, "open() sets it"
         size, node, taken = self.page_size, pages.tip, list[int]()
-        for idx in range(pages.num_shared_pages, num_tokens // size):
-            own = [
-                table[idx] if idx >= first else None
-                for table, first in zip(pages.tables, pages.first, strict=True)
-            ]
+        begin, end = pages.num_shared_pages, num_tokens // size
+        for idx, own in enumerate(_owned_between(pages, begin, end), start=begin):
             node = tree.insert(node, tuple(token_ids[idx * size : (idx + 1) * size]), own)
             for group, page in enumerate(own):
                 if page is None:
@@ -232,7 +229,7 @@ class PageAllocator:
         tree.hold(node)
         tree.unhold(pages.tip)
         pages.tip = node
-        pages.num_shared_pages = max(pages.num_shared_pages, num_tokens // size)
+        pages.num_shared_pages = max(begin, end)
 
     def _merge(self, pages: SequencePages, group: int, idx: int, kept: int | None) -> None:
         """Own the page that the tree kept; whoever owns a node's page owns its parents' too."""
@@ -248,3 +245,12 @@ class PageAllocator:
             self._book.release(table[idx])
             table[idx] = 0
         pages.first[group] = first
+
+
+def _owned_between(pages: SequencePages, begin: int, end: int) -> Iterator[tuple[int | None, ...]]:
+    """For each entry of the tables from `begin` to before `end` the page of each group; None where it has none."""
+    columns: list[list[int | None]] = []
+    for table, first in zip(pages.tables, pages.first, strict=True):
+        passed = min(max(first, begin), end)
+        columns.append([None] * (passed - begin) + table[passed:end].tolist())
+    return zip(*columns, strict=True)

@@ -75,11 +75,11 @@ class BatchBuilder:
         rows, draw_rows, scored_rows = _logits_rows(entries)
         return BuiltBatch(
             forward=ForwardBatch(
-                input_ids=torch.tensor(input_ids),
+                input_ids=_integers(input_ids),
                 positions=torch.from_numpy(positions),
                 seq_lens=lens,
                 kv=self._paged(entries, owner, positions, lens, ends),
-                logits_rows=torch.tensor(rows, dtype=torch.int64),
+                logits_rows=_integers(rows),
                 int8_activations=self._int8_activations,
             ),
             draw_rows=draw_rows,
@@ -112,6 +112,11 @@ class BatchBuilder:
                 lens, context_lens, self._heads, self._layout.kv_heads, self._device
             ),
         )  # fmt: skip
+
+
+def _integers(numbers: list[int]) -> torch.Tensor:
+    """int64; by numpy, which takes a tenth of the time that torch takes for a long list."""
+    return torch.from_numpy(np.array(numbers, dtype=np.int64))
 
 
 def _pages(entry: PlanEntry) -> tuple[array[int], ...]:
