@@ -30,9 +30,10 @@ _GEMV_TOKENS = {1: 4, 2: 2}  # parts -> up to how many tokens gemv.cu is the fas
 
 def num_parts(tokens: int, k: int, rows: int, device: torch.device) -> int:
     """Addends that a split product leaves."""
-    if tokens > FEW_TOKENS or slab.fits(tokens, k, rows, device):
-        return 1
-    return split_parts(rows, device)
+    splits = slab.num_splits(tokens, k, rows, device)
+    if splits is not None:
+        return splits
+    return 1 if tokens > FEW_TOKENS else split_parts(rows, device)
 
 
 def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor) -> None:
@@ -51,8 +52,8 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
     assert out.shape == (parts, tokens, rows), (x.shape, out.shape)
     assert all(weight.shape[1] == k and weight.dtype is torch.bfloat16 for weight in weights)
     assert parts in (1, num_parts(tokens, k, rows, x.device)), parts
-    if slab.fits(tokens, k, rows, x.device):
-        slab.project_slab(x, weights, out[0])
+    if parts == slab.num_splits(tokens, k, rows, x.device):
+        slab.project_slab(x, weights, out)
         return
     if tokens > FEW_TOKENS:
         _project_many(x, weights, out[0])
