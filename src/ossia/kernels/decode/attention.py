@@ -92,4 +92,5 @@ def attend_one(
     shares = 1 if window is not None and window <= 256 else step.scratch.shape[2]
     warps = 4 if tokens >= _MANY_TOKENS else 8
     kernel = program("attention.cu", qkv.device)[f"attention_{warps}"]
-    launch(kernel, (kv_heads, shares, tokens), warps * 32, 0, arguments)
+    # Second shares, which few sequences have, begin behind all first ones.
+    launch(kernel, (kv_heads, tokens, shares), warps * 32, 0, arguments)

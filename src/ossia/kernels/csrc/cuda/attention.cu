@@ -39,15 +39,15 @@ __device__ __forceinline__ void attend(const Attention& a) {
   __shared__ bool is_last;
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
   dep_go();  // the next kernel fetches weights while this one waits and works
-  const u32 kv_head = blockIdx.x, token = blockIdx.z, group = a.heads / a.kv_heads;
+  const u32 kv_head = blockIdx.x, token = blockIdx.y, group = a.heads / a.kv_heads;
   const int position = a.positions[token];
   const u32 past = position < 0 ? 0 : position;
   const u32 first = a.window && past >= a.window ? past - a.window + 1 : 0, count = past - first;
-  const u32 each = max(LEAST, ((count + gridDim.y - 1) / gridDim.y + 127) / 128 * 128);
+  const u32 each = max(LEAST, ((count + gridDim.z - 1) / gridDim.z + 127) / 128 * 128);
   const u32 shares = max(1u, (count + each - 1) / each);
-  const bool works = position >= 0 && blockIdx.y < shares;
-  const u32 begin = first + blockIdx.y * each, end = min(past, begin + each);
-  const bool newest = blockIdx.y == shares - 1;
+  const bool works = position >= 0 && blockIdx.z < shares;
+  const u32 begin = first + blockIdx.z * each, end = min(past, begin + each);
+  const bool newest = blockIdx.z == shares - 1;
   const int* table = a.table + (u64)(token * a.groups + a.group) * *a.width;
   auto row = [&](u32 page, u32 k) {
     return ((u64)(page * a.page_size + k % a.page_size) * a.kv_heads + kv_head) * DIM;
@@ -203,7 +203,7 @@ __device__ __forceinline__ void attend(const Attention& a) {
   __syncthreads();
 
   const u32 place = token * a.kv_heads + kv_head;
-  float* mine = a.scratch + (u64)(place * gridDim.y + blockIdx.y) * GROUP * (DIM + 2);
+  float* mine = a.scratch + (u64)(place * gridDim.z + blockIdx.z) * GROUP * (DIM + 2);
   auto finish = [&](u32 g, u32 d, float top, float sum, float out) {
     float sink = sinks[g], peak = fmaxf(top, sink), fade = expf(top - peak);
     out = out * fade / (sum * fade + expf(sink - peak));
@@ -236,7 +236,7 @@ __device__ __forceinline__ void attend(const Attention& a) {
   __syncthreads();
   if (!is_last) return;
   __threadfence();
-  const volatile float* all = a.scratch + (u64)place * gridDim.y * GROUP * (DIM + 2);
+  const volatile float* all = a.scratch + (u64)place * gridDim.z * GROUP * (DIM + 2);
   for (u32 i = threadIdx.x; i < group * DIM; i += ATHREADS) {
     u32 g = i / DIM, d = i % DIM, stride = GROUP * (DIM + 2), at = g * (DIM + 2);
     float top = MINUS_INFINITY, sum = 0, out = 0;

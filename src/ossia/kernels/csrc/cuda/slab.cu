@@ -120,8 +120,6 @@ __device__ __forceinline__ void slab(const Slab& a) {
 // With 72 registers a thread a block of attention.cu or norm.cu runs beside this one.
 extern "C" __global__ void __maxnreg__(72) slab_8(const __grid_constant__ Slab a) { slab<1, 9, 15, 1, 3, 1>(a); }
 extern "C" __global__ void __launch_bounds__(512, 1) slab_16(const __grid_constant__ Slab a) { slab<2, 9, 15, 1, 3, 1>(a); }
-// Of many rows and of long ones.
-extern "C" __global__ void __launch_bounds__(480, 1) slab_32_many(const __grid_constant__ Slab a) { slab<2, 7, 14, 2, 5, 2>(a); }
-extern "C" __global__ void __launch_bounds__(480, 1) slab_32_long(const __grid_constant__ Slab a) { slab<2, 10, 14, 2, 3, 2>(a); }
+extern "C" __global__ void __launch_bounds__(480, 1) slab_32(const __grid_constant__ Slab a) { slab<2, 10, 14, 2, 3, 2>(a); }
 
 #endif
