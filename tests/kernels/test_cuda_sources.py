@@ -14,7 +14,7 @@ from ossia.kernels.decode import routed, wide
 from ossia.kernels.decode.launching import VARIANTS
 
 FILES = (
-    "argmax", "attention", "dense", "dispatch", "down", "expand", "few", "gate_up", "gemv", "norm",
+    "argmax", "attention", "dense", "dispatch", "down", "expand", "few", "fp8", "gate_up", "gemv", "norm",
     "routed", "slab", "wide",
 )  # fmt: skip
 ELF = b"\x7fELF"

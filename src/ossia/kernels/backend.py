@@ -63,6 +63,10 @@ def _cuda_decode(device: torch.device) -> str | None:
     return None if capability >= (9, 0) else "was tried on compute capability 9.0 and newer only"
 
 
+def _cuda_fp8(device: torch.device) -> str | None:
+    return why_no_cuda(device) or _triton(device)
+
+
 def _cpu(device: torch.device) -> str | None:
     return why_no_library() if device.type == "cpu" else "needs a CPU"
 
@@ -123,10 +127,21 @@ _CUDA_DECODE = Implementation(
     requires=_cuda_decode,
 )
 
+_CUDA_FP8 = Implementation(
+    name="cuda",
+    what="CUDA C++ for up to 4 tokens, else Triton, bfloat16 models, without gradients",
+    requires=_cuda_fp8,
+)
+
+_TRITON_FP8 = Implementation(
+    name="triton", what="Triton, bfloat16 models, without gradients", requires=_triton
+)
+
 IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
     "attention": (_TRITON_ATTENTION, _CPU_ATTENTION, _REFERENCE),
     "dense": (_CPU_DENSE, _REFERENCE),
     "decode": (_CUDA_DECODE, _CPU_DECODE, _REFERENCE),
+    "fp8": (_CUDA_FP8, _TRITON_FP8, _REFERENCE),
     "int8": (_CPU_INT8, _REFERENCE),
     "kv_write": (_TRITON, _CPU, _REFERENCE),
     "moe": (_CUDA_MOE, _TRITON_MOE, _CPU_MOE, _REFERENCE),

@@ -167,17 +167,6 @@ struct Routing {
   }
 };
 
-// Two bfloat16 numbers times two.
-__device__ __forceinline__ u32 times(u32 a, u32 b) {
-  u32 r;
-#if __CUDA_ARCH__ >= 900
-  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-#else
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(0x80008000u));
-#endif
-  return r;
-}
-
 // 8 codes of a lane as the operands of an instruction: they are laid out so that signs and magnitudes come into
 // their places together (kernels/mxfp4/relaid.py).
 __device__ __forceinline__ void fp4_operands(u32 (&A)[4], u32 codes) {
