@@ -148,7 +148,7 @@ def compare_kv(network: CausalLM, prompts: Sequence[Prompt], sampling: SamplingP
         changes.append(divergences(ours, theirs))
     found = torch.cat(changes)
     numbers = (f"{same / len(prompts):.1%}", str(len(prompts)))
-    _show(
+    show_table(
         KV_HEAD, [("int8", *numbers, f"{found.mean():.1e}", f"{found.max():.1e}", str(len(found)))]
     )
 
@@ -175,12 +175,13 @@ def compare(network: CausalLM, prompts: Sequence[Prompt], sampling: SamplingPara
         logits_rows.append(
             (*precision, f"{changes.mean():.1e}", f"{changes.max():.1e}", str(len(changes)))
         )
-    _show(ANSWERS_HEAD, answer_rows)
+    show_table(ANSWERS_HEAD, answer_rows)
     print()
-    _show(LOGITS_HEAD, logits_rows)
+    show_table(LOGITS_HEAD, logits_rows)
 
 
-def _show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print it in Markdown."""
     names = [f"`{name}`" if name.startswith("--") else name for name in head]
     for row in (names, ["---"] * len(head), *rows):
         print(f"| {' | '.join(row)} |")

@@ -10,6 +10,9 @@ token is the same, and the mean KL divergence from float32 in nats.
 
 Then greedy answers through engines in bfloat16 on both, one prompt at a time: of the demo the questions that it was
 trained to answer but has not seen, of other models random ids.
+
+At last what `--fp8-weights` does: greedy answers, and along those of bfloat16 the distributions of the next token, of
+engines on the GPU; how often the most likely token stays, and the KL divergence in nats.
 """
 
 from __future__ import annotations
@@ -20,15 +23,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from benchmarks.cpu_precision import divergences, skill_prompts
+from benchmarks.cpu_precision import divergences, paged_logits, show_table, skill_prompts
 
 from ossia.api.runtime import ONE_AT_A_TIME, core_for
 from ossia.bench.playing import Prompt, random_prompt
 from ossia.bench.subject import load_subject
+from ossia.engine.config import Fp8Weights
 from ossia.engine.sync_engine import SyncEngine
 from ossia.kernels.decode.launching import is_hopper
 from ossia.model.batch import ForwardBatch
 from ossia.model.decode_step import relay_weights, why_not
+from ossia.model.fp8_weights import why_not as why_not_fp8
 from ossia.model.heads import CausalLM
 from ossia.model.recording import Recording
 from ossia.tokenizer import special
@@ -36,6 +41,12 @@ from ossia.types import Request, SamplingParams
 
 _STOPS = tuple(sorted(special.ACTION_STOP_TOKENS))
 States = list[torch.Tensor]
+# In the order in which a network can take them: it cannot go back.
+FP8_WEIGHTS: tuple[Fp8Weights, ...] = ("unembedding", "unembedding,attention")
+FP8_HEAD = (
+    "--fp8-weights", "the same answer", "prompts", "most likely token kept", "mean KL", "maximum KL",
+    "tokens",
+)  # fmt: skip
 
 
 @torch.inference_mode()
@@ -80,14 +91,47 @@ def compare_states(network: CausalLM, model: str, prompts: Sequence[Prompt]) -> 
 
 
 def answers(
-    network: CausalLM, prompts: Sequence[Prompt], sampling: SamplingParams
+    network: CausalLM,
+    prompts: Sequence[Prompt],
+    sampling: SamplingParams,
+    fp8_weights: Fp8Weights = "none",
 ) -> list[list[int]]:
     """Greedy, one prompt at a time."""
-    engine = SyncEngine(core_for(network, replace(ONE_AT_A_TIME, prefix_reuse=False)))
+    config = replace(ONE_AT_A_TIME, prefix_reuse=False, fp8_weights=fp8_weights)
+    engine = SyncEngine(core_for(network, config))
     requests = [
         Request(request_id="one", prompt_ids=prompt, sampling=sampling) for prompt in prompts
     ]
     return [engine.generate([one])[0].continuations[0].token_ids for one in requests]
+
+
+def compare_fp8(
+    network: CausalLM, prompts: Sequence[Prompt], sampling: SamplingParams
+) -> list[tuple[str, ...]]:
+    """What becomes of answers and logits as more and more matrices are rounded; the network stays so."""
+    config = replace(ONE_AT_A_TIME, prefix_reuse=False)
+    known = min(special.LAST_LISTED + 1, network.config.vocab_size)
+    plain_answers = answers(network, prompts, sampling)
+
+    def logits_of(weights: Fp8Weights) -> list[torch.Tensor]:
+        core = core_for(network, replace(config, fp8_weights=weights))
+        pairs = zip(prompts, plain_answers, strict=True)
+        return [paged_logits(core, *pair)[:, :known].cpu() for pair in pairs]
+
+    plain = logits_of("none")
+    rows: list[tuple[str, ...]] = []
+    for weights in FP8_WEIGHTS:
+        found = logits_of(weights)
+        again = answers(network, prompts, sampling, weights)
+        same = sum(ours == theirs for ours, theirs in zip(again, plain_answers, strict=True))
+        pairs = list(zip(plain, found, strict=True))
+        kept = torch.cat([ours.argmax(-1) == theirs.argmax(-1) for ours, theirs in pairs])
+        changes = torch.cat([divergences(ours, theirs) for ours, theirs in pairs])
+        rows.append((
+            weights, f"{same / len(prompts):.1%}", str(len(prompts)), f"{kept.double().mean():.2%}",
+            f"{changes.mean():.1e}", f"{changes.max():.1e}", str(len(changes)),
+        ))  # fmt: skip
+    return rows
 
 
 def main() -> None:
@@ -130,6 +174,10 @@ def main() -> None:
     pairs = zip(answers(network, prompts, sampling), on_cpu, strict=True)
     same = sum(ours == theirs for ours, theirs in pairs)
     print(f"greedy answers as on the CPU: {same} of {len(prompts)}")
+    if (reason := why_not_fp8(network, FP8_WEIGHTS[-1].split(","))) is not None:
+        print(f"--fp8-weights: {reason}")
+        return
+    show_table(FP8_HEAD, compare_fp8(network, prompts, sampling))
 
 
 if __name__ == "__main__":

@@ -38,3 +38,4 @@ def test_a_table_of_layers_and_the_answers():
         assert float(here) < 0.1
     assert float(rows[-1][1]) > 0, "bfloat16 rounds"
     assert "greedy answers as on the CPU: 3 of 3" in done.stdout
+    assert done.stdout.endswith("--fp8-weights: needs a CUDA device\n")

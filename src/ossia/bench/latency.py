@@ -21,7 +21,7 @@ from ossia.bench.playing import Prompt, play, random_prompt
 from ossia.bench.request_timing import RequestTiming
 from ossia.bench.roofline import kv_bytes, prefill_flops, weight_bytes
 from ossia.bench.subject import Subject
-from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig
+from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig, Fp8Weights
 from ossia.engine.core import EngineCore
 from ossia.errors import CapacityError, RequestError
 from ossia.tokenizer import special
@@ -45,6 +45,7 @@ class LatencyPlan:
         seed: Of the random ids.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
+        fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
 
     Raises:
         RequestError: a value is out of range; names the field.
@@ -59,6 +60,7 @@ class LatencyPlan:
     seed: int = 0
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
+    fp8_weights: Fp8Weights = "none"
 
     def __post_init__(self) -> None:
         for name, least in (("prompt", 1), ("tokens", 2), ("repeats", 1)):
@@ -166,6 +168,7 @@ class LatencyBench:
             max_context=min(longest + own, config.max_position_embeddings),
             cpu_weights=plan.cpu_weights,
             cpu_activations=plan.cpu_activations,
+            fp8_weights=plan.fp8_weights,
             prefix_reuse=max(plan.depths) > 0,
         )
         self._core: EngineCore | None = None
@@ -278,7 +281,9 @@ class LatencyBench:
     ) -> DecodeResult:
         plan, config = self._plan, self._subject.network.config
         itemsize = self._subject.dtype.itemsize
-        weights = weight_bytes(config, itemsize, batch, int8=self._subject.is_int8)
+        weights = weight_bytes(
+            config, itemsize, batch, int8=self._subject.is_int8, fp8=self._subject.fp8_parts
+        )
         keys = kv_bytes(config, itemsize, batch, depth + plan.prompt + plan.tokens / 2)
         rate = _distribution(rates)
         # Passes a byte of the bandwidth.

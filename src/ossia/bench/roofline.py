@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ossia.checkpoint.spec import ITEM_BYTES, TensorKind, TensorSpec, tensor_specs
 from ossia.config import ModelConfig
 
@@ -24,6 +26,7 @@ def weight_bytes(
     distinct: float | None = None,
     *,
     int8: bool = False,
+    fp8: Collection[str] = (),
 ) -> float:
     """Bytes of weights that one decode step has to read.
 
@@ -37,6 +40,7 @@ def weight_bytes(
         distinct: Experts of a layer that are chosen, on average; None expects what uniform routing
             gives.
         int8: Whether attention's matrices and the unembedding are of 8 bits (model/quantizing.py).
+        fp8: Which of them are 8-bit floats with a float32 scale a row (model/fp8_weights.py).
     """
     if distinct is None:
         distinct = expected_distinct(config.num_experts, config.experts_per_token, batch)
@@ -46,6 +50,8 @@ def weight_bytes(
             total += _nbytes(spec, itemsize) / config.num_experts * distinct
         elif int8 and _is_rounded(spec):
             total += spec.numel * _INT8_BYTES
+        elif _is_rounded(spec) and spec.kind.value in fp8:
+            total += spec.numel + 4 * spec.shape[0]
         elif spec.kind is not TensorKind.EMBEDDING:
             total += _nbytes(spec, itemsize)
     return total
@@ -117,7 +123,7 @@ def _nbytes(spec: TensorSpec, itemsize: int) -> int:
 
 
 def _is_rounded(spec: TensorSpec) -> bool:
-    """Whether `model.quantizing` makes 8 bits of it: matrices, not biases and sinks."""
+    """Whether 8 bits can be made of it: matrices, not biases and sinks."""
     return spec.kind in (TensorKind.ATTENTION, TensorKind.UNEMBEDDING) and len(spec.shape) == 2
 
 

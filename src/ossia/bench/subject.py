@@ -14,6 +14,7 @@ from ossia.api.threads import use_fitting_threads
 from ossia.engine.config import CpuActivations
 from ossia.env import threads_chosen
 from ossia.errors import RequestError
+from ossia.model.fp8_weights import rounded_parts
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear
 from ossia.model.quantizing import is_quantized
@@ -43,13 +44,19 @@ class Subject:
     def nbytes(self) -> int:
         """Bytes of all its weights, as they are by now."""
         kept = sum(param.nbytes for param in self.network.parameters())
-        rounded = (part.int8 for part in self.network.modules() if isinstance(part, Linear))
-        return kept + sum(part.nbytes for matrix in rounded if matrix for part in matrix)
+        layers = [part for part in self.network.modules() if isinstance(part, Linear)]
+        rounded = [matrix for layer in layers for matrix in (layer.int8, layer.fp8) if matrix]
+        return kept + sum(part.nbytes for matrix in rounded for part in matrix)
 
     @property
     def is_int8(self) -> bool:
         """Whether an engine has rounded the matrices around attention and the unembedding."""
         return is_quantized(self.network)
+
+    @property
+    def fp8_parts(self) -> set[str]:
+        """What an engine has rounded to 8-bit floats."""
+        return rounded_parts(self.network)
 
     def describe(self, cpu_activations: CpuActivations = "full") -> dict[str, Any]:
         """As JSON values.
@@ -62,10 +69,16 @@ class Subject:
             "name": self.name,
             "dtype": dtype,
             "experts": self.network.config.expert_format,
-            "dense_weights": "int8" if self.is_int8 else dtype,
+            "dense_weights": self._dense_weights(dtype),
             "activations": "int8" if cpu_activations == "int8" else dtype,
             "weight_bytes": self.nbytes,
         }
+
+    def _dense_weights(self, dtype: str) -> str:
+        if self.is_int8:
+            return "int8"
+        parts = " and ".join(sorted(self.fp8_parts))
+        return f"{dtype}, {parts} float8_e4m3fn" if parts else dtype
 
 
 def load_subject(

@@ -13,7 +13,7 @@ from ossia.bench.load_metrics import LoadMetrics
 from ossia.bench.memory import peak_device_bytes, peak_resident_bytes
 from ossia.bench.playing import Prompt, play, random_prompt
 from ossia.bench.subject import Subject
-from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig
+from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig, Fp8Weights
 from ossia.engine.core import EngineCore
 from ossia.errors import RequestError
 from ossia.tokenizer import special
@@ -34,6 +34,7 @@ class ThroughputPlan:
         seed: Of the random ids.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
+        fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
         deterministic: As `EngineConfig` has it.
 
     Raises:
@@ -48,6 +49,7 @@ class ThroughputPlan:
     seed: int = 0
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
+    fp8_weights: Fp8Weights = "none"
     deterministic: bool = False
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ class ThroughputBench:
             max_context=length,
             cpu_weights=plan.cpu_weights,
             cpu_activations=plan.cpu_activations,
+            fp8_weights=plan.fp8_weights,
             deterministic=plan.deterministic,
             prefix_reuse=False,
         )

@@ -16,6 +16,8 @@ from ossia.cli.options import (
     CpuWeightsOption,
     DeviceOption,
     DtypeOption,
+    Fp8Weights,
+    Fp8WeightsOption,
     JsonOption,
     RevisionOption,
 )
@@ -105,6 +107,7 @@ def latency(
     revision: RevisionOption = None,
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
+    fp8_weights: Fp8WeightsOption = Fp8Weights.NONE,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -133,6 +136,7 @@ def latency(
         seed=seed,
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
+        fp8_weights=fp8_weights.value,
     )
     subject = _subject(output, settings)
     bench = LatencyBench(subject, plan)
@@ -178,6 +182,7 @@ def throughput(
     revision: RevisionOption = None,
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
+    fp8_weights: Fp8WeightsOption = Fp8Weights.NONE,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="As `ossia serve` takes it.")
     ] = False,
@@ -209,6 +214,7 @@ def throughput(
         seed=seed,
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
+        fp8_weights=fp8_weights.value,
         deterministic=deterministic,
     )
     settings |= {name: getattr(plan, name) for name in given}

@@ -38,6 +38,8 @@ def show_heading(output: Output, report: Report) -> None:
         words += [f"experts {model['experts']}"]
     if "activations" in model and report.device is not None and report.device["type"] == "cpu":
         words += [f"dense weights {model['dense_weights']}, activations {model['activations']}"]
+    elif model.get("dense_weights", model.get("dtype")) != model.get("dtype"):
+        words += [f"dense weights {model['dense_weights']}"]
     if "weight_bytes" in model:
         words += [f"weights {bytes_in_words(model['weight_bytes'])}"]
     output.heading(f"{report.command}: {', '.join(words)}")

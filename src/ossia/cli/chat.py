@@ -22,6 +22,8 @@ from ossia.cli.options import (
     DtypeOption,
     Effort,
     EffortOption,
+    Fp8Weights,
+    Fp8WeightsOption,
     InstructionsOption,
     MaxTokensOption,
     NoReasoningOption,
@@ -76,6 +78,7 @@ def chat(
     revision: RevisionOption = None,
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
+    fp8_weights: Fp8WeightsOption = Fp8Weights.NONE,
 ) -> None:
     """Talk with a model, a line at a time, or through a pipe.
 
@@ -91,6 +94,7 @@ def chat(
             ("revision", revision, None),
             ("cpu-weights", cpu_weights, CpuWeights.BF16),
             ("cpu-activations", cpu_activations, CpuActivations.FULL),
+            ("fp8-weights", fp8_weights, Fp8Weights.NONE),
         ):
             if value != default:
                 raise RequestError("is the server's business; leave it out", field=flag)
@@ -118,6 +122,7 @@ def chat(
             revision=revision,
             cpu_weights=cpu_weights,
             cpu_activations=cpu_activations,
+            fp8_weights=fp8_weights,
         )
 
         from ossia.api.dialogue import Dialogue

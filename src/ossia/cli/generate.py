@@ -15,6 +15,8 @@ from ossia.cli.options import (
     DeviceOption,
     DtypeOption,
     FirstWord,
+    Fp8Weights,
+    Fp8WeightsOption,
     JsonOption,
     RevisionOption,
     SecondWord,
@@ -64,6 +66,7 @@ def generate(
     revision: RevisionOption = None,
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
+    fp8_weights: Fp8WeightsOption = Fp8Weights.NONE,
 ) -> None:
     """Continue a text, without any conversation format.
 
@@ -90,6 +93,7 @@ def generate(
         revision=revision,
         cpu_weights=cpu_weights,
         cpu_activations=cpu_activations,
+        fp8_weights=fp8_weights,
     )
 
     from ossia.api.text_generation import generate_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ossia.cli.options import CpuActivations, CpuWeights
+from ossia.cli.options import CpuActivations, CpuWeights, Fp8Weights
 from ossia.cli.output import Output
 from ossia.env import threads_chosen
 from ossia.garbage import collector_paused, settle
@@ -23,6 +23,7 @@ def load_runtime(
     revision: str | None,
     cpu_weights: CpuWeights,
     cpu_activations: CpuActivations,
+    fp8_weights: Fp8Weights,
 ) -> Runtime:
     """What `Runtime.load` gives, with bars while it takes long, and what "auto" has chosen."""
     # Call it before anything else that brings torch in.
@@ -32,7 +33,10 @@ def load_runtime(
         from ossia.model.quantizing import is_quantized
 
     config = replace(
-        ONE_AT_A_TIME, cpu_weights=cpu_weights.value, cpu_activations=cpu_activations.value
+        ONE_AT_A_TIME,
+        cpu_weights=cpu_weights.value,
+        cpu_activations=cpu_activations.value,
+        fp8_weights=fp8_weights.value,
     )
     with output.progress() as progress:
         runtime = Runtime.load(

@@ -18,6 +18,8 @@ from ossia.cli.options import (
     Effort,
     EffortOption,
     FirstWord,
+    Fp8Weights,
+    Fp8WeightsOption,
     InstructionsOption,
     JsonOption,
     MaxTokensOption,
@@ -61,6 +63,7 @@ def run(
     revision: RevisionOption = None,
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
+    fp8_weights: Fp8WeightsOption = Fp8Weights.NONE,
     task: Annotated[
         str | None,
         typer.Option(help="Run a pipeline on each line of input: text-generation, ner, ..."),
@@ -97,6 +100,7 @@ def run(
         for flag, given, plain in (
             ("cpu-weights", cpu_weights, CpuWeights.BF16),
             ("cpu-activations", cpu_activations, CpuActivations.FULL),
+            ("fp8-weights", fp8_weights, Fp8Weights.NONE),
         ):
             if given is not plain:
                 raise RequestError("pipelines round nothing; leave it out", field=flag)
@@ -135,6 +139,7 @@ def run(
         revision=revision,
         cpu_weights=cpu_weights,
         cpu_activations=cpu_activations,
+        fp8_weights=fp8_weights,
     )
 
     from ossia.api.conversation import respond

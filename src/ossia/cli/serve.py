@@ -14,8 +14,10 @@ from ossia.cli.errors import INTERRUPT_EXIT
 from ossia.cli.options import (
     CPU_ACTIVATIONS_HELP,
     CPU_WEIGHTS_HELP,
+    FP8_WEIGHTS_HELP,
     CpuActivations,
     CpuWeights,
+    Fp8Weights,
     KVDtype,
 )
 from ossia.cli.output import Output
@@ -121,6 +123,7 @@ def serve(
     cpu_activations: Annotated[
         CpuActivations | None, _option(f"{CPU_ACTIVATIONS_HELP} [full]")
     ] = None,
+    fp8_weights: Annotated[Fp8Weights | None, _option(f"{FP8_WEIGHTS_HELP} [none]")] = None,
     max_context: Annotated[
         int | None, _option("Prompt and output tokens of a request. [the model's limit]")
     ] = None,

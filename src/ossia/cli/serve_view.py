@@ -78,6 +78,8 @@ def _precision(model: ModelOptions) -> str:
         told += f", CPU weights {model.cpu_weights}"
     if model.cpu_activations != "full":
         told += f", CPU activations {model.cpu_activations}"
+    if model.fp8_weights != "none":
+        told += f", {' and '.join(model.fp8_weights.split(','))} in 8-bit floats"
     return f"{told}, deterministic" if model.deterministic else told
 
 

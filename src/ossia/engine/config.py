@@ -10,10 +10,12 @@ from ossia.errors import ConfigError
 KVDtype = Literal["auto", "float16", "bfloat16", "float32", "float64", "int8"]
 CpuActivations = Literal["full", "int8"]
 CpuWeights = Literal["bf16", "int8", "auto"]
+Fp8Weights = Literal["none", "unembedding", "unembedding,attention"]
 _CHOICES = {
     "kv_dtype": get_args(KVDtype),
     "cpu_activations": get_args(CpuActivations),
     "cpu_weights": get_args(CpuWeights),
+    "fp8_weights": get_args(Fp8Weights),
 }
 _FEW, _MANY = 64, 512  # sequences side by side
 _ALONE = 2048  # tokens of a prompt in a pass of its own
@@ -63,6 +65,10 @@ class EngineConfig:
             leaves them as they are; "int8" rounds them, in place and once, to 8 bits with a scale for
             each 32 weights, which is faster for single tokens, takes half the memory, and changes the
             logits a little; "auto" does so where the machine's memory is short otherwise.
+        fp8_weights: Which matrices are rounded to 8-bit floats (e4m3) with a scale for each row, on CUDA, in
+            place and once: the "unembedding", also the projections around attention
+            ("unembedding,attention"), or "none". Takes half their memory and is faster in steps of a few
+            dozen sequences, and changes the logits a little.
         deterministic: Whether the output of a greedy or seeded request is the same, bit for bit,
             whatever runs beside it and whenever it arrives, at the same settings on the same device.
             Costs speed: `engine/deterministic.py` says what is done otherwise.
@@ -84,6 +90,7 @@ class EngineConfig:
     cuda_graphs: bool = True
     cpu_activations: CpuActivations = "full"
     cpu_weights: CpuWeights = "bf16"
+    fp8_weights: Fp8Weights = "none"
     deterministic: bool = False
 
     def __post_init__(self) -> None:

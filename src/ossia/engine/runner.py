@@ -29,6 +29,8 @@ from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
 from ossia.model.forward_graphs import ForwardGraphs, pass_sizes
+from ossia.model.fp8_weights import round_weights, rounded_parts
+from ossia.model.fp8_weights import why_not as why_not_fp8
 from ossia.model.heads import CausalLM
 from ossia.model.interleaving import interleave_weights
 from ossia.model.interleaving import why_not as why_not_interleaved
@@ -80,7 +82,7 @@ class ModelRunner:
 
     Raises:
         ConfigError: the cache would be too small, the valid ids exceed the vocabulary, or
-            activations of 8 bits are asked for where there are none.
+            activations of 8 bits or weights in 8-bit floats are asked for where there are none.
     """
 
     def __init__(self, model: CausalLM, config: EngineConfig) -> None:
@@ -92,6 +94,7 @@ class ModelRunner:
         layout = KVLayout.of(model.config, config.page_size)
         dtype = _kv_dtype(config, weight)
         context = min(config.max_context or 2**62, model.config.max_position_embeddings)
+        _round_to_fp8(config, model)
         fast = config.cuda_graphs and why_not_fast(model, dtype) is None
         if fast:  # before the cache is measured out, since it moves much memory about
             relay_weights(model)
@@ -237,6 +240,23 @@ def _int8_activations(config: EngineConfig, model: CausalLM) -> bool:
             "leave it out for this model"
         )
     return True
+
+
+def _round_to_fp8(config: EngineConfig, model: CausalLM) -> None:
+    """Round the matrices to 8-bit floats that are to be, before others are brought into order."""
+    parts = set() if config.fp8_weights == "none" else set(config.fp8_weights.split(","))
+    if more := rounded_parts(model) - parts:
+        raise ConfigError(
+            f"fp8_weights={config.fp8_weights!r}, but another engine has rounded this model's "
+            f"{' and '.join(sorted(more))} to 8-bit floats; load it anew"
+        )
+    if not parts:
+        return
+    if (reason := why_not_fp8(model, parts)) is not None:
+        raise ConfigError(
+            f"fp8_weights={config.fp8_weights!r}: this model or machine {reason}; leave it out"
+        )
+    round_weights(model, parts)
 
 
 def _choose_weights(config: EngineConfig, model: CausalLM, *, int8_activations: bool) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ossia.config import LayerType, ModelConfig
+from ossia.kernels import fp8
 from ossia.kernels.attention import attend, attend_paged, attend_ragged, attend_with_weights
 from ossia.kernels.cpu import in_large_pages, page_out
 from ossia.kernels.dense import linear
@@ -36,7 +37,7 @@ class Attention(nn.Module):
         self.v_proj = Linear(config.hidden_size, kv_size, bias=bias)
         self.o_proj = Linear(q_size, config.hidden_size, bias=bias)
         self.sinks = nn.Parameter(torch.zeros(config.num_attention_heads))
-        self._all_projections: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        self._all_projections: tuple[_Weight, torch.Tensor | None] | None = None
 
     def join_projections(self) -> None:
         """Lay the weights of queries, keys and values one behind the other, for one product of all.
@@ -49,7 +50,10 @@ class Attention(nn.Module):
             return
         biases = [part.bias for part in parts] if self.q_proj.bias is not None else []
         bias = _joined(biases) if biases else None
-        if self.q_proj.int8 is None:
+        matrices = [part.fp8 for part in parts if part.fp8 is not None]
+        if matrices:
+            self._all_projections = (fp8.adjoining(matrices), bias)
+        elif self.q_proj.int8 is None:
             self._all_projections = (_joined([part.weight for part in parts]), bias)
 
     def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -59,7 +63,11 @@ class Attention(nn.Module):
         if joined is not None and _are_views(parts, *joined) and not torch.is_grad_enabled():
             weight, bias = joined
             sizes = [part.out_features for part in parts]
-            q, k, v = linear(x, weight, bias).split(sizes, dim=-1)
+            if isinstance(weight, fp8.Fp8Matrix):
+                joint = fp8.linear(x, weight, bias)
+            else:
+                joint = linear(x, weight, bias)
+            q, k, v = joint.split(sizes, dim=-1)
         else:
             q, k, v = (part(x) for part in parts)
         return (
@@ -146,6 +154,15 @@ class Attention(nn.Module):
         return kv.gather(out)
 
 
+_Weight = torch.Tensor | fp8.Fp8Matrix
+
+
+def _held(part: nn.Linear) -> torch.Tensor:
+    """What its weights lie in."""
+    matrix = part.fp8 if isinstance(part, Linear) else None
+    return part.weight if matrix is None else matrix.codes
+
+
 def _joined(params: Sequence[torch.Tensor]) -> torch.Tensor:
     """One tensor of all; each becomes its view of it."""
     joined = in_large_pages(torch.cat([param.data for param in params]))
@@ -156,9 +173,10 @@ def _joined(params: Sequence[torch.Tensor]) -> torch.Tensor:
     return joined
 
 
-def _are_views(parts: Sequence[nn.Linear], weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+def _are_views(parts: Sequence[nn.Linear], weight: _Weight, bias: torch.Tensor | None) -> bool:
     """Whether nobody has given one of the projections another tensor since they were joined."""
-    params = [(part.weight, weight) for part in parts]
+    whole = weight.codes if isinstance(weight, fp8.Fp8Matrix) else weight
+    params = [(_held(part), whole) for part in parts]
     params += [(part.bias, bias) for part in parts if bias is not None]
     return all(
         param.untyped_storage().data_ptr() == joined.untyped_storage().data_ptr()

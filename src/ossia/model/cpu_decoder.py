@@ -13,6 +13,7 @@ from ossia.kernels.cpu import load, num_threads
 from ossia.kernels.cpu.kernel_library import DecoderCall, DecoderLayerArguments, MatrixArguments
 from ossia.model.attention import Attention
 from ossia.model.batch import ForwardBatch, PagedKV
+from ossia.model.fp8_weights import rounded_parts
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear
 from ossia.model.moe import Experts
@@ -41,6 +42,8 @@ def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
         return "needs experts in MXFP4"
     if any(type(part) is not Linear for part in model.modules() if isinstance(part, nn.Linear)):
         return "needs plain linear layers"
+    if rounded_parts(model):
+        return "needs weights that are no 8-bit floats"
     return None
 
 

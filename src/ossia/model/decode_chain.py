@@ -9,11 +9,12 @@ from functools import partial
 import torch
 
 from ossia.config import LayerType
-from ossia.kernels.decode import argmax, attend_one, project
+from ossia.kernels.decode import argmax, attend_one
 from ossia.kernels.decode.attention import PagedStep
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
 from ossia.model.kernel_chain import KernelChain, Stage, bias_of
+from ossia.model.projecting import project_layers
 from ossia.model.transformer import DecoderLayer
 
 
@@ -89,7 +90,7 @@ class DecodeChain(KernelChain):
     def _project_qkv(self, layer: DecoderLayer) -> None:
         attention = layer.self_attn
         parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-        project(self._step.normed, [part.weight.data for part in parts], self._step.qkv)
+        project_layers(self._step.normed, parts, self._step.qkv)
 
     def _attend(self, layer: DecoderLayer) -> None:
         attention = layer.self_attn
@@ -105,7 +106,7 @@ class DecodeChain(KernelChain):
         )
 
     def _unembed(self) -> None:
-        project(self._step.normed, [self._model.lm_head.weight.data], self.logits[None])
+        project_layers(self._step.normed, [self._model.lm_head], self.logits[None])
 
     def _argmax(self) -> None:
         scratch = self._step.best, self._step.argmax_arrivals

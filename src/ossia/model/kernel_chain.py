@@ -14,7 +14,6 @@ from ossia.kernels.decode import (
     X_SCALE,
     add_and_norm,
     few,
-    project,
     project_down,
     project_up,
 )
@@ -32,6 +31,7 @@ from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.model.decode_memory import LayerTensors
 from ossia.model.heads import CausalLM
 from ossia.model.layers import RMSNorm
+from ossia.model.projecting import project_layers
 from ossia.model.transformer import Decoder, DecoderLayer
 
 Stage = tuple[str, Callable[[], None]]
@@ -117,7 +117,7 @@ class KernelChain:
         )  # fmt: skip
 
     def _project_out(self, layer: DecoderLayer) -> None:
-        project(self._attended(), [layer.self_attn.o_proj.weight.data], self._between.parts)
+        project_layers(self._attended(), [layer.self_attn.o_proj], self._between.parts)
 
     def _route(self, layer: DecoderLayer) -> None:
         norm, router, between = layer.post_attention_layernorm, layer.mlp.router, self._between

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ossia.config import ModelConfig
+from ossia.kernels import fp8
 from ossia.kernels.cpu import in_large_pages, page_out
 from ossia.kernels.dense import linear, linear_int8
 from ossia.kernels.int8 import Int8Matrix, dequantize
@@ -20,18 +21,22 @@ class Linear(nn.Linear):
         int8: The weights, once they were rounded; the parameter is empty then. Whoever asks for the
             state gets a matrix of the parameter's dtype all the same.
         int8_activations: Whether inputs are rounded to 8 bits, too.
+        fp8: The weights in 8-bit floats, on a GPU; else as `int8`.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__(in_features, out_features, bias=bias)
         self.int8: Int8Matrix | None = None
         self.int8_activations = False
+        self.fp8: fp8.Fp8Matrix | None = None
         self._settled = False
         self.register_state_dict_post_hook(_as_in_checkpoints)
         self.register_load_state_dict_pre_hook(_before_loading)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # as torch names it
         """(..., in_features) to (..., out_features)."""
+        if self.fp8 is not None:
+            return fp8.linear(input, self.fp8, self.bias)
         if self.int8 is None:
             return linear(input, self.weight, self.bias)
         rounded = self.int8_activations
@@ -39,7 +44,7 @@ class Linear(nn.Linear):
 
     def settle(self) -> None:
         """Lay the weights where a CPU reads them fastest; once. Their file's pages are given back."""
-        if self._settled or self.int8 is not None:
+        if self._settled or self.int8 is not None or self.fp8 is not None:
             return
         former, self.weight.data = self.weight.data, in_large_pages(self.weight.data)
         page_out(former)
@@ -49,6 +54,15 @@ class Linear(nn.Linear):
         """Take weights of 8 bits instead of the parameter, whose memory is given back."""
         assert (matrix.rows, matrix.columns) == (self.out_features, self.in_features)
         self.int8, self.int8_activations = matrix, int8_activations
+        self._drop_weight()
+
+    def use_fp8(self, matrix: fp8.Fp8Matrix) -> None:
+        """Take weights in 8-bit floats instead of the parameter, whose memory is given back."""
+        assert (matrix.rows, matrix.columns) == (self.out_features, self.in_features)
+        self.fp8 = matrix
+        self._drop_weight()
+
+    def _drop_weight(self) -> None:
         self.weight.requires_grad_(False)
         self.weight.data = self.weight.data.new_empty(0, self.in_features)
 
@@ -60,14 +74,16 @@ def _as_in_checkpoints(
     assert isinstance(module, Linear)
     if module.int8 is not None:
         state[f"{prefix}weight"] = dequantize(module.int8).to(module.weight.dtype)
+    if module.fp8 is not None:
+        state[f"{prefix}weight"] = fp8.dequantize(module.fp8, module.weight.dtype)
 
 
 def _before_loading(module: nn.Module, *args: object) -> None:
     """What is loaded is not of 8 bits, and shapes are compared."""
     del args
     assert isinstance(module, Linear)
-    if module.int8 is not None:
-        module.int8 = None
+    if module.int8 is not None or module.fp8 is not None:
+        module.int8 = module.fp8 = None
         module.weight.data = module.weight.data.new_empty(module.out_features, module.in_features)
 
 

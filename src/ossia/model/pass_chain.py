@@ -7,11 +7,11 @@ from functools import partial
 
 import torch
 
-from ossia.kernels.decode import project
 from ossia.model.batch import PagedKV
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
 from ossia.model.kernel_chain import KernelChain, Stage
+from ossia.model.projecting import project_layers
 from ossia.model.transformer import DecoderLayer
 
 
@@ -68,4 +68,4 @@ class PassChain(KernelChain):
 
     def _unembed(self) -> None:
         rows = self._between.normed.index_select(0, self._inputs.rows)
-        project(rows, [self._model.lm_head.weight.data], self.logits[None])
+        project_layers(rows, [self._model.lm_head], self.logits[None])

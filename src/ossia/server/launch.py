@@ -108,6 +108,7 @@ def worker_spec(model: ModelOptions) -> WorkerSpec:
         kv_dtype=model.kv_dtype,
         cpu_weights=model.cpu_weights,
         cpu_activations=model.cpu_activations,
+        fp8_weights=model.fp8_weights,
         deterministic=model.deterministic,
     )
     return WorkerSpec(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from ossia.engine.config import CpuActivations, CpuWeights, KVDtype
+from ossia.engine.config import CpuActivations, CpuWeights, Fp8Weights, KVDtype
 from ossia.errors import ConfigError
 from ossia.server.settings import ServerSettings
 
@@ -33,6 +33,7 @@ class ModelOptions:
         kv_dtype: How keys and values are stored, as `EngineConfig` has it.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
+        fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
         deterministic: Whether answers do not depend on what else runs, as `EngineConfig` has it.
     """
 
@@ -47,6 +48,7 @@ class ModelOptions:
     kv_dtype: KVDtype = "auto"
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
+    fp8_weights: Fp8Weights = "none"
     deterministic: bool = False
 
 

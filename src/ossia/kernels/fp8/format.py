@@ -8,6 +8,7 @@ operands, with few instructions and nothing that crosses lanes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,19 @@ class Fp8Matrix(NamedTuple):
     def part(self, first: int, end: int) -> Fp8Matrix:
         """Some of its rows, sharing memory."""
         return Fp8Matrix(self.codes[first:end], self.scales[first:end])
+
+
+def adjoining(parts: Sequence[Fp8Matrix]) -> Fp8Matrix:
+    """The matrix of which these are the parts, one behind the other, sharing memory."""
+    first, rows, columns = parts[0], sum(part.rows for part in parts), parts[0].columns
+    if len(parts) == 1:
+        return first
+    end = first.codes.data_ptr()
+    for codes, _ in parts:
+        assert codes.data_ptr() == end, "they do not lie one behind the other"
+        end += codes.nbytes
+    codes = first.codes.as_strided((rows, columns), (columns, 1))
+    return Fp8Matrix(codes, first.scales.as_strided((rows,), (1,)))
 
 
 def quantize(weight: torch.Tensor) -> Fp8Matrix:
