@@ -11,7 +11,9 @@ from ossia.bench.request_timing import RequestTiming
 from ossia.bench.roofline import kv_bytes, prefill_flops, weight_bytes
 from ossia.engine import runner
 from ossia.errors import CapacityError, RequestError
+from ossia.kernels.backend import IMPLEMENTATIONS, Choice
 from ossia.machine import Memory
+from ossia.model import fp8_weights
 from support import cpu_kernels
 
 CEILINGS = Ceilings(read_bandwidth=1e9, matrix_rate=1e10)
@@ -156,6 +158,17 @@ def test_rounded_weights_are_counted_as_such(own_tiny, monkeypatch, weights):
     _, decode = list(bench.run(CEILINGS))
     assert isinstance(decode, DecodeResult)
     assert decode.weight_bytes == weight_bytes(own_tiny.network.config, 2, 1, int8=True)
+
+
+def test_8_bit_floats_are_asked_of_the_engine_and_counted(own_tiny, monkeypatch):
+    choice = Choice(operation="fp8", chosen=IMPLEMENTATIONS["fp8"][0], passed_over=())
+    monkeypatch.setattr(fp8_weights, "choose", lambda *_: choice)
+    plan = LatencyPlan(prompt=6, tokens=4, repeats=1, fp8_weights="unembedding,attention")
+    _, decode = list(LatencyBench(own_tiny, plan).run(CEILINGS))
+    assert isinstance(decode, DecodeResult)
+    parts = {"unembedding", "attention"}
+    assert own_tiny.fp8_parts == parts
+    assert decode.weight_bytes == weight_bytes(own_tiny.network.config, 2, 1, fp8=parts)
 
 
 def test_auto_leaves_weights_that_fit(own_tiny, monkeypatch):

@@ -17,6 +17,7 @@ from ossia.bench.roofline import (
 from ossia.bench.subject import Subject
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.config import PRESETS, ModelConfig
+from ossia.model.fp8_weights import round_weights
 from ossia.model.heads import CausalLM
 from ossia.model.quantizing import quantize_weights
 from support.folders import tiny_config, write_tiny_folder
@@ -74,6 +75,21 @@ def test_matrices_of_8_bits_are_those_of_a_rounded_model(batch: int):
     found = weight_bytes(model.config, 2, batch, model.config.num_experts, int8=True)
     assert found == pytest.approx(expected)
     assert found < weight_bytes(model.config, 2, batch, model.config.num_experts)
+
+
+@pytest.mark.parametrize("parts", [{"unembedding"}, {"unembedding", "attention"}])
+def test_matrices_of_8_bit_floats_are_those_of_a_rounded_model(parts: set[str]):
+    shape = {"vocab_size": 97, "intermediate_size": 96, "num_hidden_layers": 3}
+    model = small_model(3, expert_format="mxfp4", **shape).to(torch.bfloat16)
+    round_weights(model, parts)
+    subject = Subject("small", model, torch.device("cpu"))
+    told = f"bfloat16, {' and '.join(sorted(parts))} float8_e4m3fn"
+    assert (subject.fp8_parts, subject.describe()["dense_weights"]) == (parts, told)
+    embedding = model.model.embed_tokens.weight
+    expected = subject.nbytes - embedding.nbytes + embedding[0].nbytes
+    found = weight_bytes(model.config, 2, 1, model.config.num_experts, fp8=parts)
+    assert found == pytest.approx(expected)
+    assert found < weight_bytes(model.config, 2, 1, model.config.num_experts)
 
 
 @pytest.mark.parametrize(("experts", "per_token"), [(4, 2), (32, 4), (128, 4), (5, 5)])

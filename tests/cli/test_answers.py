@@ -89,6 +89,14 @@ def test_the_cpu_s_precision_reaches_the_engine(ossia, scripted, words, options,
     assert result.stderr == ("--cpu-weights auto: nothing is rounded\n" if options else "")
 
 
+@pytest.mark.parametrize("words", [["run", "Hi"], ["generate", "demo", "Hi"], ["chat"]])
+def test_a_gpu_s_precision_reaches_the_engine(ossia, scripted, words):
+    engine = scripted(ANSWER)
+    assert ossia(*words, "--fp8-weights", "unembedding,attention").exit_code == 0
+    config = engine.loads[0][1]["config"]
+    assert config == replace(ONE_AT_A_TIME, fp8_weights="unembedding,attention")
+
+
 def test_auto_says_that_it_has_rounded(ossia, scripted, monkeypatch):
     scripted(ANSWER)
     monkeypatch.setattr("ossia.model.quantizing.is_quantized", lambda _: True)

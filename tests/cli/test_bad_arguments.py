@@ -64,6 +64,16 @@ BAD_ARGUMENTS = {
         BROKEN,
         r"cpu_weights='int8': .*needs a model in bfloat16; leave it out",
     ),
+    "parts of a model that are none": (
+        ["run", "hi", "--fp8-weights", "experts"],
+        USAGE,
+        r"'experts'.*none.*unembedding.*unembedding,attention",
+    ),
+    "8-bit floats on a CPU": (
+        ["run", "{tiny}", "hi", "--device", "cpu", "--fp8-weights", "unembedding"],
+        BROKEN,
+        r"fp8_weights='unembedding': .*needs a CUDA device; leave it out",
+    ),
     "empty stop string": (["run", "{tiny}", "hi", "--stop", ""], USAGE, r"stop: a stop string is"),
     "prompt too long": (
         ["run", "{short}", "hi " * 99],

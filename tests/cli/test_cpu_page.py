@@ -7,31 +7,20 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 
 from ossia import LLM, env
-from ossia.cli.main import app
 from ossia.cli.options import CpuActivations, CpuWeights
+from support.command_lines import accept, command_lines
 from support.cpu_kernels import needed
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "cpu.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
-]
+COMMANDS = command_lines(PAGE)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "ossia " in line])
 def test_commands_are_accepted(line: str):
-    words = shlex.split(line)
-    words = words[words.index("ossia") + 1 :]
-    command = typer.main.get_command(app)
-    context = command.make_context("ossia", list(words))
-    while (inner := getattr(command, "commands", {}).get(words[0])) is not None:
-        command, words = inner, words[1:]
-        context = command.make_context(command.name, list(words), parent=context)
-        if not hasattr(command, "commands"):
-            break
+    accept(line)
 
 
 def test_scripts_are_there():

@@ -77,6 +77,10 @@ def test_the_banner_says_what_to_paste(server):
         ({"cpu_weights": "auto"}, "  device auto, CPU weights auto, as many requests"),
         ({"cpu_activations": "int8"}, "  device auto, CPU activations int8, as many requests"),
         ({"kv_dtype": "int8"}, "  device auto, KV cache int8, as many requests"),
+        (
+            {"fp8_weights": "unembedding,attention"},
+            "  device auto, unembedding and attention in 8-bit floats, as many requests",
+        ),
         ({"deterministic": True}, "  device auto, deterministic, as many requests"),
     ],
 )
@@ -88,6 +92,10 @@ def test_the_banner_names_a_precision_that_is_not_the_default(capsys, monkeypatc
 
 def test_every_dtype_of_the_engine_s_cache_can_be_asked_for():
     assert list(options.KVDtype) == list(get_args(config.KVDtype))
+
+
+def test_every_choice_of_8_bit_floats_can_be_asked_for():
+    assert list(options.Fp8Weights) == list(get_args(config.Fp8Weights))
 
 
 @pytest.mark.parametrize("name", ["demo", "openai/gpt-oss-20b"])

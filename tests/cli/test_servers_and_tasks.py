@@ -49,6 +49,7 @@ def test_what_a_server_decides_is_refused_here(ossia: Any):
         ["--revision", "x"],
         ["--cpu-weights", "auto"],
         ["--cpu-activations", "int8"],
+        ["--fp8-weights", "unembedding"],
     ):
         result = ossia("chat", "localhost:8000", *options)
         assert result.exit_code == 2
@@ -135,6 +136,7 @@ def test_tasks_read_and_write_files(ossia: Any, piped: list[Any], tmp_path: Any)
         (["a/model", "a prompt"], "standard input"),
         (["--cpu-weights", "auto"], "cpu-weights: pipelines round nothing"),
         (["--cpu-activations", "int8"], "cpu-activations: pipelines round nothing"),
+        (["--fp8-weights", "unembedding"], "fp8-weights: pipelines round nothing"),
     ],
 )
 def test_what_tasks_refuse(ossia: Any, piped: list[Any], tmp_path: Any, words: Any, told: str):

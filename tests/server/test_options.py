@@ -123,8 +123,9 @@ def test_a_deterministic_engine_can_be_asked_for():
 
 
 @pytest.mark.parametrize("where", ["flag", "environment", "file"])
-def test_the_cpu_s_precision_reaches_the_engine_s_config(tmp_path, where):
+def test_precision_reaches_the_engine_s_config(tmp_path, where):
     given = {"cpu_weights": "auto", "cpu_activations": "int8", "kv_dtype": "int8"}
+    given |= {"fp8_weights": "unembedding,attention"}
     options = {
         "flag": lambda: _options(given),
         "environment": lambda: _options(

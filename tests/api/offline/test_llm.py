@@ -259,6 +259,8 @@ def test_the_cpu_s_precision_is_the_callers_choice(folder: Path):
     assert len(_ids(rounded.generate("a", GREEDY))[0][0]) == 6
     with pytest.raises(ConfigError, match="cpu_weights is 'int4'; known: bf16, int8, auto"):
         LLM(folder, device="cpu", cpu_weights="int4")
+    with pytest.raises(ConfigError, match=r"fp8_weights='unembedding': .* needs a CUDA device"):
+        LLM(folder, device="cpu", fp8_weights="unembedding")
 
 
 @pytest.fixture
