@@ -30,7 +30,6 @@ DEVICE = torch.device("cuda", 0)
 # rows, k, and how many of them are gone through
 MATRICES = {"unembedding": (201_088, 2880, 1), "qkv": (5120, 2880, 24), "output": (2880, 4096, 24)}
 _SHOWN = 6  # tilings
-Run = Callable[[fp8.Fp8Matrix], None]
 
 
 def milliseconds(calls: Sequence[Callable[[], None]]) -> float:

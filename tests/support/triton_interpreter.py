@@ -18,7 +18,7 @@ def run_interpreted(file: str) -> None:
 
 
 def allow_loaded_bounds() -> None:
-    """Let loops run to a number that a kernel has loaded.
+    """Let loops run to a number that a kernel has loaded or was given.
 
     The interpreter makes an int of an array of one element, which numpy 2.4 refuses.
     """

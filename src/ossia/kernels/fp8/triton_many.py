@@ -88,8 +88,8 @@ def multiply(
     tiling = tiling or tiling_for(tokens, rows, _multiprocessors(x.device))
     grid = (triton.cdiv(tokens, tiling.tokens), triton.cdiv(rows, tiling.rows))
     _product[grid](
-        x, matrix.codes.view(torch.int16), matrix.scales, bias, out, tokens,
-        ROWS=rows, COLUMNS=columns, BIASED=bias is not None,
+        x, matrix.codes.view(torch.int16), matrix.scales, bias, out, tokens, rows, columns,
+        BIASED=bias is not None,
         TOKENS_UP=tiling.tokens, ROWS_UP=tiling.rows, DEPTH=tiling.depth,
         INTERPRETED=bool(triton.knobs.runtime.interpret),
         num_warps=tiling.warps, num_stages=tiling.stages,
@@ -113,22 +113,21 @@ def _value(code):
 
 @triton.jit(do_not_specialize=["tokens"])
 def _product(
-    x, codes, scales, bias, out, tokens,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BIASED: tl.constexpr,
-    TOKENS_UP: tl.constexpr, ROWS_UP: tl.constexpr, DEPTH: tl.constexpr,
+    x, codes, scales, bias, out, tokens, rows, columns,
+    BIASED: tl.constexpr, TOKENS_UP: tl.constexpr, ROWS_UP: tl.constexpr, DEPTH: tl.constexpr,
     INTERPRETED: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0) * TOKENS_UP + tl.arange(0, TOKENS_UP)
     row = tl.program_id(1) * ROWS_UP + tl.arange(0, ROWS_UP)
     # What lies beyond the last repeats it, and is not stored.
-    at_token, at_row = tl.minimum(token, tokens - 1), tl.minimum(row, ROWS - 1)
+    at_token, at_row = tl.minimum(token, tokens - 1), tl.minimum(row, rows - 1)
     pair = tl.arange(0, DEPTH // 2)
-    pairs = codes + at_row.to(tl.int64)[:, None] * (COLUMNS // 2) + pair[None, :]
+    pairs = codes + at_row.to(tl.int64)[:, None] * (columns // 2) + pair[None, :]
     column = pair // 16 * 32 + pair % 16
-    operands = x + at_token[None, :] * COLUMNS + column[:, None]
+    operands = x + at_token[None, :] * columns + column[:, None]
     acc = tl.zeros((ROWS_UP, TOKENS_UP), tl.float32)
-    for start in range(0, COLUMNS, DEPTH):
-        inside = pair < (COLUMNS - start) // 2
+    for start in range(0, columns, DEPTH):
+        inside = pair < (columns - start) // 2
         both = tl.load(pairs + start // 2, mask=inside[None, :], other=0)
         x_even = tl.load(operands + start, mask=inside[:, None], other=0.0)
         x_odd = tl.load(operands + start + 16, mask=inside[:, None], other=0.0)
@@ -146,6 +145,6 @@ def _product(
     if BIASED:
         acc += tl.load(bias + at_row).to(tl.float32)[:, None]
     tl.store(
-        out + token.to(tl.int64)[None, :] * ROWS + row[:, None], acc.to(out.dtype.element_ty),
-        mask=(token < tokens)[None, :] & (row < ROWS)[:, None],
+        out + token.to(tl.int64)[None, :] * rows + row[:, None], acc.to(out.dtype.element_ty),
+        mask=(token < tokens)[None, :] & (row < rows)[:, None],
     )  # fmt: skip
