@@ -8,7 +8,7 @@ import torch
 from ossia.kernels.fp8 import Fp8Matrix, adjoining, quantize, reference
 from ossia.model import projecting
 from ossia.model.fp8_weights import ATTENTION, UNEMBEDDING, round_weights
-from ossia.model.projecting import project_layers
+from ossia.model.projecting import addends, project_layers
 from support.models import small_model
 
 
@@ -43,9 +43,12 @@ def test_by_what_the_weights_are(kernels: list[str], parts: tuple[str, ...]):
     ):
         x = torch.randn(3, layers[0].in_features).bfloat16()
         rows = sum(layer.out_features for layer in layers)
-        out = torch.full((3, 3, rows), torch.nan)
-        project_layers(x, layers, out)
+        room = torch.full((2, 3, rows), torch.nan)
+        project_layers(x, layers, room)
         assert kernels.pop() == ("fp8" if part in parts else "bfloat16")
+        out = addends(layers, room)
+        assert out.data_ptr() == room.data_ptr()
+        assert len(out) == (1 if part in parts else 2)
         states = [layer.state_dict()["weight"].float() for layer in layers]
         expected = x.float() @ torch.cat(states).T
         assert torch.allclose(out.sum(0), expected, atol=0.02 * float(expected.abs().max()))

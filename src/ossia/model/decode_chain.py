@@ -14,7 +14,7 @@ from ossia.kernels.decode.attention import PagedStep
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
 from ossia.model.kernel_chain import KernelChain, Stage, bias_of
-from ossia.model.projecting import project_layers
+from ossia.model.projecting import addends, project_layers
 from ossia.model.transformer import DecoderLayer
 
 
@@ -95,7 +95,7 @@ class DecodeChain(KernelChain):
     def _attend(self, layer: DecoderLayer) -> None:
         attention = layer.self_attn
         attend_one(
-            self._step.qkv,
+            addends([attention.q_proj], self._step.qkv),
             (bias_of(attention.q_proj), bias_of(attention.k_proj), bias_of(attention.v_proj)),
             attention.sinks.data,
             self._pages[attention.layer_idx],

@@ -31,7 +31,7 @@ from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.model.decode_memory import LayerTensors
 from ossia.model.heads import CausalLM
 from ossia.model.layers import RMSNorm
-from ossia.model.projecting import project_layers
+from ossia.model.projecting import addends, project_layers
 from ossia.model.transformer import Decoder, DecoderLayer
 
 Stage = tuple[str, Callable[[], None]]
@@ -125,7 +125,8 @@ class KernelChain:
         told = (router.weight.data, bias_of(router), between.router_logits)
         add_and_norm(
             between.stream, norm.weight.data, norm.eps, between.middle, between.expert_in,
-            parts=between.parts, bias=bias_of(layer.self_attn.o_proj), scale=X_SCALE,
+            parts=addends([layer.self_attn.o_proj], between.parts),
+            bias=bias_of(layer.self_attn.o_proj), scale=X_SCALE,
             router=told if product is None else None,
             in_places=self._wide,
         )  # fmt: skip
