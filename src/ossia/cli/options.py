@@ -73,8 +73,8 @@ CPU_ACTIVATIONS_HELP = (
     "faster for prompts and batches; see docs/cpu.md."
 )
 FP8_WEIGHTS_HELP = (
-    "On CUDA, which matrices are rounded to 8-bit floats: faster where few sequences run side by side, "
-    "and half the memory; see docs/gpu.md."
+    "On CUDA, which matrices are rounded to 8-bit floats: half their memory, and half to read for each "
+    "token; see docs/gpu.md."
 )
 
 _MODEL_HELP = (

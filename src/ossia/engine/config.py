@@ -67,8 +67,8 @@ class EngineConfig:
             logits a little; "auto" does so where the machine's memory is short otherwise.
         fp8_weights: Which matrices are rounded to 8-bit floats (e4m3) with a scale for each row, on CUDA, in
             place and once: the "unembedding", also the projections around attention
-            ("unembedding,attention"), or "none". Takes half their memory and is faster in steps of a few
-            dozen sequences, and changes the logits a little.
+            ("unembedding,attention"), or "none". Takes half their memory and half of what a step reads of
+            them, and changes the logits a little.
         deterministic: Whether the output of a greedy or seeded request is the same, bit for bit,
             whatever runs beside it and whenever it arrives, at the same settings on the same device.
             Costs speed: `engine/deterministic.py` says what is done otherwise.

@@ -12,7 +12,7 @@ from ossia.kernels.fp8.format import Fp8Matrix
 
 MAX_TOKENS = 4
 _CHUNK = 16  # k of a load
-_THREADS, _WARPS, _ROWS = 512, 16, 2  # of fp8.cu; rows of a warp
+_THREADS, _ROWS = 512, 2  # of a block of fp8.cu; of a warp
 
 
 def multiply(x: torch.Tensor, matrix: Fp8Matrix, out: torch.Tensor) -> None:
@@ -35,5 +35,5 @@ def multiply(x: torch.Tensor, matrix: Fp8Matrix, out: torch.Tensor) -> None:
     )  # fmt: skip
     columns_of = tokens if tokens <= 2 else 4
     kernel = program("fp8.cu", x.device)[f"fp8_{columns_of}"]
-    blocks = min(multiprocessors(x.device), -(-rows // (_ROWS * _WARPS)))
+    blocks = min(multiprocessors(x.device), -(-rows // _ROWS))
     launch(kernel, (blocks, 1, 1), _THREADS, columns_of * columns * 2, arguments)
