@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from ossia.env import cpu_isa
+from ossia.env import cpu_isa, cpu_pin
 from ossia.errors import ConfigError, KernelError, OssiaError
 from ossia.log import logger, warn_once
 
 _FILE = Path(__file__).parent / "libossia_cpu.so"
 _SOURCES = Path(__file__).parents[1] / "csrc" / "cpu"
+_SYSTEM_CPUS = Path("/sys/devices/system/cpu")
 _LOG = logger(__name__)
 
 _pointer, _int, _int64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
@@ -160,6 +162,8 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_isa_obstacle": (ctypes.c_char_p, (_int,)),
     "ossia_isa_used": (ctypes.c_char_p, ()),
     "ossia_use": (_int, (ctypes.c_char_p,)),
+    "ossia_places": (_int, (ctypes.c_char_p, _pointer, _int64, _int, _pointer)),
+    "ossia_keep_workers": (None, (_int,)),
     "ossia_read": (ctypes.c_uint64, (_pointer, _int64, _int64, _int)),
     "ossia_ask_for_large_pages": (None, (_pointer, _int64)),
     "ossia_page_out": (None, (_pointer, _int64)),
@@ -261,6 +265,31 @@ class KernelLibrary:
         finally:
             self.use(before)
 
+    def places(
+        self, cpus: Collection[int], threads: int, sysfs: Path = _SYSTEM_CPUS
+    ) -> list[set[int]]:
+        """CPUs that each of so many threads is best kept to; none if there are fewer CPUs than threads.
+
+        Args:
+            cpus: That they may run on.
+            threads: The first is whoever calls a kernel, and is never kept anywhere.
+            sysfs: A folder with what Linux says of each CPU.
+        """
+        numbers = torch.tensor(sorted(cpus), dtype=torch.int32)
+        thread_of = torch.full_like(numbers, -1)
+        self.call(
+            "ossia_places", os.fsencode(sysfs), numbers.data_ptr(), len(numbers), threads, thread_of.data_ptr()
+        )  # fmt: skip
+        places: list[set[int]] = [set() for _ in range(threads)]
+        for cpu, thread in zip(numbers.tolist(), thread_of.tolist(), strict=True):
+            if thread >= 0:
+                places[thread].add(cpu)
+        return places if all(places) else []
+
+    def keep_workers(self, kept: bool) -> None:
+        """Whether threads that help callers are kept to their `places` from the next new one on."""
+        self._functions.ossia_keep_workers(kept)
+
     def read(self, memory: torch.Tensor, threads: int, *, ahead: int = 0) -> int:
         """Read a contiguous tensor on the CPU, fetching `ahead` bytes ahead; the exclusive or of its words."""
         assert memory.is_contiguous()
@@ -325,6 +354,7 @@ def _loaded() -> KernelLibrary | str:
     except OssiaError as error:
         warn_once(_LOG, f"{error}; torch's operations run instead")
         return str(error)
+    found.keep_workers(cpu_pin())
     if wanted is not None:
         found.use(wanted)
     elif found.isa == "portable":

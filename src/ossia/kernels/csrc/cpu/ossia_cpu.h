@@ -21,6 +21,15 @@ OSSIA_API const char* ossia_isa_obstacle(int idx);
 OSSIA_API const char* ossia_isa_used(void);
 OSSIA_API int ossia_use(const char* name);
 
+// Which of so many threads is best kept to each of `count` CPUs, in rising order, by what lies under `sysfs`,
+// as /sys/devices/system/cpu; -1 for none, and for all if there are fewer CPUs than threads.
+OSSIA_API int ossia_places(
+    const char* sysfs, const int32_t* cpus, int64_t count, int threads, int32_t* thread_of);
+
+// Whether threads that help callers are kept to such places once there are more of them, as is the case from
+// the start. Callers, which are the first of the threads, never are.
+OSSIA_API void ossia_keep_workers(int kept);
+
 // Reads memory and returns the exclusive or of its words: how fast this goes bounds every kernel. Whether
 // fetching so many bytes ahead helps depends on the machine; 0 leaves it to the processor.
 OSSIA_API uint64_t ossia_read(const uint8_t* bytes, int64_t count, int64_t ahead, int threads);
