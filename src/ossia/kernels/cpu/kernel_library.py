@@ -160,6 +160,7 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_isa_count": (_int, ()),
     "ossia_isa_name": (ctypes.c_char_p, (_int,)),
     "ossia_isa_obstacle": (ctypes.c_char_p, (_int,)),
+    "ossia_isa_drawback": (ctypes.c_char_p, (_int,)),
     "ossia_isa_used": (ctypes.c_char_p, ()),
     "ossia_use": (_int, (ctypes.c_char_p,)),
     "ossia_places": (_int, (ctypes.c_char_p, _pointer, _int64, _int, _pointer)),
@@ -192,10 +193,6 @@ _ERRORS = {
     3: "an instruction set that this library lacks, or this processor",
     4: "a token's number is out of range",
 }
-
-
-ASKED_FOR_ONLY = "amx"
-"""An instruction set that is never chosen by itself, since it was tried under emulation only."""
 
 
 class KernelLibrary:
@@ -233,14 +230,20 @@ class KernelLibrary:
 
     def obstacles(self) -> dict[str, str | None]:
         """Every instruction set in the library, plainest first: why this machine does not run it, if so."""
-        functions = self._functions
-        obstacles: dict[str, str | None] = {}
+        return self._said_of_isas("ossia_isa_obstacle")
+
+    def drawbacks(self) -> dict[str, str | None]:
+        """Every instruction set: why it is not chosen here even where it runs; None where nothing is against it."""
+        return self._said_of_isas("ossia_isa_drawback")
+
+    def _said_of_isas(self, name: str) -> dict[str, str | None]:
+        functions, said = self._functions, getattr(self._functions, name)
+        of_isas: dict[str, str | None] = {}
         for idx in range(functions.ossia_isa_count()):
-            obstacle: bytes | None = functions.ossia_isa_obstacle(idx)
-            obstacles[functions.ossia_isa_name(idx).decode()] = (
-                None if obstacle is None else obstacle.decode()
-            )
-        return obstacles
+            words: bytes | None = said(idx)
+            isa = functions.ossia_isa_name(idx).decode()
+            of_isas[isa] = None if words is None else words.decode()
+        return of_isas
 
     def use(self, isa: str) -> None:
         """Run on this instruction set from now on; not while another thread is in a kernel.

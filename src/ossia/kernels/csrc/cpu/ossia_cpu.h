@@ -13,11 +13,12 @@ enum { OSSIA_FULL = 0, OSSIA_INT8 = 1 };  // what activations are rounded to bef
 OSSIA_API const char* ossia_source_digest(void);
 
 // Instruction sets in rising order of preference: how many the library holds, their names, why this machine
-// does not run one (null if it does), which is in use. ossia_use takes a name; not while another thread is in
-// a kernel.
+// does not run one (null if it does), why one that it runs is not chosen all the same (null if nothing is
+// against it), which is in use. ossia_use takes a name; not while another thread is in a kernel.
 OSSIA_API int ossia_isa_count(void);
 OSSIA_API const char* ossia_isa_name(int idx);
 OSSIA_API const char* ossia_isa_obstacle(int idx);
+OSSIA_API const char* ossia_isa_drawback(int idx);
 OSSIA_API const char* ossia_isa_used(void);
 OSSIA_API int ossia_use(const char* name);
 
