@@ -49,10 +49,9 @@ class Layer {
         is_int8_(call.activations == OSSIA_INT8),
         few_(is_int8_ ? isa_.mxfp4_int8 : is_bf16_ ? isa_.mxfp4_bf16 : isa_.mxfp4_f32),
         many_(!is_bf16_ ? kNothingBetter : is_int8_ ? isa_.many_int8 : isa_.many_bf16),
-        group_bytes_(std::max(few_.group_bytes, many_.product.group_bytes)),
         first_(first_token), tokens_(tokens), slots_(tokens * call.top_k),
         hidden_groups_(call.hidden / kGroup), ffn_groups_(call.ffn / kGroup),
-        row_bytes_(hidden_groups_ * group_bytes_), inner_bytes_(ffn_groups_ * group_bytes_) {
+        row_bytes_(row_bytes(hidden_groups_)), inner_bytes_(row_bytes(ffn_groups_)) {
     share_out();
     rows_ = scratch_.take(slots_ * row_bytes_);
     inner_ = scratch_.take(slots_ * inner_bytes_);
@@ -72,6 +71,12 @@ class Layer {
   static constexpr int64_t kTaskTiles = 4;  // of gates and ups: a block
   // What enters the second product is used for so many tiles while it is in a near cache.
   static constexpr int64_t kDownTiles = 4;
+
+  // What a token has room for in a panel of either product, which begins with a line of the cache.
+  int64_t row_bytes(int64_t groups) const {
+    constexpr auto line = static_cast<int64_t>(kLine);
+    return (groups * std::max(few_.group_bytes, many_.product.group_bytes) + line - 1) / line * line;
+  }
 
   void share_out() {
     std::vector<std::vector<int64_t>> all(static_cast<size_t>(c_.experts));
@@ -259,8 +264,7 @@ class Layer {
   const bool is_bf16_, is_int8_;
   const Product& few_;  // tokens of an expert, and many; both see weights alike
   const ManyTokens& many_;
-  const int64_t group_bytes_, first_, tokens_, slots_, hidden_groups_, ffn_groups_, row_bytes_;
-  const int64_t inner_bytes_;
+  const int64_t first_, tokens_, slots_, hidden_groups_, ffn_groups_, row_bytes_, inner_bytes_;
   std::vector<Share> shares_;
   std::vector<Panel> panels_;
   std::vector<int64_t> order_;  // slots by expert
