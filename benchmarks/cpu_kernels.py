@@ -1,9 +1,10 @@
 """Time the CPU kernels at gpt-oss-20b's shapes, beside the memory's own speed and torch.
 
-python benchmarks/cpu_kernels.py [--isa NAME ...] [--threads 1 2] [--only WORD] [--quick]
+python benchmarks/cpu_kernels.py [--isa NAME ...] [--threads 1 2] [--only WORD] [--each 4 8] [--quick]
     [--seconds 1.5]
 
-Several instruction sets take turns, case by case.
+Several instruction sets take turns, case by case. With --each there are cases in which every expert has just
+so many tokens: where a set goes from one kind of product to another, neighbours among these tell.
 
 The share is the read bandwidth reached over that of plain loops which only read, measured just before with
 the same threads. Every figure is the best of several repeats in wall-clock time, each on weights that the
@@ -107,12 +108,31 @@ def experts() -> tuple[ExpertWeights, ExpertWeights]:
     )
 
 
+Choices = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def at_random(tokens: int) -> Choices:
+    """Weights and experts of tokens that choose by themselves; several times."""
+    return [route(torch.randn(tokens, EXPERTS).to(DTYPE), TOP_K) for _ in range(16)]
+
+
+def evenly(each: int) -> Choices:
+    """Of as many tokens as give each expert so many."""
+    tokens = each * EXPERTS // TOP_K
+    ids = (torch.arange(tokens * TOP_K) % EXPERTS).view(tokens, TOP_K)
+    return [
+        (torch.rand(tokens, TOP_K).to(DTYPE), ids[torch.randperm(tokens)].contiguous())
+        for _ in range(16)
+    ]
+
+
 def expert_case(
-    tokens: int, precision: str, plain: ExpertWeights, interleaved: ExpertWeights, *, compared: bool
-) -> Case:
-    """MXFP4 experts in either precision; tokens choose at random, each time anew."""
+    name: str, precision: str, choices: Choices,
+    plain: ExpertWeights, interleaved: ExpertWeights, *, compared: bool,
+) -> Case:  # fmt: skip
+    """MXFP4 experts in either precision; the choices take turns."""
+    tokens = len(choices[0][1])
     x = torch.randn(tokens, HIDDEN, dtype=DTYPE)
-    choices = [route(torch.randn(tokens, EXPERTS).to(DTYPE), TOP_K) for _ in range(16)]
     turns, torch_turns = itertools.cycle(choices), itertools.cycle(choices)
     ours = replace(interleaved, int8_activations=precision == "int8")
 
@@ -126,17 +146,23 @@ def expert_case(
 
     distinct = sum(len(ids.unique()) for _, ids in choices) / len(choices)
     return Case(
-        f"experts, {precision}, {tokens} tokens", run, by_torch if compared else None,
+        f"experts, {precision}, {name}", run, by_torch if compared else None,
         distinct * EXPERT_BYTES / 1e6, tokens * TOP_K * 3 * HIDDEN * FFN / 1e9,
     )  # fmt: skip
 
 
-def expert_cases(quick: bool) -> Iterator[Case]:
-    """From one token to a piece of a prompt."""
+def expert_cases(quick: bool, each: list[int]) -> Iterator[Case]:
+    """From one token to a piece of a prompt, and so many for each expert."""
     plain, interleaved = experts()
     for tokens, precision in itertools.product((1, 8, 64, 128, 512), ("full", "int8")):
         compared = precision == "full" and (tokens == 1 or not quick)
-        yield expert_case(tokens, precision, plain, interleaved, compared=compared)
+        yield expert_case(
+            f"{tokens} tokens", precision, at_random(tokens), plain, interleaved, compared=compared
+        )
+    for precision, count in itertools.product(("full", "int8"), each):
+        yield expert_case(
+            f"{count} each", precision, evenly(count), plain, interleaved, compared=False
+        )
 
 
 def dense_case(name: str, rows: int, columns: int, copies: int, tokens: int) -> Case:
@@ -293,6 +319,7 @@ def main() -> None:
     parser.add_argument("--isa", nargs="+", help="instruction sets other than the best")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", default="", help="cases with this word in their names")
+    parser.add_argument("--each", type=int, nargs="+", default=[], help="tokens of every expert")
     parser.add_argument("--quick", action="store_true", help="leave out what torch is slow at")
     parser.add_argument("--seconds", type=float, default=1.5, help="of repeats of a case")
     arguments = parser.parse_args()
@@ -306,7 +333,7 @@ def main() -> None:
             torch.set_num_threads(threads)
             print(f"{threads} threads")
             cases = (
-                expert_cases(arguments.quick), dense_cases(), int8_cases(), small_cases(), sampling_cases(),
+                expert_cases(arguments.quick, arguments.each), dense_cases(), int8_cases(), small_cases(), sampling_cases(),
             )  # fmt: skip
             for case in itertools.chain(*cases):
                 if arguments.only not in case.name:

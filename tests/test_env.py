@@ -10,6 +10,7 @@ from ossia.env import (
     cache_folder,
     colour,
     cpu_isa,
+    cpu_pin,
     debug,
     let_waiting_threads_sleep,
     log_level,
@@ -53,6 +54,15 @@ def test_colour_may_be_declined() -> None:
     assert colour({"NO_COLOR": ""})
     assert not colour({"NO_COLOR": "1"})
     assert not colour({"TERM": "dumb"})
+
+
+def test_threads_of_cpu_kernels_are_kept_to_cores_unless_the_user_says_no() -> None:
+    assert cpu_pin({})
+    assert cpu_pin({"OSSIA_CPU_PIN": ""})
+    assert cpu_pin({"OSSIA_CPU_PIN": "1"})
+    assert not cpu_pin({"OSSIA_CPU_PIN": "0"})
+    with pytest.raises(ConfigError, match="OSSIA_CPU_PIN='no' is neither 0 nor 1"):
+        cpu_pin({"OSSIA_CPU_PIN": "no"})
 
 
 def test_threads_may_be_chosen() -> None:

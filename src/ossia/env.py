@@ -5,8 +5,10 @@
 | `OSSIA_CACHE` | absolute folder for what Ossia unpacks or builds    | `$XDG_CACHE_HOME/ossia`, else |
 |               |                                                     | `~/.cache/ossia`              |
 | `OSSIA_CPU_ISA` | instruction set of the CPU kernels: portable,   | the best one of the machine   |
-|               | avx2, avx512_vnni, avx512_bf16, amx, neon_dotprod; | but amx                       |
+|               | avx2, avx512_vnni, avx512_bf16, amx, neon_dotprod; |                               |
 |               | off                                                |                               |
+| `OSSIA_CPU_PIN` | 0: threads of the CPU kernels are not kept to   | 1                             |
+|               | cores of their own                                 |                               |
 | `OSSIA_DEBUG` | 1: the command line shows tracebacks of errors      | 0                             |
 | `OSSIA_LOG`   | what the command line logs: debug, info, warning    | nothing                       |
 |               | or error                                            |                               |
@@ -62,6 +64,18 @@ def cpu_isa(environ: Mapping[str, str] = os.environ) -> str | None:
     if isa is not None and isa not in _CPU_ISAS:
         raise ConfigError(f"OSSIA_CPU_ISA={isa!r} is not one of {', '.join(_CPU_ISAS)}")
     return isa
+
+
+def cpu_pin(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether threads of the CPU kernels are to be kept to cores of their own.
+
+    Raises:
+        ConfigError: OSSIA_CPU_PIN is neither 0 nor 1.
+    """
+    pin = environ.get("OSSIA_CPU_PIN") or "1"
+    if pin not in ("0", "1"):
+        raise ConfigError(f"OSSIA_CPU_PIN={pin!r} is neither 0 nor 1")
+    return pin == "1"
 
 
 def debug(environ: Mapping[str, str] = os.environ) -> bool:

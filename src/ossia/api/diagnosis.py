@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from ossia.env import cpu_isa
+from ossia.env import cpu_isa, cpu_pin
 from ossia.kernels.backend import Choice, choose_all
-from ossia.kernels.cpu import ASKED_FOR_ONLY, load, num_threads, why_not
+from ossia.kernels.cpu import KernelLibrary, allowed_cpus, load, num_threads, why_not
 from ossia.machine import Memory, machine_memory
 
 _PACKAGES = ("torch", "triton", "numpy", "safetensors", "tokenizers", "huggingface_hub")
@@ -88,15 +88,25 @@ def _cpu_kernels() -> str:
     kernels = load()
     if kernels is None:
         return f"none: {why_not()}"
-    obstacles = kernels.obstacles()
+    obstacles, drawbacks = kernels.obstacles(), kernels.drawbacks()
     runs = [name for name, obstacle in obstacles.items() if obstacle is None]
     why = "chosen by OSSIA_CPU_ISA" if cpu_isa() else "the best one"
-    best = list(obstacles).index(runs[-1])
-    better = [f"; not {name}: {why_not}" for name, why_not in list(obstacles.items())[best + 1 :]]
-    if ASKED_FOR_ONLY in runs and kernels.isa != ASKED_FOR_ONLY:
-        runs.remove(ASKED_FOR_ONLY)
-        better.append(f"; {ASKED_FOR_ONLY} runs too, but only where OSSIA_CPU_ISA asks for it")
-    return f"{kernels.isa}, {why} of {', '.join(runs)}{''.join(better)}; threads: {num_threads()}"
+    against = {name: obstacle or drawbacks[name] for name, obstacle in obstacles.items()}
+    names = list(against)
+    best = max(names.index(name) for name, words in against.items() if words is None)
+    passed_over = "".join(f"; not {name}: {against[name]}" for name in names[best + 1 :])
+    return f"{kernels.isa}, {why} of {', '.join(runs)}{passed_over}; threads: {_threads(kernels)}"
+
+
+def _threads(kernels: KernelLibrary) -> str:
+    """How many, and where they run."""
+    threads = num_threads()
+    if threads == 1:
+        return "1"
+    if not cpu_pin():
+        return f"{threads}, not kept to cores (OSSIA_CPU_PIN=0)"
+    kept = kernels.places(allowed_cpus(), threads)
+    return f"{threads}, {'kept to cores of their own' if kept else 'not kept to cores'}"
 
 
 def _version(package: str) -> str | None:

@@ -252,9 +252,26 @@ void compare(const std::vector<std::vector<float>>& some, const std::vector<std:
   }
 }
 
+// Places on this machine, of whichever CPUs: each CPU is one thread's, and each thread has some.
+void places(int cpus, int threads) {
+  std::vector<int32_t> numbers(static_cast<size_t>(cpus)), thread_of(numbers.size(), -2);
+  for (int cpu = 0; cpu < cpus; ++cpu) numbers[static_cast<size_t>(cpu)] = cpu;
+  check(ossia_places("/sys/devices/system/cpu", numbers.data(), cpus, threads, thread_of.data()), "places");
+  std::vector<int> count(static_cast<size_t>(threads) + 1);
+  for (int32_t thread : thread_of) {
+    if (thread < -1 || thread >= threads) check(-1, "no such thread");
+    ++count[static_cast<size_t>(thread + 1)];
+  }
+  for (int thread = 0; thread < threads; ++thread)
+    if ((count[static_cast<size_t>(thread) + 1] > 0) != (threads <= cpus))
+      check(-1, "a thread without a place, or with one too many");
+}
+
 }  // namespace
 
 int main() {
+  for (int cpus : {0, 1, 5, 300})
+    for (int threads : {1, 2, 5, 256}) places(cpus, threads);
   check(ossia_use("portable"), "use");
   const auto plain = one_of_each();
   for (int idx = 0; idx < ossia_isa_count(); ++idx) {
@@ -264,6 +281,7 @@ int main() {
     compare(one_of_each(), plain);
     std::printf("%s\n", ossia_isa_used());
   }
+  ossia_keep_workers(0);
   std::thread other([] { every_kind(3, 100); });
   every_kind(4, 200);
   other.join();

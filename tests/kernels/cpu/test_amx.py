@@ -1,4 +1,4 @@
-"""Products in AMX's tiles: every number of tokens of a panel, groups that leave no whole step, odd scales.
+"""Products in AMX's tiles: every number of tokens of a panel, odd scales, and few tokens in vectors beside them.
 
 They run where the processor has AMX, and in a library that emulates it: emulate_amx.sh.
 """
@@ -13,9 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ossia.kernels.dense import cpu as dense_cpu
-from ossia.kernels.dense import reference as dense_reference
-from ossia.kernels.int8 import quantize
 from ossia.kernels.moe import ExpertWeights, reference
 from ossia.kernels.moe import cpu as moe_cpu
 from ossia.kernels.mxfp4 import Mxfp4Tensor, interleave
@@ -27,6 +24,8 @@ needs_amx = pytest.mark.skipif(
 )
 TOKENS = [*range(1, 20), 31, 32, 33, 47, 48, 49, 63, 64, 65, 70]
 GROUPS = [1, 2, 3, 5, 9]
+LEAST_TOKENS = {False: 5, True: 10}
+"""Of an expert, for tiles; by whether activations are rounded to 8 bits. As csrc/cpu/amx.cpp has it."""
 
 
 def _experts(
@@ -75,6 +74,11 @@ def _defined(x: torch.Tensor, experts: ExpertWeights) -> torch.Tensor:
 
 
 @needs_amx
+def test_it_is_chosen_where_it_runs():
+    assert cpu_kernels.needed().isa == "amx"
+
+
+@needs_amx
 @pytest.mark.parametrize("groups", GROUPS)
 @pytest.mark.parametrize("int8", [False, True])
 def test_experts_of_any_number_of_tokens(groups, int8):
@@ -82,37 +86,57 @@ def test_experts_of_any_number_of_tokens(groups, int8):
     plain = replace(plain, int8_activations=int8)
     interleaved = replace(interleaved, int8_activations=int8)
     all_tokens = torch.randn(max(TOKENS), 32 * groups).bfloat16()
-    alone = [_run("amx", token[None], interleaved) for token in all_tokens]
+    in_tiles = _run("amx", all_tokens, interleaved)
     expected = _defined(all_tokens, plain)
     for tokens in TOKENS:
         out = _run("amx", all_tokens[:tokens], interleaved)
-        assert torch.equal(out, torch.cat(alone[:tokens])), "the other tokens play a part"
+        if tokens < LEAST_TOKENS[int8]:
+            vectors = "avx512_bf16" if int8 else "avx512_vnni"
+            assert torch.equal(out, _run(vectors, all_tokens[:tokens], interleaved))
+        else:
+            assert torch.equal(out, in_tiles[:tokens]), "the other tokens play a part"
         if int8:
             error = (out.double() - expected[:tokens]).abs().max() / expected.abs().max()
             assert error <= INT8_ACTIVATIONS[torch.bfloat16]
-            assert torch.equal(out, _run("avx512_bf16", all_tokens[:tokens], interleaved))
         else:
             assert_near(out, expected[:tokens])
 
 
 @needs_amx
-@pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize("rounded", [False, True])
-def test_matrices_of_8_bits_give_what_avx512_gives(groups, rounded):
-    matrix = quantize(torch.randn(48, 32 * groups).bfloat16())
-    all_tokens, bias = torch.randn(150, 32 * groups).bfloat16(), torch.randn(48).bfloat16()
-    for tokens in [*TOKENS, 128, 129, 150]:
-        outs = []
-        for isa in ("amx", "avx512_bf16"):
-            with cpu_kernels.needed().using(isa):
-                outs.append(
-                    dense_cpu.linear_int8(
-                        all_tokens[:tokens], matrix, bias, int8_activations=rounded
-                    )
-                )
-        assert torch.equal(*outs)
-    expected = dense_reference.linear_int8(all_tokens.double(), matrix, bias.double())
-    assert_near(outs[0], expected)
+def test_tiles_round_to_8_bits_where_that_is_asked_for():
+    """A group of a large value and small ones, which 8 bits lose and bfloat16 keeps: only the large one counts."""
+    _, interleaved = _experts(1)
+    x = torch.full((20, 32), 0.003).bfloat16()
+    x[:, 0] = 1.0
+    lost = x.clone()
+    lost[:, 1:] = 0.0
+    rounding = replace(interleaved, int8_activations=True)
+    assert torch.equal(_run("amx", x, rounding), _run("amx", lost, rounding))
+    assert not torch.equal(_run("amx", x, interleaved), _run("amx", lost, interleaved))
+
+
+@needs_amx
+@pytest.mark.parametrize("int8", [False, True])
+def test_experts_of_few_and_of_many_tokens_in_one_call(int8):
+    """Each as if it were alone, tokens of both kinds being shared out to both kinds of products."""
+    _, interleaved = _experts(3, num_experts=4)
+    interleaved = replace(interleaved, int8_activations=int8)
+    x = torch.randn(40, 96).bfloat16()
+    ids = torch.zeros(40, 2, dtype=torch.int64)
+    ids[:, 1] = 3
+    ids[:3, 1], ids[3:7, 1] = 1, 2
+    weights = torch.rand(40, 2).bfloat16()
+    with cpu_kernels.needed().using("amx"):
+        out = moe_cpu.run_experts(x, ids, weights, interleaved)
+        said = torch.zeros(40, 2, 96)
+        for expert in range(4):
+            of_expert = (ids == expert).nonzero()
+            once = torch.ones(len(of_expert), 1, dtype=torch.bfloat16)
+            alone = moe_cpu.run_experts(
+                x[of_expert[:, 0]], torch.full_like(once, expert, dtype=torch.int64), once, interleaved
+            )  # fmt: skip
+            said[of_expert[:, 0], of_expert[:, 1]] = alone.float()
+    assert_near(out, (said.double() * weights.double()[:, :, None]).sum(1))
 
 
 @needs_amx
@@ -123,15 +147,15 @@ def test_matrices_of_8_bits_give_what_avx512_gives(groups, rounded):
 def test_scales_that_bfloat16_cannot_hold_or_barely(tokens, scales):
     """Products of floats: the activations are as large as weights are small, so that sums are about 1."""
     plain, interleaved = _experts(3, scales)
-    x = torch.randn(tokens, 96) * 2.0 ** min(127 - scales[0], 120)
+    x = torch.randn(40, 96) * 2.0 ** min(127 - scales[0], 120)
     x = x.bfloat16()
     # What comes of it is multiplied by moderate weights.
     down, moderate = _experts(3)
     plain, interleaved = replace(plain, down=down.down), replace(interleaved, down=moderate.down)
-    out = _run("amx", x, interleaved)
-    assert_near(out, _defined(x, plain))
-    alone = torch.cat([_run("amx", token[None], interleaved) for token in x])
-    assert torch.equal(out, alone)
+    out = _run("amx", x[:tokens], interleaved)
+    assert_near(out, _defined(x[:tokens], plain))
+    if tokens >= LEAST_TOKENS[False]:
+        assert torch.equal(out, _run("amx", x, interleaved)[:tokens])
 
 
 @needs_amx

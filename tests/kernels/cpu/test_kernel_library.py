@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 
 from ossia.errors import ConfigError, KernelError
 from ossia.kernels.cpu import kernel_library as module
-from ossia.kernels.cpu.kernel_library import ASKED_FOR_ONLY, KernelLibrary, digest_of_sources
+from ossia.kernels.cpu.kernel_library import KernelLibrary, digest_of_sources
 from ossia.kernels.mxfp4 import Mxfp4Tensor, interleave
 from ossia.kernels.mxfp4.interleaved import interleave_by_torch
 from support import cpu_kernels
@@ -46,8 +47,23 @@ def test_the_best_instruction_set_is_used(kernels):
     isas = kernels.isas()
     assert next(iter(isas)) == "portable"
     assert isas["portable"]
-    assert (
-        kernels.isa == [name for name, runs in isas.items() if runs and name != ASKED_FOR_ONLY][-1]
+    drawbacks = kernels.drawbacks()
+    assert kernels.isa == [name for name, runs in isas.items() if runs and not drawbacks[name]][-1]
+
+
+def test_bfloat16_in_vectors_is_not_for_processors_of_intel(kernels):
+    against = {name: words for name, words in kernels.drawbacks().items() if words is not None}
+    assert list(against) == (["avx512_bf16"] if _vendor() == "GenuineIntel" else [])
+
+
+def _vendor() -> str:
+    """Of the processor; "" where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), ""
     )
 
 

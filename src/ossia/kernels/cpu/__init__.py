@@ -4,13 +4,13 @@ Operations take it from here: `kernels/moe/cpu.py` is the experts. Where there i
 operations do the work, and `why_not` says what to do about it.
 """
 
-from ossia.kernels.cpu.kernel_library import ASKED_FOR_ONLY, KernelLibrary, load, why_not
+from ossia.kernels.cpu.kernel_library import KernelLibrary, load, why_not
 from ossia.kernels.cpu.pages import in_large_pages, page_out
-from ossia.kernels.cpu.threads import num_threads
+from ossia.kernels.cpu.threads import allowed_cpus, num_threads
 
 __all__ = [
-    "ASKED_FOR_ONLY",
     "KernelLibrary",
+    "allowed_cpus",
     "in_large_pages",
     "load",
     "num_threads",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
-from ossia.env import cpu_isa
+from ossia.env import cpu_isa, cpu_pin
 from ossia.errors import ConfigError, KernelError, OssiaError
 from ossia.log import logger, warn_once
 
 _FILE = Path(__file__).parent / "libossia_cpu.so"
 _SOURCES = Path(__file__).parents[1] / "csrc" / "cpu"
+_SYSTEM_CPUS = Path("/sys/devices/system/cpu")
 _LOG = logger(__name__)
 
 _pointer, _int, _int64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
@@ -158,8 +160,11 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_isa_count": (_int, ()),
     "ossia_isa_name": (ctypes.c_char_p, (_int,)),
     "ossia_isa_obstacle": (ctypes.c_char_p, (_int,)),
+    "ossia_isa_drawback": (ctypes.c_char_p, (_int,)),
     "ossia_isa_used": (ctypes.c_char_p, ()),
     "ossia_use": (_int, (ctypes.c_char_p,)),
+    "ossia_places": (_int, (ctypes.c_char_p, _pointer, _int64, _int, _pointer)),
+    "ossia_keep_workers": (None, (_int,)),
     "ossia_read": (ctypes.c_uint64, (_pointer, _int64, _int64, _int)),
     "ossia_ask_for_large_pages": (None, (_pointer, _int64)),
     "ossia_page_out": (None, (_pointer, _int64)),
@@ -188,10 +193,6 @@ _ERRORS = {
     3: "an instruction set that this library lacks, or this processor",
     4: "a token's number is out of range",
 }
-
-
-ASKED_FOR_ONLY = "amx"
-"""An instruction set that is never chosen by itself, since it was tried under emulation only."""
 
 
 class KernelLibrary:
@@ -229,14 +230,20 @@ class KernelLibrary:
 
     def obstacles(self) -> dict[str, str | None]:
         """Every instruction set in the library, plainest first: why this machine does not run it, if so."""
-        functions = self._functions
-        obstacles: dict[str, str | None] = {}
+        return self._said_of_isas("ossia_isa_obstacle")
+
+    def drawbacks(self) -> dict[str, str | None]:
+        """Every instruction set: why it is not chosen here even where it runs; None where nothing is against it."""
+        return self._said_of_isas("ossia_isa_drawback")
+
+    def _said_of_isas(self, name: str) -> dict[str, str | None]:
+        functions, said = self._functions, getattr(self._functions, name)
+        of_isas: dict[str, str | None] = {}
         for idx in range(functions.ossia_isa_count()):
-            obstacle: bytes | None = functions.ossia_isa_obstacle(idx)
-            obstacles[functions.ossia_isa_name(idx).decode()] = (
-                None if obstacle is None else obstacle.decode()
-            )
-        return obstacles
+            words: bytes | None = said(idx)
+            isa = functions.ossia_isa_name(idx).decode()
+            of_isas[isa] = None if words is None else words.decode()
+        return of_isas
 
     def use(self, isa: str) -> None:
         """Run on this instruction set from now on; not while another thread is in a kernel.
@@ -260,6 +267,31 @@ class KernelLibrary:
             yield
         finally:
             self.use(before)
+
+    def places(
+        self, cpus: Collection[int], threads: int, sysfs: Path = _SYSTEM_CPUS
+    ) -> list[set[int]]:
+        """CPUs that each of so many threads is best kept to; none if there are fewer CPUs than threads.
+
+        Args:
+            cpus: That they may run on.
+            threads: The first is whoever calls a kernel, and is never kept anywhere.
+            sysfs: A folder with what Linux says of each CPU.
+        """
+        numbers = torch.tensor(sorted(cpus), dtype=torch.int32)
+        thread_of = torch.full_like(numbers, -1)
+        self.call(
+            "ossia_places", os.fsencode(sysfs), numbers.data_ptr(), len(numbers), threads, thread_of.data_ptr()
+        )  # fmt: skip
+        places: list[set[int]] = [set() for _ in range(threads)]
+        for cpu, thread in zip(numbers.tolist(), thread_of.tolist(), strict=True):
+            if thread >= 0:
+                places[thread].add(cpu)
+        return places if all(places) else []
+
+    def keep_workers(self, kept: bool) -> None:
+        """Whether threads that help callers are kept to their `places` from the next new one on."""
+        self._functions.ossia_keep_workers(kept)
 
     def read(self, memory: torch.Tensor, threads: int, *, ahead: int = 0) -> int:
         """Read a contiguous tensor on the CPU, fetching `ahead` bytes ahead; the exclusive or of its words."""
@@ -325,6 +357,7 @@ def _loaded() -> KernelLibrary | str:
     except OssiaError as error:
         warn_once(_LOG, f"{error}; torch's operations run instead")
         return str(error)
+    found.keep_workers(cpu_pin())
     if wanted is not None:
         found.use(wanted)
     elif found.isa == "portable":

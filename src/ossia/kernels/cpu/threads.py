@@ -20,6 +20,11 @@ def num_threads() -> int:
     return max(1, min(torch.get_num_threads(), _cores()))
 
 
+def allowed_cpus() -> set[int]:
+    """CPUs that this thread, and those it starts, may run on; empty where the system does not say."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
 @lru_cache
 def _cores() -> int:
     return cores_within(_CGROUPS, _OWN_CGROUP)
@@ -32,10 +37,7 @@ def cores_within(cgroups: Path, own_cgroup: Path) -> int:
         cgroups: Where control groups (version 2) are mounted.
         own_cgroup: A file that says which of them this process is in.
     """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    cores = len(allowed_cpus()) or os.cpu_count() or 1
     quotas = [_quota(folder / "cpu.max") for folder in _own_folders(cgroups, own_cgroup)]
     return max(1, min([cores, *(quota for quota in quotas if quota is not None)]))
 

@@ -22,7 +22,7 @@ def run_experts(
     An expert's weights are read once for all of its tokens. Results are rounded to x's dtype where
     the reference rounds them, except within the SwiGLU, which is float32 throughout. Where the
     weights ask for int8 activations, what enters either product is rounded to 8 bits, with a scale
-    for each 32 values.
+    for each 32 values (and with AMX, in bfloat16, to that if an expert has many tokens).
 
     Args:
         x: (tokens, hidden), float32 or bfloat16, on the CPU.
@@ -31,7 +31,8 @@ def run_experts(
         experts: Interleaved weights; biases of x's dtype.
 
     Returns:
-        (tokens, hidden) of x's dtype. What a token gets does not depend on the other tokens.
+        (tokens, hidden) of x's dtype. What a token gets does not depend on the other tokens; but with
+        AMX, in bfloat16, on how many of them its experts have.
 
     Raises:
         KernelError: an expert's number is out of range, or memory is out.

@@ -39,11 +39,11 @@ uint64_t saved_states() {  // XCR0
 }
 
 const char* tiles_obstacle() {
-  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25, kAll = kBf16 | kTile | kInt8;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kAll = kBf16 | kTile;
   constexpr uint64_t kStates = 3ull << 17;  // shapes and data
   unsigned a, b, c, d;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kAll) != kAll)
-    return "the processor lacks AMX (amx_tile, amx_int8, amx_bf16)";
+    return "the processor lacks AMX (amx_tile, amx_bf16)";
   if ((saved_states() & kStates) != kStates) return "the system does not keep AMX's tiles (XCR0)";
   return permission_obstacle();
 }

@@ -53,12 +53,6 @@ inline void store_tile(void* lines, int64_t stride) {
   asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(lines), "r"(stride), "i"(kTile) : "memory");
 }
 
-// to[m][n] += a[m][4 k + i] * b[k][4 n + i] over k and i, in int8 and int32.
-template <int kTo, int kA, int kB>
-inline void add_int8_product() {
-  asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kTo), "i"(kA), "i"(kB));
-}
-
 // to[m][n] += a[m][2 k + i] * b[k][2 n + i] over k and i, in bfloat16 and float32: first the sum over k for
 // either i, in that order; then both of these; then what was there.
 template <int kTo, int kA, int kB>
@@ -131,22 +125,6 @@ inline void check_product(int to, int a, int b) {
   must(lines_of(to) == lines_of(a) && line_bytes_of(to) == line_bytes_of(b), "shapes of a result");
   must(line_bytes_of(a) % 4 == 0 && line_bytes_of(b) % 4 == 0, "broken elements");
   must(line_bytes_of(a) / 4 == lines_of(b), "shapes of factors");
-}
-
-template <int kTo, int kA, int kB>
-inline void add_int8_product() {
-  check_product(kTo, kA, kB);
-  const int lines = lines_of(kTo), columns = line_bytes_of(kTo) / 4, quads = lines_of(kB);
-  for (int m = 0; m < lines; ++m) {
-    int32_t sums[kLineBytes / 4];
-    std::memcpy(sums, tiles.bytes[kTo][m], sizeof(sums));
-    for (int k = 0; k < quads; ++k)
-      for (int n = 0; n < columns; ++n)
-        for (int i = 0; i < 4; ++i)
-          sums[n] += static_cast<int8_t>(tiles.bytes[kA][m][4 * k + i]) *
-                     static_cast<int8_t>(tiles.bytes[kB][k][4 * n + i]);
-    std::memcpy(tiles.bytes[kTo][m], sums, sizeof(sums));
-  }
 }
 
 // Subnormal numbers count as 0.

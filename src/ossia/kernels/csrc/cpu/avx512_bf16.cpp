@@ -8,15 +8,6 @@ namespace {
 
 constexpr int64_t kBf16GroupBytes = kGroup * 2;
 
-// Pairs of columns lie as a word of codes gives them: nibbles n and n + 4 of it, for n from 0 to 3.
-void put_bf16(const float* x, uint8_t* group) {
-  uint16_t* out = reinterpret_cast<uint16_t*>(group);
-  for (int word = 0; word < 4; ++word)
-    for (int nibble = 0; nibble < 4; ++nibble)
-      for (int second = 0; second < 2; ++second)
-        out[word * 8 + nibble * 2 + second] = narrowed(x[column_of(word, nibble + 4 * second)]);
-}
-
 template <int T>
 struct TileBf16 {
   // With few tokens a sum would wait for itself: two take turns.
@@ -89,7 +80,7 @@ const char* obstacle() {
 }  // namespace
 
 extern const Isa avx512_bf16 = {
-    "avx512_bf16", obstacle, kF32, {kFewTokens, kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16, mxfp4_bf16}, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "avx512_bf16", obstacle, kF32, {kFewTokens, kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16_pairs, mxfp4_bf16}, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
     kSampling,
 };
 

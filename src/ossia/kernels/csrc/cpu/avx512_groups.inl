@@ -61,6 +61,16 @@ alignas(64) constexpr uint16_t kNarrowValues[32] = {
     0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0, 0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040,
     0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0};
 
+// A group of operands as bfloat16. Pairs of columns lie as a word of codes gives them: nibbles n and n + 4 of
+// it, for n from 0 to 3.
+[[maybe_unused]] void put_bf16_pairs(const float* x, uint8_t* group) {
+  uint16_t* out = reinterpret_cast<uint16_t*>(group);
+  for (int word = 0; word < 4; ++word)
+    for (int nibble = 0; nibble < 4; ++nibble)
+      for (int second = 0; second < 2; ++second)
+        out[word * 8 + nibble * 2 + second] = narrowed(x[column_of(word, nibble + 4 * second)]);
+}
+
 // A group of 16 rows: raised weights, four columns of each row to a vector, and their scales.
 struct Mxfp4Group {
   static constexpr int64_t kBytes = kCodeBytes, kScaleBytes = kTileRows, kAhead = 8192;

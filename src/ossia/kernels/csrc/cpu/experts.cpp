@@ -1,5 +1,6 @@
 // The experts: gate and up with the clamped SwiGLU, then down with the weighted sum, over the whole
 // batch at once. An expert's weights are read once for all of its tokens.
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <vector>
@@ -31,6 +32,7 @@ struct Floats {
 // Tokens of an expert that go through a product together. Slots (token * top_k + choice) are put in the
 // order of their experts; a panel is some that follow each other there.
 struct Panel {
+  const Product* product;
   int64_t first;  // in that order
   int count;
 };
@@ -44,10 +46,12 @@ class Layer {
  public:
   Layer(const ossia_experts& call, int64_t first_token, int64_t tokens)
       : c_(call), isa_(used_isa()), is_bf16_(call.type == OSSIA_BF16),
-        product_(call.activations == OSSIA_INT8 ? isa_.mxfp4_int8 : is_bf16_ ? isa_.mxfp4_bf16 : isa_.mxfp4_f32),
+        is_int8_(call.activations == OSSIA_INT8),
+        few_(is_int8_ ? isa_.mxfp4_int8 : is_bf16_ ? isa_.mxfp4_bf16 : isa_.mxfp4_f32),
+        many_(!is_bf16_ ? kNothingBetter : is_int8_ ? isa_.many_int8 : isa_.many_bf16),
         first_(first_token), tokens_(tokens), slots_(tokens * call.top_k),
         hidden_groups_(call.hidden / kGroup), ffn_groups_(call.ffn / kGroup),
-        row_bytes_(hidden_groups_ * product_.group_bytes), inner_bytes_(ffn_groups_ * product_.group_bytes) {
+        row_bytes_(row_bytes(hidden_groups_)), inner_bytes_(row_bytes(ffn_groups_)) {
     share_out();
     rows_ = scratch_.take(slots_ * row_bytes_);
     inner_ = scratch_.take(slots_ * inner_bytes_);
@@ -68,6 +72,12 @@ class Layer {
   // What enters the second product is used for so many tiles while it is in a near cache.
   static constexpr int64_t kDownTiles = 4;
 
+  // What a token has room for in a panel of either product, which begins with a line of the cache.
+  int64_t row_bytes(int64_t groups) const {
+    constexpr auto line = static_cast<int64_t>(kLine);
+    return (groups * std::max(few_.group_bytes, many_.product.group_bytes) + line - 1) / line * line;
+  }
+
   void share_out() {
     std::vector<std::vector<int64_t>> all(static_cast<size_t>(c_.experts));
     for (int64_t slot = 0; slot < slots_; ++slot) all[c_.ids[first_ * c_.top_k + slot]].push_back(slot);
@@ -76,11 +86,12 @@ class Layer {
     for (int64_t expert = 0; expert < c_.experts; ++expert) {
       const auto count = static_cast<int64_t>(all[expert].size());
       if (count == 0) continue;
+      const Product& product = count < many_.least ? few_ : many_.product;
       const int64_t first_panel = static_cast<int64_t>(panels_.size());
-      const int64_t panels = (count + product_.max_tokens - 1) / product_.max_tokens;
+      const int64_t panels = (count + product.max_tokens - 1) / product.max_tokens;
       for (int64_t i = 0; i < panels; ++i) {  // about equally large
         const int64_t from = count * i / panels, to = count * (i + 1) / panels;
-        panels_.push_back({place + from, static_cast<int>(to - from)});
+        panels_.push_back({&product, place + from, static_cast<int>(to - from)});
         for (int64_t j = from; j < to; ++j) {
           order_.push_back(all[expert][j]);
           places_[all[expert][j]] = {first_panel + i, static_cast<int>(j - from)};
@@ -92,17 +103,22 @@ class Layer {
   }
 
   void take_token(int64_t token) {
-    uint8_t operands[kGroup * sizeof(float)];
-    for (int64_t group = 0; group < hidden_groups_; ++group) {
-      float values[kGroup];
-      load(c_.x, (first_ + token) * c_.hidden + group * kGroup, kGroup, values);
-      product_.put_group(values, operands);
-      for (int64_t choice = 0; choice < c_.top_k; ++choice) {
-        const Place& place = places_[token * c_.top_k + choice];
-        const Panel& panel = panels_[place.panel];
-        std::memcpy(
-            rows_ + panel.first * row_bytes_ + place_of(product_, group, panel.count, place.row), operands,
-            static_cast<size_t>(product_.group_bytes));
+    const Place* places = &places_[token * c_.top_k];
+    for (const Product* product : {&few_, &many_.product}) {
+      const auto goes_there = [&](const Place& place) { return panels_[place.panel].product == product; };
+      if (std::none_of(places, places + c_.top_k, goes_there)) continue;
+      uint8_t operands[kGroup * sizeof(float)];
+      for (int64_t group = 0; group < hidden_groups_; ++group) {
+        float values[kGroup];
+        load(c_.x, (first_ + token) * c_.hidden + group * kGroup, kGroup, values);
+        product->put_group(values, operands);
+        for (int64_t choice = 0; choice < c_.top_k; ++choice) {
+          if (!goes_there(places[choice])) continue;
+          const Panel& panel = panels_[places[choice].panel];
+          std::memcpy(
+              rows_ + panel.first * row_bytes_ + place_of(*product, group, panel.count, places[choice].row),
+              operands, static_cast<size_t>(product->group_bytes));
+        }
       }
     }
   }
@@ -130,12 +146,13 @@ class Layer {
 
   TileAt gate_up_tile(int64_t task, int64_t tile) const {
     const int64_t block = task % ffn_groups_, first = shares_[task / ffn_groups_].expert * 2 * c_.ffn / kTileRows;
-    return tile_at(product_, {c_.gate_up_codes, c_.gate_up_scales}, hidden_groups_, first + kTaskTiles * block + tile);
+    return tile_at(
+        few_, {c_.gate_up_codes, c_.gate_up_scales}, hidden_groups_, first + kTaskTiles * block + tile);
   }
 
   TileAt down_tile(const Share& share, int64_t tile) const {
     return tile_at(
-        product_, {c_.down_codes, c_.down_scales}, ffn_groups_, share.expert * (c_.hidden / kTileRows) + tile);
+        few_, {c_.down_codes, c_.down_scales}, ffn_groups_, share.expert * (c_.hidden / kTileRows) + tile);
   }
 
   // A block of inner elements of an expert; `next` is the task that comes then.
@@ -149,7 +166,7 @@ class Layer {
       float out[kMaxTokens * 2 * kBlock];
       for (int64_t tile = 0; tile < kTaskTiles; ++tile) {  // gates and ups by turns; out has gates first
         const TileAt following = tile + 1 < kTaskTiles ? gate_up_tile(task, tile + 1) : gate_up_tile(next, 0);
-        product_.tile(
+        panel.product->tile(
             gate_up_tile(task, tile), following, hidden_groups_, rows_ + panel.first * row_bytes_, panel.count,
             out + tile % 2 * kBlock + tile / 2 * kTileRows, 2 * kBlock);
       }
@@ -161,8 +178,8 @@ class Layer {
         round(gate, kBlock), round(up, kBlock);
         isa_.swiglu(gate, up, c_.alpha, c_.limit, values, kBlock);
         round(values, kBlock);
-        product_.put_group(
-            values, inner_ + panel.first * inner_bytes_ + place_of(product_, block, panel.count, t));
+        panel.product->put_group(
+            values, inner_ + panel.first * inner_bytes_ + place_of(*panel.product, block, panel.count, t));
       }
     }
   }
@@ -204,7 +221,7 @@ class Layer {
       for (int64_t number = share.first_panel; number < share.end_panel; ++number) {
         const Panel& panel = panels_[number];
         float out[kMaxTokens * kTileRows];
-        product_.tile(
+        panel.product->tile(
             down_tile(share, first_tile + tile),
             tile + 1 < tiles ? down_tile(share, first_tile + tile + 1) : next, ffn_groups_,
             inner_ + panel.first * inner_bytes_, panel.count, out, kTileRows);
@@ -244,8 +261,9 @@ class Layer {
 
   const ossia_experts& c_;
   const Isa& isa_;
-  const bool is_bf16_;
-  const Product& product_;
+  const bool is_bf16_, is_int8_;
+  const Product& few_;  // tokens of an expert, and many; both see weights alike
+  const ManyTokens& many_;
   const int64_t first_, tokens_, slots_, hidden_groups_, ffn_groups_, row_bytes_, inner_bytes_;
   std::vector<Share> shares_;
   std::vector<Panel> panels_;

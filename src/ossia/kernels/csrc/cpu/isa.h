@@ -37,6 +37,13 @@ struct Product {
   TileProduct tile;
 };
 
+// What is better for `least` tokens of an expert and more.
+struct ManyTokens {
+  int least;
+  Product product;
+};
+constexpr ManyTokens kNothingBetter = {INT32_MAX, {}};
+
 // Where a group of a token lies in its panel.
 static inline int64_t place_of(const Product& product, int64_t group, int tokens, int token) {
   return (group * tokens + token) * product.group_bytes;
@@ -151,18 +158,17 @@ struct Isa {
   void (*narrow)(const float* x, uint16_t* out, int64_t count);  // to nearest, ties to even
   void (*add)(uint16_t* x, const uint16_t* y, int64_t count);    // x += y, in bfloat16
   SamplingOps sampling;
+  // Instead of mxfp4_bf16, and of mxfp4_int8 for tokens in bfloat16. Both take bfloat16, the second rounded
+  // to 8 bits before.
+  ManyTokens many_bf16 = kNothingBetter, many_int8 = kNothingBetter;
 };
 
 extern const Isa portable;
 #if defined(__x86_64__)
 extern const Isa avx2, avx512_vnni, avx512_bf16;
 
-// AMX has products of panels of up to kMaxTokens (half as many pairs of operands), and all else of avx512_bf16.
-struct Products {
-  PutGroup put_bf16;
-  TileProduct mxfp4_bf16, mxfp4_int8, int8, int8_planes;
-};
-extern const Products amx_products;
+// What AMX adds to avx512_bf16.
+extern const ManyTokens amx_bf16, amx_int8;
 const char* amx_obstacle();
 #elif defined(__aarch64__)
 extern const Isa neon_dotprod;

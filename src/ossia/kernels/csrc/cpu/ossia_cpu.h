@@ -13,13 +13,23 @@ enum { OSSIA_FULL = 0, OSSIA_INT8 = 1 };  // what activations are rounded to bef
 OSSIA_API const char* ossia_source_digest(void);
 
 // Instruction sets in rising order of preference: how many the library holds, their names, why this machine
-// does not run one (null if it does), which is in use. ossia_use takes a name; not while another thread is in
-// a kernel.
+// does not run one (null if it does), why one that it runs is not chosen all the same (null if nothing is
+// against it), which is in use. ossia_use takes a name; not while another thread is in a kernel.
 OSSIA_API int ossia_isa_count(void);
 OSSIA_API const char* ossia_isa_name(int idx);
 OSSIA_API const char* ossia_isa_obstacle(int idx);
+OSSIA_API const char* ossia_isa_drawback(int idx);
 OSSIA_API const char* ossia_isa_used(void);
 OSSIA_API int ossia_use(const char* name);
+
+// Which of so many threads is best kept to each of `count` CPUs, in rising order, by what lies under `sysfs`,
+// as /sys/devices/system/cpu; -1 for none, and for all if there are fewer CPUs than threads.
+OSSIA_API int ossia_places(
+    const char* sysfs, const int32_t* cpus, int64_t count, int threads, int32_t* thread_of);
+
+// Whether threads that help callers are kept to such places once there are more of them, as is the case from
+// the start. Callers, which are the first of the threads, never are.
+OSSIA_API void ossia_keep_workers(int kept);
 
 // Reads memory and returns the exclusive or of its words: how fast this goes bounds every kernel. Whether
 // fetching so many bytes ahead helps depends on the machine; 0 leaves it to the processor.

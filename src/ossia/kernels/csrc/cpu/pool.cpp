@@ -7,7 +7,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <thread>
+
+#include "ossia_cpu.h"
+#include "places.h"
 
 namespace ossia {
 namespace {
@@ -22,6 +26,8 @@ inline void relax() {
   asm volatile("yield");
 #endif
 }
+
+std::atomic<bool> are_kept{true};  // workers, to places
 
 class Pool {
  public:
@@ -47,13 +53,29 @@ class Pool {
 
  private:
   void start_workers(int wanted) {
-    for (; workers_ < wanted; ++workers_) {
-      try {
-        std::thread([this, thread = workers_ + 1, seen = epoch_.load()] { live(thread, seen); })
-            .detach();
-      } catch (...) {
-        return;  // no more threads to be had: those there are do the work
+    if (workers_ >= wanted) return;
+    try {
+      for (; workers_ < wanted; ++workers_) {
+        std::thread worker([this, thread = workers_ + 1, seen = epoch_.load()] {
+          live(thread, seen);
+        });
+        handles_[workers_] = worker.native_handle();
+        worker.detach();
       }
+    } catch (...) {  // no more threads to be had: those there are do the work
+    }
+    place_workers();
+  }
+
+  // Workers to cores of their own, and one core left for the caller. That is not kept there: whatever threads
+  // it starts later, torch's or the user's, would inherit the place and crowd on it.
+  void place_workers() {
+    if (!are_kept.load()) return;
+    try {
+      const Cpus allowed = allowed_cpus();
+      const auto places = places_of(kSystemCpus, allowed, workers_ + 1);
+      for (int i = 0; i < workers_; ++i) keep_to(handles_[i], places.empty() ? allowed : places[i + 1]);
+    } catch (const std::bad_alloc&) {  // then the system chooses
     }
   }
 
@@ -96,6 +118,7 @@ class Pool {
 
   std::mutex callers_;
   int workers_ = 0;
+  pthread_t handles_[kMaxThreads];  // of workers
 
   // The job; written while the gate is closed and nobody is inside.
   Task task_ = nullptr;
@@ -139,3 +162,5 @@ void run_tasks(int threads, int64_t tasks, Task task, void* context) {
 }
 
 }  // namespace ossia
+
+void ossia_keep_workers(int kept) { ossia::are_kept.store(kept != 0); }
