@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -10,7 +11,7 @@ import pytest
 from ossia.errors import KernelError
 from ossia.kernels.cuda.nvrtc import compile_cubin, find_nvrtc
 from ossia.kernels.cuda.program import arch_of, source_of
-from ossia.kernels.decode import routed, wide
+from ossia.kernels.decode import routed, slab, wide
 from ossia.kernels.decode.launching import VARIANTS
 
 FILES = (
@@ -62,9 +63,21 @@ def test_with_nvrtc(capability):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_table_of_variants_says_what_the_sources_do(name):
     variant = VARIANTS[name]
-    line = _definition(f"{name}.cu", name)
+    source = variant.source or name
+    tiles = int(name.removeprefix(f"{source}_")) // 8 if variant.source else 1  # of 8 tokens
+    line = _definition(f"{source}.cu", name)
     assert f"__launch_bounds__({variant.warps * 32}, {variant.blocks})" in line
-    assert f"{name}_product<1, {variant.warps}, {variant.ahead}>" in line
+    assert f"{source}_product<{tiles}, {variant.warps}, {variant.ahead}>" in line
+
+
+def test_the_table_of_slabs_says_what_the_source_does():
+    for variant in slab._VARIANTS:
+        line = _definition("slab.cu", variant.name)
+        columns = variant.tokens // variant.halves // 8
+        cut = (columns, variant.steps, variant.warps, variant.halves, variant.tiles, variant.splits)
+        assert f"slab<{', '.join(map(str, cut))}>" in line
+        bound = re.search(r"__launch_bounds__\((\d+), 1\)", line)
+        assert bound is None or int(bound[1]) == 32 * (variant.warps + 1)
 
 
 @pytest.mark.parametrize("width", routed.VARIANTS)
