@@ -4,10 +4,13 @@ from hypothesis import strategies as st
 from ossia.cache.allocator import PageAllocator
 
 
-def allocator(windows=(None, 4), page_size=2, num_pages=40, prefix_reuse=True) -> PageAllocator:
+def allocator(
+    windows=(None, 4), page_size=2, num_pages=40, prefix_reuse=True, page_sizes=None
+) -> PageAllocator:
     return PageAllocator(
-        windows=windows, page_size=page_size, num_pages=num_pages, prefix_reuse=prefix_reuse
-    )
+        windows=windows, page_size=page_size, num_pages=num_pages, prefix_reuse=prefix_reuse,
+        page_sizes=page_sizes,
+    )  # fmt: skip
 
 
 def compute(pages_of: PageAllocator, token_ids, step=3, reuse=None):
@@ -25,12 +28,15 @@ def compute(pages_of: PageAllocator, token_ids, step=3, reuse=None):
 @given(
     windows=st.sampled_from([(None,), (5,), (1,), (None, 1), (None, 5), (3, 9)]),
     page_size=st.integers(1, 5),
+    ratio=st.sampled_from([1, 2, 3]),
     length=st.integers(1, 40),
     step=st.integers(1, 12),
 )
 @settings(deadline=None, max_examples=200)
-def test_a_sequence_never_owns_more_than_pages_to_hold(windows, page_size, length, step):
-    book = allocator(windows, page_size, num_pages=200, prefix_reuse=False)
+def test_a_sequence_never_owns_more_than_pages_to_hold(windows, page_size, ratio, length, step):
+    sizes = tuple(page_size * (ratio if window is None else 1) for window in windows)
+    page_size = max(sizes)
+    book = allocator(windows, page_size, num_pages=200, prefix_reuse=False, page_sizes=sizes)
     pages, _ = book.open(range(length))
     most = done = 0
     while done < length:
@@ -50,13 +56,15 @@ def test_a_sequence_never_owns_more_than_pages_to_hold(windows, page_size, lengt
 
 @given(
     page_size=st.integers(1, 5),
+    ratio=st.sampled_from([1, 2, 3]),
     length=st.integers(1, 20),
     num_pages=st.integers(2, 30),
     shared=st.booleans(),
 )
-@settings(deadline=None, max_examples=200)
-def test_room_is_what_grow_can_give(page_size, length, num_pages, shared):
-    book = allocator((None, 4), page_size, num_pages, prefix_reuse=False)
+@settings(deadline=None, max_examples=400)
+def test_room_is_what_grow_can_give(page_size, ratio, length, num_pages, shared):
+    sizes = (page_size * ratio, page_size)
+    book = allocator((None, 4), sizes[0], num_pages, prefix_reuse=False, page_sizes=sizes)
     pages, _ = book.open(range(length))
     if book.room(pages, 0) < length:
         return
@@ -67,11 +75,72 @@ def test_room_is_what_grow_can_give(page_size, length, num_pages, shared):
     available = book.num_available
     if room:
         book.grow(pages, length, room)
-        assert len(pages.tables[0]) * page_size == length + room
-        assert book.num_available < len(book.windows), "room left out pages that were there"
+        ends = [len(table) * size for table, size in zip(pages.tables, sizes, strict=True)]
+        assert min(ends) == length + room
+        needed = ends.count(min(ends))  # for the token behind them
+        assert book.num_available < needed, "room left out pages that were there"
     else:
         assert available < len(book.windows)
     book.check(live)
+
+
+@given(
+    page_size=st.integers(1, 3),
+    ratio=st.integers(1, 3),
+    window=st.integers(1, 14),
+    length=st.integers(1, 40),
+    again=st.integers(1, 50),
+    step=st.integers(1, 9),
+)
+@settings(deadline=None, max_examples=300)
+def test_pages_of_unequal_sizes_are_found_again(page_size, ratio, window, length, again, step):
+    """As much as pages of equal sizes would give, and each with the tokens that it was filled with."""
+    sizes = (page_size * ratio, page_size)
+    book = allocator((None, window), sizes[0], num_pages=300, page_sizes=sizes)
+    first, _ = compute(book, range(length), step)
+    written = [table.tolist() for table in first.tables]
+    owned_from = list(first.first)
+    book.close(first)
+    second, cached = book.open(range(again))
+    even = allocator((None, window), sizes[0], num_pages=300)
+    others, _ = compute(even, range(length), step)
+    even.close(others)
+    assert cached == even.open(range(again))[1]
+    for group, (table, size) in enumerate(zip(second.tables, sizes, strict=True)):
+        assert len(table) * size == cached
+        for idx in range(second.first[group], len(table)):
+            if idx >= owned_from[group]:  # earlier pages were noted as 0 once they were passed
+                assert table[idx] == written[group][idx]
+    book.check([second])
+    book.close(second)
+    book.check([])
+
+
+def test_only_the_page_that_is_not_full_is_copied_where_sizes_are_unequal():
+    book = allocator((None, 8), page_size=4, prefix_reuse=False, page_sizes=(4, 2))
+    one, _ = compute(book, range(6))  # ends with half of a full layer's page
+    two = book.fork(one)
+    book.grow(one, 6, 1)
+    assert one.copies == [(two.tables[0][1], one.tables[0][1])]
+    assert one.tables[1][:3] == two.tables[1], "the sliding layers' pages are full"
+    assert len(one.tables[1]) == 4
+    book.check([one, two])
+    book.commit(one, range(7), 7)
+    three = book.fork(one)
+    while book.num_available > 1:  # the copy of either group's page takes one
+        book._book.allocate()
+    assert book.room(three, 7) == 0
+    book.close(two)
+    assert book.room(three, 7) == 1
+
+
+def test_deeper_pages_are_given_up_first_whatever_their_size():
+    book = allocator((None, 100), page_size=4, page_sizes=(4, 2))
+    pages, _ = compute(book, range(8))
+    full, sliding = pages.tables
+    assert pages.owned((4, 2)) == [
+        full[1], sliding[3], sliding[2], full[0], sliding[1], sliding[0]
+    ]  # fmt: skip
 
 
 def test_sliding_pages_are_given_back_as_soon_as_no_query_reaches_them():
@@ -215,3 +284,25 @@ def test_nothing_is_remembered_of_pages_that_are_gone():
     assert book._tree.root.children == {}
     book.close(hog)
     book.check([])
+
+
+def test_a_page_that_was_full_when_sequences_parted_within_a_node_is_in_both_their_nodes():
+    book = allocator((None, 8), page_size=4, page_sizes=(4, 2), num_pages=30)
+    one, _ = compute(book, range(6))
+    two = book.fork(one)
+    shared = one.tables[1][2]  # positions 4 and 5
+    for pages, ids in ((one, [*range(6), 70, 71]), (two, [*range(6), 80, 81])):
+        book.grow(pages, 6, 2)
+        book.commit(pages, ids, 8)
+    for pages in (one, two):
+        book.close(pages)
+    for last in (70, 80):
+        again, cached = book.open([*range(6), last, last + 1, 99])
+        assert cached == 8
+        assert again.tables[1][2] == shared
+        book.close(again)
+    hog, _ = book.open([50] * 30)
+    book.grow(hog, 0, book.room(hog, 0))  # every page is taken from the tree
+    assert book.open([*range(6), 70, 71, 99])[1] == 0
+    assert book._tree is not None
+    assert book._tree.root.children == {}

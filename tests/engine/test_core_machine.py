@@ -31,18 +31,21 @@ class EngineMachine(RuleBasedStateMachine):
         prefix_reuse=st.booleans(),
         looks_ahead=st.booleans(),
         deterministic=st.booleans(),
+        kv_dtype=st.sampled_from(["auto", "fp8"]),  # the latter with pages of unequal sizes
     )
     def start(
         self, page_size, tokens, window, layers, max_sequences, chunk, extra, prefix_reuse,
-        looks_ahead, deterministic,
+        looks_ahead, deterministic, kv_dtype,
     ) -> None:  # fmt: skip
+        page_size *= 2 if kv_dtype == "fp8" else 1
         self.core, self.runner, self.clock = fake_core(
             window=window,
             layers=layers,
             context=40,
             vocab=_VOCAB,
             page_size=page_size,
-            num_pages=2 * -(-tokens // page_size),
+            num_pages=(3 if kv_dtype == "fp8" else 2) * -(-tokens // page_size),
+            kv_dtype=kv_dtype,
             max_sequences=max_sequences,
             max_batch_tokens=max_sequences + extra,
             prefill_chunk=chunk,

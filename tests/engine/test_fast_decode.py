@@ -54,7 +54,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FastDecode]:
     monkeypatch.setattr(fast_decode, "DecodeMemory", lambda *_: None)
     monkeypatch.setattr(torch.cuda, "Event", _Event)
     pages = (torch.zeros(1),)
-    layout = SimpleNamespace(groups=("full_attention",), page_size=PAGE)
+    layout = SimpleNamespace(groups=("full_attention",), page_sizes=(PAGE,))
     pool = SimpleNamespace(k_pages=pages, v_pages=pages)
     return partial(FastDecode, SimpleNamespace(config=None), layout, pool, 64, 100)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ossia.cache.layout import KVLayout
 from ossia.config import ModelConfig
 from ossia.engine.config import EngineConfig
+from ossia.engine.kv_budget import layout_for
 from ossia.engine.plan import Drawn, PlanEntry, StepPlan, StepResult
 
 
@@ -41,7 +41,7 @@ class FakeRunner:
         self.fail_next = False
         self.plans: list[StepPlan] = []
         self.released: list[tuple[str, int]] = []
-        self._layout = KVLayout.of(model_config, config.page_size)
+        self._layout = layout_for(config, model_config)
         self._slots: list[list[object]] = [
             [None] * config.page_size for _ in range(config.num_pages)
         ]
@@ -81,32 +81,29 @@ class FakeRunner:
         assert entry.num_tokens > 0
         notes = _notes(entry.sequence.token_ids)
         for group, table in enumerate(entry.sequence.pages.tables):
+            size = self._layout.page_sizes[group]
             for position in range(entry.sequence.num_computed, entry.end):
-                page, offset = table[position // self._size], position % self._size
+                page, offset = table[position // size], position % size
                 assert (page, offset) not in written, "two sequences write to one slot"
                 written.add((page, offset))
                 self._slots[page][offset] = (group, notes[position])
 
     def _write_ahead(self, entry: PlanEntry) -> None:
         """What a runner does that computes the token after the next one before it is asked to."""
-        tables = entry.sequence.pages.tables
-        if entry.end < min(map(len, tables)) * self._size:
-            for table in tables:
-                self._slots[table[entry.end // self._size]][entry.end % self._size] = "ahead"
+        sized = list(zip(entry.sequence.pages.tables, self._layout.page_sizes, strict=True))
+        if entry.end < min(len(table) * size for table, size in sized):
+            for table, size in sized:
+                self._slots[table[entry.end // size]][entry.end % size] = "ahead"
 
     def _read(self, entry: PlanEntry) -> None:
         notes = _notes(entry.sequence.token_ids)
         for group, table in enumerate(entry.sequence.pages.tables):
-            window = self._layout.windows[group]
+            window, size = self._layout.windows[group], self._layout.page_sizes[group]
             first_query = entry.sequence.num_computed
             first = 0 if window is None else max(0, first_query - window + 1)
             for position in range(first, entry.end):
-                found = self._slots[table[position // self._size]][position % self._size]
+                found = self._slots[table[position // size]][position % size]
                 assert found == (group, notes[position]), "a query sees a key that is not its own"
-
-    @property
-    def _size(self) -> int:
-        return self._layout.page_size
 
 
 def _notes(token_ids: list[int]) -> list[int]:

@@ -15,10 +15,12 @@ class PageAllocator:
 
     Args:
         windows: For each group of layers the keys that a query may see; None means all.
-        page_size: Tokens in a page.
+        page_size: Tokens in a page of the group that gets most into one.
         num_pages: Pages that all sequences share.
         prefix_reuse: Whether full pages are kept and found again by their tokens.
-        reuse_unit: Pages; a sequence starts from a multiple of so many that others computed.
+        reuse_unit: Pages of `page_size`; a sequence starts from a multiple of so many that others
+            computed.
+        page_sizes: For each group the tokens in a page, which divide `page_size`; None: as many.
     """
 
     def __init__(
@@ -29,12 +31,23 @@ class PageAllocator:
         num_pages: int,
         prefix_reuse: bool,
         reuse_unit: int = 1,
+        page_sizes: tuple[int, ...] | None = None,
     ) -> None:
         self.windows = windows
         self.page_size = page_size
-        self._windowed = [(idx, window) for idx, window in enumerate(windows) if window is not None]
+        self._page_sizes = sizes = page_sizes or (page_size,) * len(windows)
+        self._is_even = all(size == page_size for size in sizes)
+        self._spans = [page_size // size for size in sizes]  # pages of each group in a node
+        self._places = [
+            (group, part) for group, span in enumerate(self._spans) for part in range(span)
+        ]
+        self._windowed = [
+            (idx, window, size)
+            for idx, (window, size) in enumerate(zip(windows, sizes, strict=True))
+            if window is not None
+        ]
         self._book = PageBook(num_pages)
-        self._tree = PrefixTree(windows, page_size, reuse_unit) if prefix_reuse else None
+        self._tree = PrefixTree(windows, page_size, reuse_unit, sizes) if prefix_reuse else None
 
     @property
     def num_available(self) -> int:
@@ -58,15 +71,15 @@ class PageAllocator:
             num_tokens: Final length.
             step: Tokens added by one forward pass at most.
         """
-        all_pages = -(-num_tokens // self.page_size)
         total = 0
-        for window in self.windows:
+        for window, size in zip(self.windows, self._page_sizes, strict=True):
+            all_pages = -(-num_tokens // size)
             if window is None:
                 total += all_pages
                 continue
-            # A span of n positions touches at most (n - 2) // page_size + 2 pages.
+            # A span of n positions touches at most (n - 2) // size + 2 pages.
             span = window - 1 + step
-            total += min(all_pages, (span - 2) // self.page_size + 2 if span > 1 else 1)
+            total += min(all_pages, (span - 2) // size + 2 if span > 1 else 1)
         return total
 
     def open(
@@ -90,15 +103,17 @@ class PageAllocator:
         origin = self._tree.origin(salt)
         chain = self._tree.match(token_ids, max_pages, origin)
         num_tokens = len(chain) * self.page_size
-        for group, window in enumerate(self.windows):
-            first = first_page_in_reach(window, num_tokens, self.page_size)
+        place = 0  # of the group's pages in a node
+        for group, (window, span) in enumerate(zip(self.windows, self._spans, strict=True)):
+            first = first_page_in_reach(window, num_tokens, self._page_sizes[group])
             pages.first[group] = first
             pages.tables[group].extend([0] * first)
-            for node in chain[first:]:
-                page = node.pages[group]
+            for idx in range(first, len(chain) * span):
+                page = chain[idx // span].pages[place + idx % span]
                 assert page is not None, "match() promised this page"
                 self._book.share(page)
                 pages.tables[group].append(page)
+            place += span
         pages.num_shared_pages = len(chain)
         pages.tip = chain[-1] if chain else origin
         self._tree.hold(pages.tip)
@@ -107,19 +122,38 @@ class PageAllocator:
     def room(self, pages: SequencePages, num_tokens: int) -> int:
         """How many tokens behind the first `num_tokens` could get a place now."""
         available = self._book.num_available
-        owned = min(map(len, pages.tables)) * self.page_size - num_tokens
-        if owned and pages.is_forked:
+        if pages.is_forked and num_tokens % self.page_size:
             available -= len(self._shared_groups(pages, num_tokens))
             if available < 0:
                 return 0
-        return owned + available // len(self.windows) * self.page_size
+        if self._is_even:
+            owned = min(map(len, pages.tables)) + available // len(self.windows)
+            return owned * self.page_size - num_tokens
+        return self._room_in(pages, available) - num_tokens
+
+    def _room_in(self, pages: SequencePages, available: int) -> int:
+        """Tokens that a sequence has room for in its pages and so many more, of unequal sizes."""
+        rounds, left = divmod(available, sum(self._spans))
+        ends = [
+            len(table) * size + rounds * self.page_size
+            for table, size in zip(pages.tables, self._page_sizes, strict=True)
+        ]
+        while True:
+            end = min(ends)
+            left -= ends.count(end)
+            if left < 0:
+                return end
+            ends = [
+                each + size if each == end else each
+                for each, size in zip(ends, self._page_sizes, strict=True)
+            ]
 
     def grow(self, pages: SequencePages, num_tokens: int, new_tokens: int) -> None:
         """Give the `new_tokens` (at most `room`) behind the first `num_tokens` their places."""
         if pages.is_forked and num_tokens % self.page_size:
             self._unshare(pages, num_tokens)
-        needed = -(-(num_tokens + new_tokens) // self.page_size)
-        for table in pages.tables:
+        for table, size in zip(pages.tables, self._page_sizes, strict=True):
+            needed = -(-(num_tokens + new_tokens) // size)
             if needed > len(table):
                 table.extend(self._book.allocate_free(needed - len(table)))
             while len(table) < needed:
@@ -145,15 +179,15 @@ class PageAllocator:
         end = num_tokens if share is None else min(num_tokens, share)
         if self._tree is not None and end // self.page_size > pages.num_shared_pages:
             self._share_full_pages(self._tree, pages, token_ids, end)
-        for group, window in self._windowed:
-            first = first_page_in_reach(window, num_tokens, self.page_size)
+        for group, window, size in self._windowed:
+            first = first_page_in_reach(window, num_tokens, size)
             if first > pages.first[group]:
                 self._release_before(pages, group, first)
 
     def fork(self, pages: SequencePages) -> SequencePages:
         """A second owner of the same pages; the partial one is copied when either writes to it."""
         assert not pages.copies, "fork only what is computed"
-        for page in pages.owned():
+        for page in pages.owned(self._page_sizes):
             self._book.share(page)
         if self._tree is not None and pages.tip is not None:
             self._tree.hold(pages.tip)
@@ -168,7 +202,7 @@ class PageAllocator:
 
     def close(self, pages: SequencePages) -> None:
         """Take everything back. The deepest pages become idle first, so they are reclaimed first."""
-        for page in pages.owned():
+        for page in pages.owned(self._page_sizes):
             self._book.release(page)
         if self._tree is not None and pages.tip is not None:
             self._tree.unhold(pages.tip)
@@ -178,7 +212,7 @@ class PageAllocator:
         self._book.check()
         owners = [0] * self._book.num_pages
         for pages in live:
-            for page in pages.owned():
+            for page in pages.owned(self._page_sizes):
                 owners[page] += 1
         refs = [self._book.refs(page) for page in range(self._book.num_pages)]
         assert owners == refs, "a page is owned by nobody alive, or by too few"
@@ -194,16 +228,15 @@ class PageAllocator:
 
     def _shared_groups(self, pages: SequencePages, num_tokens: int) -> list[int]:
         """Groups whose page for the next token has other owners, too."""
-        idx = num_tokens // self.page_size
         return [
             group
-            for group, table in enumerate(pages.tables)
-            if idx < len(table) and self._book.refs(table[idx]) > 1
+            for group, (table, size) in enumerate(zip(pages.tables, self._page_sizes, strict=True))
+            if (idx := num_tokens // size) < len(table) and self._book.refs(table[idx]) > 1
         ]
 
     def _unshare(self, pages: SequencePages, num_tokens: int) -> None:
-        idx = num_tokens // self.page_size
         for group in self._shared_groups(pages, num_tokens):
+            idx = num_tokens // self._page_sizes[group]
             shared, own = pages.tables[group][idx], self._allocate()
             self._book.release(shared)
             pages.tables[group][idx] = own
@@ -216,15 +249,15 @@ class PageAllocator:
         assert pages.tip is not None, "open() sets it"
         size, node, taken = self.page_size, pages.tip, list[int]()
         begin, end = pages.num_shared_pages, num_tokens // size
-        for idx, own in enumerate(_owned_between(pages, begin, end), start=begin):
+        for idx, own in enumerate(_owned_between(pages, begin, end, self._spans), start=begin):
             node = tree.insert(node, tuple(token_ids[idx * size : (idx + 1) * size]), own)
-            for group, page in enumerate(own):
+            for (group, part), page, kept in zip(self._places, own, node.pages, strict=True):
                 if page is None:
                     continue
-                if node.pages[group] == page:
+                if kept == page:
                     taken.append(page)
                 else:
-                    self._merge(pages, group, idx, node.pages[group])
+                    self._merge(pages, group, idx * self._spans[group] + part, kept)
         self._book.retain(taken)
         tree.hold(node)
         tree.unhold(pages.tip)
@@ -233,7 +266,7 @@ class PageAllocator:
 
     def _merge(self, pages: SequencePages, group: int, idx: int, kept: int | None) -> None:
         """Own the page that the tree kept; whoever owns a node's page owns its parents' too."""
-        assert kept is not None, "insert() fills every group that was given"
+        assert kept is not None, "insert() fills every place that was given"
         self._book.share(kept)
         self._book.release(pages.tables[group][idx])
         pages.tables[group][idx] = kept
@@ -247,10 +280,20 @@ class PageAllocator:
         pages.first[group] = first
 
 
-def _owned_between(pages: SequencePages, begin: int, end: int) -> Iterator[tuple[int | None, ...]]:
-    """For each entry of the tables from `begin` to before `end` the page of each group; None where it has none."""
+def _owned_between(
+    pages: SequencePages, begin: int, end: int, spans: list[int]
+) -> Iterator[tuple[int | None, ...]]:
+    """For each node from `begin` to before `end` the pages of each group; None where it has none.
+
+    Args:
+        pages: The sequence's.
+        begin: Of the nodes.
+        end: Likewise.
+        spans: Pages of each group in a node.
+    """
     columns: list[list[int | None]] = []
-    for table, first in zip(pages.tables, pages.first, strict=True):
-        passed = min(max(first, begin), end)
-        columns.append([None] * (passed - begin) + table[passed:end].tolist())
+    for table, first, span in zip(pages.tables, pages.first, spans, strict=True):
+        passed = min(max(first, begin * span), end * span)
+        owned = [None] * (passed - begin * span) + table[passed : end * span].tolist()
+        columns += [owned[part::span] for part in range(span)]
     return zip(*columns, strict=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 
 from ossia.cache.layout import KVLayout
+from ossia.kernels.fp8 import FP8
 from ossia.kernels.int8 import row_width
 
 
@@ -16,27 +18,44 @@ class KVPool:
     Args:
         layout: Groups and the size of a page.
         num_pages: Pages to make.
-        dtype: Of stored keys and values; int8 rows hold four bytes more, see `kernels.int8`.
+        dtypes: Of each group's keys and values, such that its pages have as many bytes as the others'.
+            int8 rows hold four bytes more, see `kernels.int8`.
         device: Where they live.
 
     Attributes:
-        k_pages: For each layer (pages, page_size, kv_heads, head_dim). Layers that use the same
-            slab share one tensor; they never share a page.
+        k_pages: For each layer (pages, page_size, kv_heads, head_dim), the page size and the dtype
+            its group's. Layers that use the same slab share its memory; they never share a page.
         v_pages: Like k_pages.
     """
 
     def __init__(
-        self, layout: KVLayout, num_pages: int, dtype: torch.dtype, device: torch.device
+        self,
+        layout: KVLayout,
+        num_pages: int,
+        dtypes: Sequence[torch.dtype],
+        device: torch.device,
     ) -> None:
-        width = row_width(layout.head_dim, dtype)
-        shape = (2, num_pages, layout.page_size, layout.kv_heads, width)
+        shapes = [
+            (2, num_pages, page_size, layout.kv_heads, row_width(layout.head_dim, dtype))
+            for page_size, dtype in zip(layout.page_sizes, dtypes, strict=True)
+        ]
+        widest = max(dtypes, key=lambda dtype: dtype.itemsize)
         # Left uninitialised: on the CPU memory that no page has used yet costs nothing.
         self._slabs = [
-            torch.empty(shape, dtype=dtype, device=device) for _ in range(layout.num_slabs)
+            torch.empty(
+                (2, num_pages, prod(shapes[dtypes.index(widest)][2:])),
+                # Copying is for the older dtypes.
+                dtype=torch.uint8 if widest is FP8 else widest,
+                device=device,
+            )
+            for _ in range(layout.num_slabs)
         ]
-        slabs = [self._slabs[layout.slab_of(idx)] for idx in range(len(layout.layer_types))]
-        self.k_pages = tuple(slab[0] for slab in slabs)
-        self.v_pages = tuple(slab[1] for slab in slabs)
+        pages: list[torch.Tensor] = []
+        for idx, layer_type in enumerate(layout.layer_types):
+            group = layout.groups.index(layer_type)
+            pages.append(self._slabs[layout.slab_of(idx)].view(dtypes[group]).view(shapes[group]))
+        self.k_pages = tuple(both[0] for both in pages)
+        self.v_pages = tuple(both[1] for both in pages)
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy pages, all sources read before any target is written.

@@ -2,7 +2,8 @@
 
 A node stands for one full page of tokens behind its parent's; it is found by the tokens themselves,
 so two prompts can never be mistaken for each other. For each group of layers it knows the page that
-holds the node's keys and values, if that page still exists.
+holds the node's keys and values, if that page still exists; or the pages, of a group whose pages hold
+fewer tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class PrefixNode:
     Args:
         parent: The prefix; None only at the root.
         tokens: The page's token ids.
-        pages: For each group the page that holds them, or None.
+        pages: For each group the page that holds them, or None; several, one behind the other, of a
+            group whose pages hold fewer tokens.
         children: Continuations by one page.
         holders: Sequences that will insert behind this node; it stays in the tree for them.
     """
@@ -48,16 +50,28 @@ class PrefixTree:
 
     Args:
         windows: For each group the keys that a query may see, itself included; None means all.
-        page_size: Tokens in a page.
-        unit: Pages; what is found is a multiple of so many.
+        page_size: Tokens of a node.
+        unit: Nodes; what is found is a multiple of so many.
+        page_sizes: For each group the tokens in a page, which divide those of a node; None: as many.
     """
 
-    def __init__(self, windows: tuple[int | None, ...], page_size: int, unit: int = 1) -> None:
+    def __init__(
+        self,
+        windows: tuple[int | None, ...],
+        page_size: int,
+        unit: int = 1,
+        page_sizes: tuple[int, ...] | None = None,
+    ) -> None:
         self._unit = unit
-        self.root = PrefixNode(None, (), [None] * len(windows))
         self._windows = windows
         self._page_size = page_size
-        self._homes: dict[int, tuple[PrefixNode, int]] = {}  # page -> its node and group
+        self._page_sizes = page_sizes or (page_size,) * len(windows)
+        self._groups = tuple(
+            group for group, size in enumerate(self._page_sizes) for _ in range(page_size // size)
+        )  # of each place in a node's pages
+        self.root = PrefixNode(None, (), [None] * len(self._groups))
+        # page -> its node and place. Nodes, if sequences parted within one behind a small page's end.
+        self._homes: dict[int, list[tuple[PrefixNode, int]]] = {}
 
     def __len__(self) -> int:
         """Pages that the tree refers to."""
@@ -80,7 +94,7 @@ class PrefixTree:
 
         Args:
             token_ids: The sequence, at least max_pages * page_size long.
-            max_pages: Length limit of the chain.
+            max_pages: Nodes of the chain at most.
             origin: Where to begin; None is the root.
         """
         chain: list[PrefixNode] = []
@@ -93,7 +107,7 @@ class PrefixTree:
                 break
             chain.append(child)
             node = child
-            for group, page in enumerate(child.pages):
+            for group, page in zip(self._groups, child.pages, strict=True):
                 present[group] = present[group] + 1 if page is not None else 0
             if self._is_usable(len(chain), present):
                 usable = len(chain)
@@ -104,24 +118,24 @@ class PrefixTree:
     ) -> PrefixNode:
         """The node for `tokens` behind `parent`; missing pages are filled in from `pages`.
 
-        Where the node already has a page for a group it keeps it: compare `node.pages` to learn
+        Where the node already has a page for a place it keeps it: compare `node.pages` to learn
         which of the given pages were taken.
         """
         node = parent.children.get(tokens)
         if node is None:
-            node = PrefixNode(parent, tokens, [None] * len(self._windows))
+            node = PrefixNode(parent, tokens, [None] * len(self._groups))
             parent.children[tokens] = node
-        for group, page in enumerate(pages):
-            if page is not None and node.pages[group] is None:
-                node.pages[group] = page
-                self._homes[page] = (node, group)
+        for place, page in enumerate(pages):
+            if page is not None and node.pages[place] is None:
+                node.pages[place] = page
+                self._homes.setdefault(page, []).append((node, place))
         return node
 
     def drop(self, page: int) -> None:
         """Forget a page whose contents are about to be lost."""
-        node, group = self._homes.pop(page)
-        node.pages[group] = None
-        self._prune(node)
+        for node, place in self._homes.pop(page):
+            node.pages[place] = None
+            self._prune(node)
 
     def hold(self, node: PrefixNode) -> None:
         """Keep the node in the tree until `unhold`."""
@@ -133,11 +147,11 @@ class PrefixTree:
         node.holders -= 1
         self._prune(node)
 
-    def _is_usable(self, num_pages: int, present: list[int]) -> bool:
-        num_tokens = num_pages * self._page_size
-        return num_pages % self._unit == 0 and all(
-            num_pages - run <= first_page_in_reach(window, num_tokens, self._page_size)
-            for run, window in zip(present, self._windows, strict=True)
+    def _is_usable(self, num_nodes: int, present: list[int]) -> bool:
+        num_tokens = num_nodes * self._page_size
+        return num_nodes % self._unit == 0 and all(
+            num_tokens // size - run <= first_page_in_reach(window, num_tokens, size)
+            for run, window, size in zip(present, self._windows, self._page_sizes, strict=True)
         )
 
     def _prune(self, node: PrefixNode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ossia.cache.prefix import PrefixNode
@@ -13,11 +14,11 @@ class SequencePages:
     """Which page holds which positions of one sequence.
 
     Args:
-        tables: For each group the page that holds positions [i * page_size, (i + 1) * page_size).
-            C ints, so that a tensor can read them without a loop.
+        tables: For each group the page that holds positions [i * page_size, (i + 1) * page_size) of the
+            group's page size. C ints, so that a tensor can read them without a loop.
         first: For each group the first entry that is still owned; those before it are 0.
         tip: Node of the last page that is in the prefix tree; None without prefix reuse.
-        num_shared_pages: Pages that are in the prefix tree.
+        num_shared_pages: Nodes of the prefix tree that stand for the sequence.
         is_forked: Whether the page that is not full yet may have another owner, too.
         copies: (source, target) pages to be copied before the next forward pass.
     """
@@ -39,12 +40,19 @@ class SequencePages:
         """Pages of all groups that the sequence owns or shares."""
         return sum(len(table) - first for table, first in zip(self.tables, self.first, strict=True))
 
-    def owned(self) -> list[int]:
-        """Those pages, the deepest first."""
-        depth = max(len(table) for table in self.tables)
+    def owned(self, page_sizes: Sequence[int]) -> list[int]:
+        """Those pages, the deepest first.
+
+        Args:
+            page_sizes: Of the groups.
+        """
+        largest = max(page_sizes)
+        spans = [largest // size for size in page_sizes]  # pages beside one of the largest
+        depth = max(-(-len(table) // span) for table, span in zip(self.tables, spans, strict=True))
         return [
             table[idx]
-            for idx in range(depth - 1, -1, -1)
-            for table, first in zip(self.tables, self.first, strict=True)
-            if first <= idx < len(table)
+            for place in range(depth - 1, -1, -1)
+            for table, first, span in zip(self.tables, self.first, spans, strict=True)
+            for idx in range(min(place * span + span, len(table)) - 1, place * span - 1, -1)
+            if idx >= first
         ]

@@ -94,14 +94,15 @@ class BatchBuilder:
         lens: list[int],
         context_lens: list[int],
     ) -> PagedKV:
-        place, within = np.divmod(positions, self._layout.page_size)
         page_tables: dict[LayerType, torch.Tensor] = {}
         slots: dict[LayerType, torch.Tensor] = {}
         for group, layer_type in enumerate(self._layout.groups):
+            size = self._layout.page_sizes[group]
+            place, within = np.divmod(positions, size)
             table = _table([_pages(entry)[group] for entry in entries])  # (seqs, max_pages)
             page = table[owner, place].astype(np.int64)  # (tokens,)
             page_tables[layer_type] = torch.from_numpy(table)
-            slots[layer_type] = torch.from_numpy(page * self._layout.page_size + within)
+            slots[layer_type] = torch.from_numpy(page * size + within)
         return PagedKV(
             k_pages=self._pool.k_pages,
             v_pages=self._pool.v_pages,

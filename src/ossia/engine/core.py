@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from dataclasses import replace as replaced
 
 from ossia.cache.allocator import PageAllocator
-from ossia.cache.layout import KVLayout
 from ossia.engine.admission import Admission
 from ossia.engine.config import EngineConfig
 from ossia.engine.deterministic import DeterministicScheduler, reuse_unit
+from ossia.engine.kv_budget import layout_for
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.randomness import fresh_seed
 from ossia.engine.runner import ModelRunner, Runner
@@ -62,12 +62,14 @@ class EngineCore:
         model_config = self._runner.model_config
         self.limits = self._runner.limits
         chunk, is_deterministic = self.limits.prefill_chunk, self.config.deterministic
+        layout = layout_for(self.config, model_config)
         self._allocator = PageAllocator(
-            windows=KVLayout.of(model_config, self.config.page_size).windows,
-            page_size=self.config.page_size,
+            windows=layout.windows,
+            page_size=layout.page_size,
+            page_sizes=layout.page_sizes,
             num_pages=self._runner.num_pages,
             prefix_reuse=self.config.prefix_reuse,
-            reuse_unit=reuse_unit(chunk, self.config.page_size) if is_deterministic else 1,
+            reuse_unit=reuse_unit(chunk, layout.page_size) if is_deterministic else 1,
         )
         self.admission = Admission(
             self.config,

@@ -105,7 +105,7 @@ class FastDecode:
             model, pages, layout.groups, max_context, valid_end, rows, self.memory
         )
         self._valid_end = valid_end
-        self._page_size = layout.page_size
+        self._page_sizes = layout.page_sizes
         self._ahead: _Flight | None = None
 
     def takes(self, plan: StepPlan) -> bool:
@@ -190,7 +190,8 @@ class FastDecode:
             sequence, own = rows.sequences[place], rows.pages[place].tables
             position = flight.positions[place] + 1
             is_last = sequence.num_outputs + 1 >= sequence.max_new_tokens
-            if not is_last and position < min(map(len, own)) * self._page_size:
+            room = min(len(table) * size for table, size in zip(own, self._page_sizes, strict=True))
+            if not is_last and position < room:
                 positions[place], tables[place] = position, own
                 num_rows += 1
         if num_rows == 0 or self._size_for(num_rows) < flight.size:

@@ -17,6 +17,11 @@ _CUDA_SHARE = 0.9  # of what is free once the weights are there
 _USUAL_TOKENS = 1024  # of a sequence, when the number of those side by side is left to the machine
 
 
+def layout_for(config: EngineConfig, model: ModelConfig) -> KVLayout:
+    """How an engine's pages hold a model's layers."""
+    return KVLayout.of(model, config.page_size, 2 if config.kv_dtype == "fp8" else 1)
+
+
 def pass_bytes(model: ModelConfig, limits: StepLimits) -> int:
     """What forward passes need beside weights and pages, roughly.
 
@@ -46,7 +51,7 @@ def share_out(
         model: Shape of the model.
         layout: Size of a page.
         context: Longest sequence.
-        row_bytes: Of a key of one head.
+        row_bytes: Of a key of one head, as `KVLayout.page_bytes` takes it.
         device: Where everything will be.
 
     Raises:
@@ -83,7 +88,7 @@ def num_pages(
         config: Says it outright, gives a size in bytes, or leaves it to the machine.
         layout: Size of a page.
         context: Longest sequence; no more is made than all sequences together could use.
-        row_bytes: Of a key of one head.
+        row_bytes: Of a key of one head, as `KVLayout.page_bytes` takes it.
         device: Where the pages will be.
         max_sequences: Side by side.
         reserve: Bytes that other things need there; for a size that is left to the machine.
@@ -102,14 +107,14 @@ def num_pages(
                 f"one page needs {page_bytes} bytes, and {len(layout.groups)} are the least"
             )
         return pages
-    useful = max_sequences * len(layout.groups) * (-(-context // layout.page_size) + 1)
+    useful = max_sequences * sum(-(-context // size) + 1 for size in layout.page_sizes)
     return max(len(layout.groups), min(useful, _memory_share(device, reserve) // page_bytes))
 
 
 def _pages_of(layout: KVLayout, num_tokens: int) -> int:
     """Pages that a sequence of so many tokens owns, when it takes one token after the other."""
     seen = [min(num_tokens, window or num_tokens) for window in layout.windows]
-    return sum(-(-count // layout.page_size) + 1 for count in seen)
+    return sum(-(-count // size) + 1 for count, size in zip(seen, layout.page_sizes, strict=True))
 
 
 def _memory_share(device: torch.device, reserve: int) -> int:

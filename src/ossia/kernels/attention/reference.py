@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ossia.kernels.fp8 import FP8
 from ossia.kernels.int8 import dequantize_rows
 
 _MAX_SCORES = 1 << 27  # score elements held at once; queries are taken in slices to stay below
@@ -150,7 +151,8 @@ def attend_paged(
 
     Args:
         q: (tokens, heads, head_dim), the new tokens of every sequence one behind the other.
-        k_pages: (pages, page_size, kv_heads, head_dim), or int8 (..., head_dim + 4): `kernels.int8`.
+        k_pages: (pages, page_size, kv_heads, head_dim), in float8_e4m3fn too, or int8
+            (..., head_dim + 4): `kernels.int8`.
         v_pages: Like k_pages.
         page_table: int32 (seqs, max_pages): the page that holds positions
             [i * page_size, (i + 1) * page_size). Entries outside every window may be anything.
@@ -173,8 +175,8 @@ def attend_paged(
         k_positions = torch.arange(first_page * page_size, context_len, device=q.device)
         out = attend(
             queries[None],
-            _rows(k_pages[pages], q.dtype).flatten(0, 1)[None, : len(k_positions)],
-            _rows(v_pages[pages], q.dtype).flatten(0, 1)[None, : len(k_positions)],
+            _rows(k_pages, pages, q.dtype)[None, : len(k_positions)],
+            _rows(v_pages, pages, q.dtype)[None, : len(k_positions)],
             torch.arange(first_query, context_len, device=q.device)[None],
             k_positions[None],
             sinks,
@@ -184,9 +186,15 @@ def attend_paged(
     return torch.cat(outputs)
 
 
-def _rows(pages: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """What pages hold, in another dtype."""
-    return dequantize_rows(pages, dtype) if pages.dtype is torch.int8 else pages.to(dtype)
+def _rows(pages: torch.Tensor, chosen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What some pages hold, one behind the other, in another dtype: (tokens, kv_heads, head_dim)."""
+    if pages.dtype is FP8:  # not every operation takes it
+        rows = pages.view(torch.uint8)[chosen].view(FP8).to(dtype)
+    elif pages.dtype is torch.int8:
+        rows = dequantize_rows(pages[chosen], dtype)
+    else:
+        rows = pages[chosen].to(dtype)
+    return rows.flatten(0, 1)
 
 
 def _hidden(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ossia.kernels.fp8 import FP8, to_fp8
 from ossia.kernels.int8 import quantize_rows
 from ossia.kernels.rope import apply_rope
 
@@ -12,11 +13,15 @@ def write_kv(pages: torch.Tensor, new: torch.Tensor, slots: torch.Tensor) -> Non
     """Store new keys (or values) in place.
 
     Args:
-        pages: (pages, page_size, kv_heads, head_dim), or int8 (..., head_dim + 4): `kernels.int8`.
+        pages: (pages, page_size, kv_heads, head_dim), or int8 (..., head_dim + 4): `kernels.int8`. In
+            float8_e4m3fn as `kernels.fp8` rounds.
         new: (tokens, kv_heads, head_dim); converted to the pages' dtype.
         slots: int64 (tokens,), page * page_size + offset, each at most once.
     """
     flat = pages.view(-1, *pages.shape[2:])
+    if pages.dtype is FP8:  # not every operation takes it
+        flat.view(torch.uint8).index_copy_(0, slots, to_fp8(new).view(torch.uint8))
+        return
     rows = quantize_rows(new) if pages.dtype is torch.int8 else new.to(pages.dtype)
     flat.index_copy_(0, slots, rows)
 
