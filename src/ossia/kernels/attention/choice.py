@@ -10,6 +10,7 @@ from ossia.kernels.attention import cpu, reference
 from ossia.kernels.attention.blocks import query_blocks
 from ossia.kernels.backend import choose
 from ossia.kernels.cpu.kernel_library import TYPES
+from ossia.kernels.fp8 import FP8, has_fp8
 
 _LEAST_HEAD_DIM, _MOST_HEAD_DIM = 16, 64  # what tensor cores take; what small shared memories hold
 
@@ -46,7 +47,8 @@ def attend_paged(
     head_dim = q.shape[-1]
     if (
         blocks is not None
-        and q.dtype is k_pages.dtype
+        and k_pages.dtype is v_pages.dtype
+        and (k_pages.dtype is q.dtype or (k_pages.dtype is FP8 and has_fp8(q.device)))
         and q.dtype in (torch.bfloat16, torch.float16)
         and _LEAST_HEAD_DIM <= head_dim <= _MOST_HEAD_DIM
         and head_dim & (head_dim - 1) == 0

@@ -32,7 +32,7 @@ def attend_paged(
 
     Args:
         q: (tokens, heads, head_dim), head_dim a power of two from 16 on; rows may lie apart.
-        k_pages: Of q's dtype.
+        k_pages: Of q's dtype or float8_e4m3fn, of which each number is one of q's dtype, too.
         v_pages: Like k_pages.
         page_table: int32 (seqs, max_pages).
         blocks: int32 (blocks, 4), as `query_blocks` makes them; blocks of no rows are passed over,
@@ -108,6 +108,7 @@ def _attend_kernel(
             places, _, _ = _rows_of_keys(table, k0, 0, all_see, KEYS, PAGE)
             offsets = places[:, None] * (KV_HEADS * DIM) + dims[None, :]
             keys, values = tl.load(k_base + offsets), tl.load(v_base + offsets)
+            keys, values = keys.to(q.dtype), values.to(q.dtype)
             scores = tl.dot(q, tl.trans(keys)) * scale
             acc, peak, mass = _joined(acc, peak, mass, scores, values)
         first = all_see
@@ -117,6 +118,7 @@ def _attend_kernel(
         offsets = places[:, None] * (KV_HEADS * DIM) + dims[None, :]
         keys = tl.load(k_base + offsets, mask=inside[:, None], other=0.0)
         values = tl.load(v_base + offsets, mask=inside[:, None], other=0.0)
+        keys, values = keys.to(q.dtype), values.to(q.dtype)
         scores = tl.dot(q, tl.trans(keys)) * scale
         seen = inside[None, :] & (positions[None, :] <= position[:, None])
         if WINDOW > 0:

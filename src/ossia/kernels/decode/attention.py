@@ -10,9 +10,11 @@ from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Attention, address
 from ossia.kernels.decode.launching import multiprocessors
+from ossia.kernels.fp8 import FP8
 
 HEAD_DIM = 64
 MAX_GROUP = 8  # query heads that share a key head
+_KERNELS = {torch.bfloat16: "attention", FP8: "attention_fp8"}
 _MANY_TOKENS = 64  # from which blocks of four warps are the faster ones
 _MAX_SHARES = 64
 _SCRATCH = MAX_GROUP * (HEAD_DIM + 2)  # floats of a share
@@ -68,7 +70,8 @@ def attend_one(
         qkv: float32 (parts, tokens, (heads + 2 kv_heads) * 64): what the product left.
         biases: bfloat16 of q, k and v, or None.
         sinks: bfloat16 (heads,).
-        pages: Keys and values, bfloat16 (pages, page_size, kv_heads, 64); the new ones are written.
+        pages: Keys and values, bfloat16 or float8_e4m3fn (pages, page_size, kv_heads, 64); the new ones are
+            written, as `kernels.fp8` rounds, and count as they are then.
         step: Where everything is.
         group: Which of the tables is meant.
         window: Keys that a query may see, itself included; None for all.
@@ -78,7 +81,8 @@ def attend_one(
     parts, tokens, _ = qkv.shape
     _, page_size, kv_heads, head_dim = keys.shape
     heads = len(sinks)
-    assert (head_dim, keys.dtype) == (HEAD_DIM, torch.bfloat16), (head_dim, keys.dtype)
+    assert head_dim == HEAD_DIM, head_dim
+    assert keys.dtype is values.dtype, (keys.dtype, values.dtype)
     assert heads <= MAX_GROUP * kv_heads, (heads, kv_heads)
     arguments = Attention(
         qkv=address(qkv), bias=tuple(map(address, biases)), rope=address(step.rope),
@@ -91,6 +95,6 @@ def attend_one(
     # A window within the least share of a block needs no second one.
     shares = 1 if window is not None and window <= 256 else step.scratch.shape[2]
     warps = 4 if tokens >= _MANY_TOKENS else 8
-    kernel = program("attention.cu", qkv.device)[f"attention_{warps}"]
+    kernel = program("attention.cu", qkv.device)[f"{_KERNELS[keys.dtype]}_{warps}"]
     # Second shares, which few sequences have, begin behind all first ones.
     launch(kernel, (kv_heads, tokens, shares), warps * 32, 0, arguments)

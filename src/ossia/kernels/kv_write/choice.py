@@ -8,6 +8,7 @@ import torch
 
 from ossia.kernels.backend import choose
 from ossia.kernels.cpu.kernel_library import TYPES
+from ossia.kernels.fp8 import FP8, has_fp8
 from ossia.kernels.kv_write import cpu, reference
 
 
@@ -23,7 +24,8 @@ def rotate_and_write(
     if (
         q.is_cuda
         and q.dtype in (torch.bfloat16, torch.float16)  # the kernel turns in float32
-        and q.dtype is pages[0].dtype
+        and pages[0].dtype is pages[1].dtype
+        and (pages[0].dtype is q.dtype or (pages[0].dtype is FP8 and has_fp8(q.device)))
         and all(part.stride()[1:] == (part.shape[2], 1) for part in (q, k, v))
         and len(q) > 0
         and not torch.is_grad_enabled()

@@ -22,7 +22,7 @@ def rotate_and_write(
         k: (tokens, kv_heads, head_dim).
         v: Like k.
         rope: Cosines and sines, float32 (tokens, head_dim / 2) both; rows may lie apart, equally far.
-        pages: Keys and values, (pages, page_size, kv_heads, head_dim) of q's dtype.
+        pages: Keys and values, (pages, page_size, kv_heads, head_dim) of q's dtype or float8_e4m3fn.
         slots: int64 or int32 (tokens,): page * page_size + offset; negative for nowhere.
     """
     tokens, heads, head_dim = q.shape
@@ -42,6 +42,16 @@ def _turned(base, cos, sin, at, inside, HALF: tl.constexpr):
     first = tl.load(base + at, mask=inside, other=0.0).to(tl.float32)
     second = tl.load(base + at + HALF, mask=inside, other=0.0).to(tl.float32)
     return first * cos - second * sin, second * cos + first * sin
+
+
+@triton.jit
+def _stored(x, kind: tl.constexpr):
+    """What pages of a kind keep of numbers in the model's dtype."""
+    if kind == tl.float8e4nv:
+        x = x.to(tl.float32)
+        x = tl.where(x > 448.0, 448.0, x)  # tl.clamp would make a number of NaN
+        x = tl.where(x < -448.0, -448.0, x)
+    return x.to(kind)
 
 
 @triton.jit
@@ -70,8 +80,11 @@ def _rotate_kernel(
     to = (slot * KV_HEADS + head) * (2 * HALF) + pair[None, :]
     inside = (head < KV_HEADS) & (pair < HALF)[None, :]
     first, second = _turned(k_ptr, cos, sin, at, inside, HALF)
-    tl.store(k_pages + to, first.to(kind), mask=inside)
-    tl.store(k_pages + to + HALF, second.to(kind), mask=inside)
+    kept = k_pages.dtype.element_ty
+    tl.store(k_pages + to, _stored(first.to(kind), kept), mask=inside)
+    tl.store(k_pages + to + HALF, _stored(second.to(kind), kept), mask=inside)
     at = token * v_stride + head * (2 * HALF) + pair[None, :]
-    tl.store(v_pages + to, tl.load(v_ptr + at, mask=inside), mask=inside)
-    tl.store(v_pages + to + HALF, tl.load(v_ptr + at + HALF, mask=inside), mask=inside)
+    tl.store(v_pages + to, _stored(tl.load(v_ptr + at, mask=inside), kept), mask=inside)
+    tl.store(
+        v_pages + to + HALF, _stored(tl.load(v_ptr + at + HALF, mask=inside), kept), mask=inside
+    )

@@ -6,7 +6,10 @@
 // Queries are A of mma.m16n8k16 (the lower 8 of 16 rows stay empty), keys come straight from pages as
 // B. For the second product a lane takes 8 dimensions of 4 keys, so column n of its product i is
 // dimension 8 n + i.
-#include "common.cuh"
+//
+// Keys and values of 8 bits are floats of 16 bits, too, so both products are of those then; what is written
+// is what is read later. A warp takes twice as many keys at once, so that as many bytes are on their way.
+#include "e4m3.cuh"
 
 constexpr int DIM = 64, GROUP = 8;
 constexpr u32 LEAST = 256;  // keys that one block takes before a second one helps
@@ -20,7 +23,7 @@ struct Attention {
   const int* positions;   // (tokens,), negative where there is no token
   const int* table;       // (tokens, groups, width): page numbers
   const int* width;       // a single number, read on the device
-  u16* keys;              // bfloat16 (pages, page_size, kv_heads, 64)
+  u16* keys;              // bfloat16 or e4m3 (pages, page_size, kv_heads, 64)
   u16* values;            // like keys
   u16* out;               // bfloat16 (tokens, heads * 64)
   float* scratch;         // (tokens, kv_heads, shares, 8, 66)
@@ -28,9 +31,20 @@ struct Attention {
   u32 tokens, parts, heads, kv_heads, page_size, window, groups, group;  // window 0: none
 };
 
-template <int AWARPS>
+template <bool FP8>
+struct Eight {  // neighbouring numbers of a value
+  typedef uint4 Type;
+};
+template <>
+struct Eight<true> {
+  typedef uint2 Type;
+};
+
+template <int AWARPS, bool FP8>
 __device__ __forceinline__ void attend(const Attention& a) {
   constexpr int ATHREADS = AWARPS * 32;
+  constexpr int AT_ONCE = FP8 ? 2 : 1;  // sixteens of keys that a warp takes
+  constexpr u32 STEP = 128 * AT_ONCE;  // of which shares are made
   __shared__ __align__(16) u16 queries[GROUP][DIM];
   __shared__ float key[DIM], value[DIM];
   __shared__ float peak[AWARPS][GROUP], mass[AWARPS][GROUP];
@@ -43,7 +57,7 @@ __device__ __forceinline__ void attend(const Attention& a) {
   const int position = a.positions[token];
   const u32 past = position < 0 ? 0 : position;
   const u32 first = a.window && past >= a.window ? past - a.window + 1 : 0, count = past - first;
-  const u32 each = max(LEAST, ((count + gridDim.z - 1) / gridDim.z + 127) / 128 * 128);
+  const u32 each = max(LEAST, ((count + gridDim.z - 1) / gridDim.z + STEP - 1) / STEP * STEP);
   const u32 shares = max(1u, (count + each - 1) / each);
   const bool works = position >= 0 && blockIdx.z < shares;
   const u32 begin = first + blockIdx.z * each, end = min(past, begin + each);
@@ -52,28 +66,42 @@ __device__ __forceinline__ void attend(const Attention& a) {
   auto row = [&](u32 page, u32 k) {
     return ((u64)(page * a.page_size + k % a.page_size) * a.kv_heads + kv_head) * DIM;
   };
-  uint4 kv[2][2], vv[4];
+  uint4 kv[2 * AT_ONCE][FP8 ? 1 : 2];
+  typename Eight<FP8>::Type vv[4 * AT_ONCE];
   auto fetch = [&](u32 k0) {  // page numbers first, so that neither they nor the rows wait for each other
-    u32 key_page[2], value_page[4];
+    u32 key_page[2 * AT_ONCE], value_page[4 * AT_ONCE];
     auto key_at = [&](int t) { return k0 + t * 8 + r; };
     auto value_at = [&](int t) { return k0 + t / 2 * 8 + 2 * q + t % 2; };
 #pragma unroll
-    for (int t = 0; t < 2; t++) key_page[t] = key_at(t) < end ? table[key_at(t) / a.page_size] : 0;
+    for (int t = 0; t < 2 * AT_ONCE; t++) key_page[t] = key_at(t) < end ? table[key_at(t) / a.page_size] : 0;
 #pragma unroll
-    for (int t = 0; t < 4; t++) value_page[t] = value_at(t) < end ? table[value_at(t) / a.page_size] : 0;
+    for (int t = 0; t < 4 * AT_ONCE; t++) value_page[t] = value_at(t) < end ? table[value_at(t) / a.page_size] : 0;
 #pragma unroll
-    for (int t = 0; t < 2; t++) {
-      kv[t][0] = kv[t][1] = zero4();
-      if (key_at(t) < end) {
-        const uint4* p = (const uint4*)(a.keys + row(key_page[t], key_at(t))) + q;
-        kv[t][0] = p[0], kv[t][1] = p[4];
+    for (int t = 0; t < 2 * AT_ONCE; t++) {
+      if constexpr (FP8) {
+        const u8* keys = (const u8*)a.keys;
+        kv[t][0] = key_at(t) < end ? *((const uint4*)(keys + row(key_page[t], key_at(t))) + q) : zero4();
+      } else {
+        kv[t][0] = kv[t][1] = zero4();
+        if (key_at(t) < end) {
+          const uint4* p = (const uint4*)(a.keys + row(key_page[t], key_at(t))) + q;
+          kv[t][0] = p[0], kv[t][1] = p[4];
+        }
       }
     }
 #pragma unroll
-    for (int t = 0; t < 4; t++)
-      vv[t] = value_at(t) < end ? *((const uint4*)(a.values + row(value_page[t], value_at(t))) + r) : zero4();
+    for (int t = 0; t < 4 * AT_ONCE; t++) {
+      if constexpr (FP8) {
+        const u8* values = (const u8*)a.values;
+        vv[t] = make_uint2(0, 0);
+        if (value_at(t) < end) vv[t] = *((const uint2*)(values + row(value_page[t], value_at(t))) + r);
+      } else {
+        const u16* values = a.values;
+        vv[t] = value_at(t) < end ? *((const uint4*)(values + row(value_page[t], value_at(t))) + r) : zero4();
+      }
+    }
   };
-  if (works) fetch(begin + warp * 16);  // keys of earlier steps need not wait
+  if (works) fetch(begin + warp * (16 * AT_ONCE));  // keys of earlier steps need not wait
   // A thread has two neighbouring dimensions of a head and the two that are 32 further, with which rope
   // pairs them. Biases, sinks and page numbers need not wait; the table of rope must, since the kernels
   // between its own and this one let the next begin before they have waited themselves.
@@ -138,62 +166,117 @@ __device__ __forceinline__ void attend(const Attention& a) {
       }
     }
     if (job.is_query) {
-      *(u32*)&queries[job.head][pair] = pack(x[0] * 0.125f, x[1] * 0.125f);
-      *(u32*)&queries[job.head][pair + 32] = pack(y[0] * 0.125f, y[1] * 0.125f);
+      auto packed = [](float first, float second) {
+        return FP8 ? pack_halves(first, second) : pack(first, second);
+      };
+      *(u32*)&queries[job.head][pair] = packed(x[0] * 0.125f, x[1] * 0.125f);
+      *(u32*)&queries[job.head][pair + 32] = packed(y[0] * 0.125f, y[1] * 0.125f);
     } else {
       u64 at = row(page, past) + pair;
       u16* pages = job.kind == 1 ? a.keys : a.values;
       float* here = job.kind == 1 ? key : value;
-      *(u32*)(pages + at) = pack(x[0], x[1]), *(u32*)(pages + at + 32) = pack(y[0], y[1]);
+      if constexpr (FP8) {
+        const u16 near = to_e4m3(x[0], x[1]), far = to_e4m3(y[0], y[1]);
+        *(u16*)((u8*)pages + at) = near, *(u16*)((u8*)pages + at + 32) = far;
+        const u32 xs = halves_of(near), ys = halves_of(far);
+        x[0] = wide_half(xs), x[1] = wide_half(xs >> 16), y[0] = wide_half(ys), y[1] = wide_half(ys >> 16);
+      } else {
+        *(u32*)(pages + at) = pack(x[0], x[1]), *(u32*)(pages + at + 32) = pack(y[0], y[1]);
+      }
       here[pair] = x[0], here[pair + 1] = x[1], here[pair + 32] = y[0], here[pair + 33] = y[1];
     }
   }
   if (threadIdx.x < group) sinks[threadIdx.x] = sink;
   __syncthreads();
 
-  uint4 qa[2] = {*(uint4*)&queries[r][q * 8], *(uint4*)&queries[r][32 + q * 8]};
+  // Of which a lane has 8 and 8 neighbouring dimensions, as of the keys.
+  constexpr u32 NEAR = FP8 ? 16 : 8, FAR = FP8 ? 8 : 32;
+  uint4 qa[2] = {*(uint4*)&queries[r][q * NEAR], *(uint4*)&queries[r][FAR + q * NEAR]};
   float m = MINUS_INFINITY, l = 0, acc[8][2] = {};
   if (newest && warp == 0) {  // the new token's own key never leaves the block
     float score = 0;
 #pragma unroll
-    for (int d = 0; d < 16; d++) score += wide(queries[r][q * 16 + d]) * key[q * 16 + d];
+    for (int d = 0; d < 16; d++) {
+      const u16 bits = queries[r][q * 16 + d];
+      score += (FP8 ? wide_half(bits) : wide(bits)) * key[q * 16 + d];
+    }
     score += __shfl_xor_sync(EVERY_LANE, score, 1);
     score += __shfl_xor_sync(EVERY_LANE, score, 2);
     m = score, l = q == 0;
     for (int i = 0; i < 8; i++) acc[i][0] = value[16 * q + i], acc[i][1] = value[16 * q + 8 + i];
   }
-  for (u32 k0 = begin + warp * 16; k0 < end; k0 += AWARPS * 16) {
-    float s[2][4] = {};
+  constexpr u32 ROUND = AWARPS * 16 * AT_ONCE;
+  for (u32 k0 = begin + warp * (16 * AT_ONCE); k0 < end; k0 += ROUND) {
+    float s[2 * AT_ONCE][4] = {};
 #pragma unroll
-    for (int t = 0; t < 2; t++) {
+    for (int t = 0; t < 2 * AT_ONCE; t++) {
+      if constexpr (FP8) {
+        const u32 w[4] = {kv[t][0].x, kv[t][0].y, kv[t][0].z, kv[t][0].w};
 #pragma unroll
-      for (int h = 0; h < 2; h++) {
-        mma(s[t], qa[h].x, 0, qa[h].y, 0, kv[t][h].x, kv[t][h].y);
-        mma(s[t], qa[h].z, 0, qa[h].w, 0, kv[t][h].z, kv[t][h].w);
+        for (int h = 0; h < 2; h++) {
+          const u32 near = w[2 * h], far = w[2 * h + 1];
+          mma_halves(s[t], qa[h].x, 0, qa[h].y, 0, halves_of(near), halves_of(near >> 16));
+          mma_halves(s[t], qa[h].z, 0, qa[h].w, 0, halves_of(far), halves_of(far >> 16));
+        }
+      } else {
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          mma(s[t], qa[h].x, 0, qa[h].y, 0, kv[t][h].x, kv[t][h].y);
+          mma(s[t], qa[h].z, 0, qa[h].w, 0, kv[t][h].z, kv[t][h].w);
+        }
       }
 #pragma unroll
       for (int c = 0; c < 2; c++)
         if (k0 + t * 8 + 2 * q + c >= end) s[t][c] = MINUS_INFINITY;
     }
-    float top = fmaxf(fmaxf(s[0][0], s[0][1]), fmaxf(s[1][0], s[1][1]));
+    auto highest = [&](int t) { return fmaxf(fmaxf(s[t][0], s[t][1]), fmaxf(s[t + 1][0], s[t + 1][1])); };
+    float top = highest(0);
+    if constexpr (FP8) top = fmaxf(top, highest(2));
     top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, 1));
     top = fmaxf(top, __shfl_xor_sync(EVERY_LANE, top, 2));
     top = fmaxf(top, m);
     float fade = expf(m - top);
     m = top;
-    float p00 = expf(s[0][0] - m), p01 = expf(s[0][1] - m), p10 = expf(s[1][0] - m), p11 = expf(s[1][1] - m);
-    l = l * fade + (p00 + p01 + p10 + p11);
-    u32 a0 = pack(p00, p01), a2 = pack(p10, p11);
-    const u32 v0[4] = {vv[0].x, vv[0].y, vv[0].z, vv[0].w}, v1[4] = {vv[1].x, vv[1].y, vv[1].z, vv[1].w};
-    const u32 v2[4] = {vv[2].x, vv[2].y, vv[2].z, vv[2].w}, v3[4] = {vv[3].x, vv[3].y, vv[3].z, vv[3].w};
+    l *= fade;
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-      u32 which = i % 2 ? 0x7632 : 0x5410;
-      float c[4] = {acc[i][0] * fade, acc[i][1] * fade, 0, 0};
-      mma(c, a0, 0, a2, 0, __byte_perm(v0[i / 2], v1[i / 2], which), __byte_perm(v2[i / 2], v3[i / 2], which));
-      acc[i][0] = c[0], acc[i][1] = c[1];
+    for (int u = 0; u < AT_ONCE; u++) {
+      const int t = 2 * u;
+      float p00 = expf(s[t][0] - m), p01 = expf(s[t][1] - m);
+      float p10 = expf(s[t + 1][0] - m), p11 = expf(s[t + 1][1] - m);
+      l += p00 + p01 + p10 + p11;
+      if constexpr (FP8) {
+        const u32 a0 = pack_halves(p00, p01), a2 = pack_halves(p10, p11);
+        const auto* v = vv + 4 * u;
+#pragma unroll
+        for (int i = 0; i < 8; i += 2) {
+          // Dimensions i and i + 1 of two keys and of two.
+          const u32 which = i % 4 ? 0x7362 : 0x5140;
+          auto word = [&](int k) { return i < 4 ? v[k].x : v[k].y; };
+          const u32 low_keys = __byte_perm(word(0), word(1), which);
+          const u32 high_keys = __byte_perm(word(2), word(3), which);
+#pragma unroll
+          for (int j = 0; j < 2; j++) {
+            float c[4] = {acc[i + j][0] * fade, acc[i + j][1] * fade, 0, 0};
+            mma_halves(c, a0, 0, a2, 0, halves_of(low_keys >> 16 * j), halves_of(high_keys >> 16 * j));
+            acc[i + j][0] = c[0], acc[i + j][1] = c[1];
+          }
+        }
+        fade = 1;  // the second sixteen's sums are of the same peak
+      } else {
+        u32 a0 = pack(p00, p01), a2 = pack(p10, p11);
+        const u32 v0[4] = {vv[0].x, vv[0].y, vv[0].z, vv[0].w}, v1[4] = {vv[1].x, vv[1].y, vv[1].z, vv[1].w};
+        const u32 v2[4] = {vv[2].x, vv[2].y, vv[2].z, vv[2].w}, v3[4] = {vv[3].x, vv[3].y, vv[3].z, vv[3].w};
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+          u32 which = i % 2 ? 0x7632 : 0x5410;
+          float c[4] = {acc[i][0] * fade, acc[i][1] * fade, 0, 0};
+          const u32 b0 = __byte_perm(v0[i / 2], v1[i / 2], which), b1 = __byte_perm(v2[i / 2], v3[i / 2], which);
+          mma(c, a0, 0, a2, 0, b0, b1);
+          acc[i][0] = c[0], acc[i][1] = c[1];
+        }
+      }
     }
-    if (k0 + AWARPS * 16 < end) fetch(k0 + AWARPS * 16);
+    if (k0 + ROUND < end) fetch(k0 + ROUND);
   }
   l += __shfl_xor_sync(EVERY_LANE, l, 1);
   l += __shfl_xor_sync(EVERY_LANE, l, 2);
@@ -251,5 +334,15 @@ __device__ __forceinline__ void attend(const Attention& a) {
 
 // Blocks of eight warps are done soonest; of blocks of four more fit a multiprocessor, which counts where
 // there are many.
-extern "C" __global__ void __launch_bounds__(256) attention_8(const __grid_constant__ Attention a) { attend<8>(a); }
-extern "C" __global__ void __launch_bounds__(128, 5) attention_4(const __grid_constant__ Attention a) { attend<4>(a); }
+extern "C" __global__ void __launch_bounds__(256) attention_8(const __grid_constant__ Attention a) {
+  attend<8, false>(a);
+}
+extern "C" __global__ void __launch_bounds__(128, 5) attention_4(const __grid_constant__ Attention a) {
+  attend<4, false>(a);
+}
+extern "C" __global__ void __launch_bounds__(256) attention_fp8_8(const __grid_constant__ Attention a) {
+  attend<8, true>(a);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) attention_fp8_4(const __grid_constant__ Attention a) {
+  attend<4, true>(a);
+}
