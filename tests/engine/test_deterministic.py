@@ -277,10 +277,16 @@ def test_without_it_one_run_is_like_the_next(dtype):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
-    ("name", "max_sequences"),
-    [("demo", 64), ("random:tiny", 64), ("random:tiny", 3), ("random:tiny", 100)],
+    ("name", "max_sequences", "kv_dtype"),
+    [
+        ("demo", 64, "auto"),
+        ("random:tiny", 64, "auto"),
+        ("random:tiny", 64, "fp8"),
+        ("random:tiny", 3, "auto"),
+        ("random:tiny", 100, "auto"),
+    ],
 )
-def test_on_a_gpu_alone_and_in_a_batch_of_64(name, max_sequences):
+def test_on_a_gpu_alone_and_in_a_batch_of_64(name, max_sequences, kv_dtype):
     """Prompts of one chunk and of several, in graphs and without, each alone and with all others."""
     model, draw = _model(name, "bfloat16", "cuda"), Random(7)
     requests = [
@@ -294,7 +300,9 @@ def test_on_a_gpu_alone_and_in_a_batch_of_64(name, max_sequences):
         )
         for number in range(64)
     ]  # fmt: skip
-    config = {"num_pages": 20_000, "prefill_chunk": 640, "max_sequences": max_sequences}
+    config = {
+        "num_pages": 20_000, "prefill_chunk": 640, "max_sequences": max_sequences, "kv_dtype": kv_dtype
+    }  # fmt: skip
     alone: Outputs = {}
     single = _core(model, prefix_reuse=False, **config)
     assert name == "demo" or single._runner.rows_alike == max_sequences, "kernels for decoding run"

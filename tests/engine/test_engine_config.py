@@ -1,17 +1,25 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ossia.cache.allocator import PageAllocator
 from ossia.cache.layout import KVLayout
 from ossia.config import ModelConfig
 from ossia.engine import runner
 from ossia.engine.config import EngineConfig, StepLimits
-from ossia.engine.kv_budget import num_pages, pass_bytes, share_out
+from ossia.engine.core import EngineCore
+from ossia.engine.kv_budget import layout_for, num_pages, pass_bytes, share_out
 from ossia.errors import ConfigError
-from support.models import small_config
+from support.models import small_config, small_model
 
 _CPU = torch.device("cpu")
+
+
+def _on_cuda(dtype: torch.dtype) -> SimpleNamespace:
+    """As much of a parameter on a GPU as the runner asks about."""
+    return SimpleNamespace(dtype=dtype, device=torch.device("cuda", 0))
 
 
 @pytest.mark.parametrize(
@@ -24,6 +32,7 @@ _CPU = torch.device("cpu")
         ({"num_pages": -1}, "num_pages is -1; it must be a positive integer"),
         ({"num_pages": 5, "kv_cache_bytes": 5}, "both set; keep one"),
         ({"kv_dtype": "int4"}, "kv_dtype is 'int4'; known: auto, float16"),
+        ({"kv_dtype": "fp8", "page_size": 5}, "page_size=5 is odd; with kv_dtype='fp8'"),
         ({"max_batch_tokens": 8, "max_sequences": 9}, "every running sequence needs a token"),
     ],
 )
@@ -136,6 +145,61 @@ def test_by_default_no_more_than_a_share_of_the_memory():
 
 def test_keys_and_values_of_8_bits_are_for_the_cpu():
     config = EngineConfig(kv_dtype="int8")
-    assert runner._kv_dtype(config, torch.empty(0)) is torch.int8
+    assert runner._kv_dtype(config, torch.empty(0), 64) is torch.int8
     with pytest.raises(ConfigError, match="kv_dtype='int8' is for models on the CPU"):
-        runner._kv_dtype(config, torch.empty(0, device="meta"))
+        runner._kv_dtype(config, torch.empty(0, device="meta"), 64)
+
+
+@pytest.mark.parametrize(
+    ("weight", "head_dim", "message"),
+    [
+        (torch.empty(0, dtype=torch.bfloat16), 64, "kv_dtype='fp8' is for models on CUDA"),
+        (torch.empty(0, device="meta"), 64, "kv_dtype='fp8' is for models on CUDA"),
+        (_on_cuda(torch.float16), 64, "kv_dtype='fp8' is for models in bfloat16; leave it out"),
+        (_on_cuda(torch.bfloat16), 40, "needs a head_dim that is a multiple of 16"),
+        (_on_cuda(torch.bfloat16), 64, "needs compute capability 9.0 or newer"),
+    ],
+)
+def test_what_fp8_is_for(monkeypatch, weight, head_dim, message):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
+    with pytest.raises(ConfigError, match=message) as caught:
+        runner._kv_dtype(EngineConfig(kv_dtype="fp8"), weight, head_dim)
+    assert str(caught.value).endswith("leave it out for this one")
+
+
+def test_a_hopper_has_fp8(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    found = runner._kv_dtype(EngineConfig(kv_dtype="fp8"), _on_cuda(torch.bfloat16), 64)
+    assert found is torch.float8_e4m3fn
+
+
+def test_a_cpu_engine_refuses_fp8():
+    with pytest.raises(ConfigError, match="kv_dtype='fp8' is for models on CUDA"):
+        EngineCore(small_model().bfloat16(), EngineConfig(kv_dtype="fp8", num_pages=8))
+
+
+def test_fp8_holds_the_contexts_that_it_promises(monkeypatch):
+    """gpt-oss-20b with so many bytes: tokens of a long sequence, and how many sequences of usual ones."""
+    cuda, free = torch.device("cuda", 0), 8 * 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 * 2**30))
+    model, found = ModelConfig(num_hidden_layers=24, num_experts=32), {}
+    for kv_dtype, row_bytes in (("auto", 128), ("fp8", 64)):
+        config = EngineConfig(kv_dtype=kv_dtype, kv_cache_bytes=2**30)
+        pages = layout_for(config, model)
+        assert pages.page_bytes(row_bytes) == 2 * 12 * 16 * 8 * row_bytes
+        count = num_pages(config, pages, 131_072, row_bytes, cuda, 512)
+        assert count == 2**30 // pages.page_bytes(row_bytes)
+        book = PageAllocator(
+            windows=pages.windows, page_size=pages.page_size, page_sizes=pages.page_sizes,
+            num_pages=count, prefix_reuse=False,
+        )  # fmt: skip
+        longest = max(n for n in range(0, 131_072, 16) if book.pages_to_hold(n) <= count)
+        limits, _ = share_out(
+            EngineConfig(kv_dtype=kv_dtype), model, pages, 131_072, row_bytes, cuda
+        )
+        found[kv_dtype] = longest, limits.max_sequences
+    # A page is 393,216 bytes, or half of that. A window of 128 touches 9 pages of 16 tokens, or 17 of 8; all
+    # others hold 16 tokens of full layers.
+    assert found["auto"][0] == (2730 - 9) * 16
+    assert found["fp8"][0] == (5461 - 17) * 16
+    assert found["fp8"][1] > 1.5 * found["auto"][1]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from array import array
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from benchmarks.cpu_precision import divergences, paged_logits
 
 from ossia.config import PRESETS, ModelConfig
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
+from ossia.model import decode_step
 from ossia.model.batch import ForwardBatch
 from ossia.model.decode_step import (
     _POSITIONS,
@@ -93,11 +96,53 @@ def test_as_near_the_exact_model_as_the_modules_are(count):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("count", [1, 3, 7, 17, 40, 129, 300])
+def test_keys_and_values_of_full_layers_in_fp8(count):
+    """Steps and passes over such pages are as near the exact model as the modules over them are."""
+    config = PRESETS["tiny"]()
+    model = _model(config, "cuda")
+    exact = CausalLM(config).cuda().eval().requires_grad_(requires_grad=False)
+    exact.load_state_dict(model.state_dict())
+    requests = _requests(config, count, logprobs=1)
+    slow = _serve(model, requests, cuda_graphs=False, kv_dtype="fp8")
+    fast = _serve(model, requests, kv_dtype="fp8")
+    assert model.model.layers[0].mlp.experts.relaid
+    assert _error(fast, requests, exact) < 1.5 * _error(slow, requests, exact) < 0.4
+
+
+@pytest.mark.gpu
+def test_fp8_changes_logits_a_little():
+    config = PRESETS["tiny"]()
+    model = _model(config, "cuda")
+    plain, rounded = (
+        EngineCore(model, EngineConfig(num_pages=4000, max_sequences=4, kv_dtype=kv_dtype))
+        for kv_dtype in ("auto", "fp8")
+    )
+    runner: Any = rounded._runner
+    kinds = {pages.dtype for pages in runner._pool.k_pages}
+    assert kinds == {torch.bfloat16, torch.float8_e4m3fn}
+    assert runner._fast is not None
+    assert runner._graphs is not None
+    for length in (3, 40, 700, 1500):
+        prompt = tuple(torch.randint(0, config.vocab_size, (length,)).tolist())
+        answer = torch.randint(0, config.vocab_size, (5,)).tolist()
+        ours, theirs = (paged_logits(core, prompt, answer).float() for core in (plain, rounded))
+        change = divergences(ours, theirs)
+        assert 0 < float(change.mean()) < 1e-2, (length, change)
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize(
-    ("num_pages", "count", "side_by_side", "least"),
-    [(40, 60, 24, 5), (4000, 60, 24, 5), (6000, 500, 400, 16)],
+    ("num_pages", "count", "side_by_side", "least", "kv_dtype"),
+    [
+        (40, 60, 24, 5, "auto"),
+        (4000, 60, 24, 5, "auto"),
+        (6000, 500, 400, 16, "auto"),
+        (60, 60, 24, 5, "fp8"),
+        (9000, 500, 400, 16, "fp8"),
+    ],
 )
-def test_steps_ahead_while_sequences_come_and_go(num_pages, count, side_by_side, least):
+def test_steps_ahead_while_sequences_come_and_go(num_pages, count, side_by_side, least, kv_dtype):
     """Greedy ids stay those of the exact model, whoever's pages are taken and given meanwhile."""
     config = PRESETS["tiny"]()
     model = _model(config, "cuda")
@@ -112,7 +157,9 @@ def test_steps_ahead_while_sequences_come_and_go(num_pages, count, side_by_side,
         )
         for i in range(count)
     ]  # fmt: skip
-    engine = EngineCore(model, EngineConfig(num_pages=num_pages, max_sequences=side_by_side))
+    engine = EngineCore(
+        model, EngineConfig(num_pages=num_pages, max_sequences=side_by_side, kv_dtype=kv_dtype)
+    )
     made: dict[str, list[int]] = {request.request_id: [] for request in requests}
     aborted: set[str] = set()
     waiting, steps, each = list(requests), 0, 1 + count // 100
@@ -186,8 +233,13 @@ def test_relaid_experts_say_the_same():
     assert torch.equal(experts(x), before)
 
 
-def test_models_that_cannot_say_why():
-    assert why_not(_model(PRESETS["tiny"](), "cpu"), torch.bfloat16) == "needs a CUDA device"
+def test_models_that_cannot_say_why(monkeypatch):
+    model = _model(PRESETS["tiny"](), "cpu")
+    assert why_not(model, torch.bfloat16) == "needs a CUDA device"
+    monkeypatch.setattr(decode_step, "choose", lambda *_: SimpleNamespace(passed_over=()))
+    assert why_not(model, torch.bfloat16) is why_not(model, torch.float8_e4m3fn) is None
+    assert why_not(model, torch.float16) == "needs a KV cache in bfloat16, or fp8 for full layers"
+    assert why_not(model.float(), torch.bfloat16) == "needs bfloat16 weights"
 
 
 @pytest.mark.gpu

@@ -39,6 +39,7 @@ class KVDtype(StrEnum):
     FLOAT32 = "float32"
     FLOAT64 = "float64"
     INT8 = "int8"
+    FP8 = "fp8"
 
 
 class CpuWeights(StrEnum):
@@ -64,6 +65,10 @@ class CpuActivations(StrEnum):
     INT8 = "int8"
 
 
+KV_DTYPE_HELP = (
+    "How keys and values are stored: auto is the model's dtype; int8 is for the CPU, fp8 for full "
+    "attention layers on CUDA."
+)
 CPU_WEIGHTS_HELP = (
     "On the CPU, of attention and the unembedding: bf16 rounds nothing, int8 is faster and takes "
     "half the memory, auto is int8 where memory is short; see docs/cpu.md."
@@ -126,6 +131,7 @@ DtypeOption = Annotated[
     str,
     typer.Option("--dtype", help="auto (the checkpoint's), bfloat16, float16, float32, float64."),
 ]
+KVDtypeOption = Annotated[KVDtype, typer.Option("--kv-dtype", help=KV_DTYPE_HELP)]
 CpuWeightsOption = Annotated[CpuWeights, typer.Option("--cpu-weights", help=CPU_WEIGHTS_HELP)]
 CpuActivationsOption = Annotated[
     CpuActivations, typer.Option("--cpu-activations", help=CPU_ACTIVATIONS_HELP)

@@ -15,6 +15,7 @@ from ossia.cli.options import (
     CPU_ACTIVATIONS_HELP,
     CPU_WEIGHTS_HELP,
     FP8_WEIGHTS_HELP,
+    KV_DTYPE_HELP,
     CpuActivations,
     CpuWeights,
     Fp8Weights,
@@ -131,10 +132,7 @@ def serve(
         int | None, _option("Requests that run side by side. [up to 512 on CUDA, 64 elsewhere]")
     ] = None,
     kv_cache_bytes: Annotated[int | None, _option("Size of the KV cache.")] = None,
-    kv_dtype: Annotated[
-        KVDtype | None,
-        _option("How keys and values are stored; int8 is for the CPU. [auto, the model's]"),
-    ] = None,
+    kv_dtype: Annotated[KVDtype | None, _option(f"{KV_DTYPE_HELP} [auto]")] = None,
     deterministic: Annotated[
         bool | None,
         typer.Option(

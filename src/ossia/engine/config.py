@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from ossia.errors import ConfigError
 
-KVDtype = Literal["auto", "float16", "bfloat16", "float32", "float64", "int8"]
+KVDtype = Literal["auto", "float16", "bfloat16", "float32", "float64", "int8", "fp8"]
 CpuActivations = Literal["full", "int8"]
 CpuWeights = Literal["bf16", "int8", "auto"]
 Fp8Weights = Literal["none", "unembedding", "unembedding,attention"]
@@ -41,12 +41,15 @@ class EngineConfig:
     """Limits and switches of one engine.
 
     Args:
-        page_size: Tokens in a page of the KV cache.
+        page_size: Tokens in a page of the KV cache; even with `kv_dtype` "fp8".
         num_pages: Pages of the KV cache; None derives them from `kv_cache_bytes`.
         kv_cache_bytes: Size of the KV cache; None takes a share of the device's memory.
         kv_dtype: How keys and values are stored; "auto" is the model's dtype. "int8" rounds each head's
             to 8 bits with a scale of its own, on the CPU, which takes about half the memory and
-            changes the logits a little.
+            changes the logits a little. "fp8" rounds those of full attention layers to floats of 8
+            bits (e4m3), on CUDA, which takes half the memory and reading for each token of a long
+            context; sliding layers, which read their window only, keep the model's dtype, and half as
+            many tokens in a page.
         max_batch_tokens: Tokens that one forward pass computes at most; None is what suits the
             device, see `step_limits`.
         max_sequences: Continuations that run side by side; further ones wait. None likewise: 512 on CUDA
@@ -103,6 +106,11 @@ class EngineConfig:
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise ConfigError(f"{name} is {value!r}; known: {', '.join(known)}")
+        if self.kv_dtype == "fp8" and self.page_size % 2:
+            raise ConfigError(
+                f"page_size={self.page_size} is odd; with kv_dtype='fp8' a page of sliding layers "
+                "holds half as many tokens"
+            )
         if (self.max_batch_tokens or 2**62) < (self.max_sequences or 0):
             raise ConfigError(
                 f"max_batch_tokens={self.max_batch_tokens} is below max_sequences="

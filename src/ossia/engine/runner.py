@@ -8,16 +8,17 @@ import torch
 
 from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
-from ossia.config import ModelConfig
+from ossia.config import LayerType, ModelConfig
 from ossia.engine.batch_builder import BatchBuilder, BuiltBatch
 from ossia.engine.config import EngineConfig, StepLimits
 from ossia.engine.fast_decode import FastDecode
-from ossia.engine.kv_budget import share_out
+from ossia.engine.kv_budget import layout_for, share_out
 from ossia.engine.plan import StepPlan, StepResult
 from ossia.engine.sampler import Sampler, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
+from ossia.kernels.fp8 import FP8, has_fp8
 from ossia.kernels.int8 import row_width
 from ossia.kernels.sampling import widened
 from ossia.log import logger
@@ -39,6 +40,7 @@ from ossia.model.quantizing import why_not as why_not_quantized
 from ossia.types import TokenLogprob
 
 _log = logger(__name__)
+_FP8_UNIT = 16  # numbers; kernels read rows in so many bytes
 _ROOM = 1.5  # times the weights: with less memory "auto" chooses those of 8 bits
 
 
@@ -91,8 +93,8 @@ class ModelRunner:
         self._model = model
         self._device = weight.device
         self._valid_end = _valid_end(config, model.config)
-        layout = KVLayout.of(model.config, config.page_size)
-        dtype = _kv_dtype(config, weight)
+        layout = layout_for(config, model.config)
+        dtype = _kv_dtype(config, weight, layout.head_dim)
         context = min(config.max_context or 2**62, model.config.max_position_embeddings)
         _round_to_fp8(config, model)
         fast = config.cuda_graphs and why_not_fast(model, dtype) is None
@@ -102,11 +104,12 @@ class ModelRunner:
             interleave_weights(model)
         int8_activations = _int8_activations(config, model)
         _choose_weights(config, model, int8_activations=int8_activations)
-        row_bytes = row_width(layout.head_dim, dtype) * dtype.itemsize
+        kept = [weight.dtype if _stays_wide(kind, dtype) else dtype for kind in layout.groups]
+        row_bytes = min(row_width(layout.head_dim, each) * each.itemsize for each in kept)
         self.limits, self.num_pages = share_out(
             config, model.config, layout, context, row_bytes, weight.device
         )
-        self._pool = KVPool(layout, self.num_pages, dtype, weight.device)
+        self._pool = KVPool(layout, self.num_pages, kept, weight.device)
         self._builder = BatchBuilder(
             layout, self._pool, model.config.num_attention_heads, weight.device,
             int8_activations=int8_activations,
@@ -208,7 +211,7 @@ def _forward_graphs(
         layout.groups,
         memory,
         max_sequences,
-        -(-context // layout.page_size) + 1,
+        -(-context // min(layout.page_sizes)) + 1,
         queries,
     )
 
@@ -222,12 +225,35 @@ def _copies(sequence: Sequence) -> list[tuple[int, int]]:
     return sequence.pages.copies
 
 
-def _kv_dtype(config: EngineConfig, weight: torch.Tensor) -> torch.dtype:
+def _kv_dtype(config: EngineConfig, weight: torch.Tensor, head_dim: int) -> torch.dtype:
+    """Of full layers' keys and values."""
     if config.kv_dtype == "auto":
         return weight.dtype
+    if config.kv_dtype == "fp8":
+        if (reason := _why_not_fp8_rows(weight, head_dim)) is not None:
+            raise ConfigError(f"kv_dtype='fp8' {reason}; leave it out for this one")
+        return FP8
     if config.kv_dtype == "int8" and weight.device.type != "cpu":
         raise ConfigError("kv_dtype='int8' is for models on the CPU; leave it out for this one")
     return getattr(torch, config.kv_dtype)
+
+
+def _why_not_fp8_rows(weight: torch.Tensor, head_dim: int) -> str | None:
+    """Why a model's keys and values cannot be kept so; None where they can."""
+    if weight.device.type != "cuda":
+        return "is for models on CUDA"
+    if weight.dtype is not torch.bfloat16:
+        return "is for models in bfloat16"
+    if head_dim % _FP8_UNIT:
+        return f"needs a head_dim that is a multiple of {_FP8_UNIT}"
+    if not has_fp8(weight.device):
+        return "needs compute capability 9.0 or newer"
+    return None
+
+
+def _stays_wide(kind: LayerType, dtype: torch.dtype) -> bool:
+    """Whether layers keep the model's dtype beside full ones in another: of fp8 windows gain little."""
+    return dtype is FP8 and kind != "full_attention"
 
 
 def _int8_activations(config: EngineConfig, model: CausalLM) -> bool:

@@ -20,6 +20,7 @@ from ossia.kernels.backend import choose
 from ossia.kernels.decode import FEW_TOKENS
 from ossia.kernels.decode.attention import HEAD_DIM, MAX_GROUP
 from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K
+from ossia.kernels.fp8 import FP8
 from ossia.model.decode_chain import DecodeChain, StepInputs
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
@@ -50,7 +51,12 @@ class StepOutput:
 
 
 def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
-    """Why a model's decode steps cannot run this way; None where they can."""
+    """Why a model's decode steps cannot run this way; None where they can.
+
+    Args:
+        model: Whose steps.
+        kv_dtype: Of full layers' keys and values.
+    """
     weights = [param for param in model.parameters() if param.dtype is not torch.uint8]
     device = weights[0].device
     for implementation, reason in choose("decode", device).passed_over:
@@ -58,8 +64,10 @@ def why_not(model: CausalLM, kv_dtype: torch.dtype) -> str | None:
             return reason
     if any(param.device != device for param in model.parameters()):
         return "needs all weights on one device"
-    if kv_dtype is not torch.bfloat16 or any(w.dtype is not torch.bfloat16 for w in weights):
-        return "needs bfloat16 weights and KV cache"
+    if any(w.dtype is not torch.bfloat16 for w in weights):
+        return "needs bfloat16 weights"
+    if kv_dtype not in (torch.bfloat16, FP8):
+        return "needs a KV cache in bfloat16, or fp8 for full layers"
     linears = [type(part) for part in model.modules() if isinstance(part, nn.Linear)]
     if any(kind not in (nn.Linear, Linear) for kind in linears):
         return "needs plain linear layers"
@@ -92,7 +100,7 @@ class DecodeStep:
     Args:
         model: `why_not` has nothing against it. Its packed experts are relaid in place, and its
             parameters must stay where they are.
-        pages: For each layer keys and values (pages, page_size, kv_heads, 64).
+        pages: For each layer keys and values (pages, page_size, kv_heads, 64), as `attend_one` takes them.
         groups: Layer types in the order in which tables are given.
         max_context: Longest sequence.
         valid_end: Ids from here on are never the most likely.
@@ -115,7 +123,7 @@ class DecodeStep:
         self._pages = tuple(pages)
         self._groups = tuple(groups)
         self._valid_end = valid_end
-        width = -(-max_context // pages[0][0].shape[1]) + 1
+        width = -(-max_context // min(keys.shape[1] for keys, _ in pages)) + 1
         sizes, device = self.sizes_for(max_rows), pages[0][0].device
         size = _TABLE + sizes[-1] * len(groups) * width
         self._memory = memory or DecodeMemory(model.config, sizes, device)
