@@ -11,6 +11,11 @@ token is the same, and the mean KL divergence from float32 in nats.
 Then greedy answers through engines in bfloat16 on both, one prompt at a time: of the demo the questions that it was
 trained to answer but has not seen, of other models random ids.
 
+Then what `--kv-dtype fp8` does: the largest key and value along these answers and the share of numbers below 2^-6,
+where e4m3 has fewer bits; how many answers stay the same; and the KL divergence and the most likely tokens at
+every place of the answers, of an engine with such a cache beside one in bfloat16. `--length` makes random prompts
+longer, so that full layers have more to read.
+
 At last what `--fp8-weights` does: greedy answers, and along those of bfloat16 the distributions of the next token, of
 engines on the GPU; how often the most likely token stays, and the KL divergence in nats.
 """
@@ -28,8 +33,10 @@ from benchmarks.cpu_precision import divergences, paged_logits, show_table, skil
 from ossia.api.runtime import ONE_AT_A_TIME, core_for
 from ossia.bench.playing import Prompt, random_prompt
 from ossia.bench.subject import load_subject
-from ossia.engine.config import Fp8Weights
+from ossia.engine.config import Fp8Weights, KVDtype
+from ossia.engine.runner import ModelRunner
 from ossia.engine.sync_engine import SyncEngine
+from ossia.errors import ConfigError
 from ossia.kernels.decode.launching import is_hopper
 from ossia.model.batch import ForwardBatch
 from ossia.model.decode_step import relay_weights, why_not
@@ -95,14 +102,62 @@ def answers(
     prompts: Sequence[Prompt],
     sampling: SamplingParams,
     fp8_weights: Fp8Weights = "none",
+    kv_dtype: KVDtype = "auto",
 ) -> list[list[int]]:
     """Greedy, one prompt at a time."""
-    config = replace(ONE_AT_A_TIME, prefix_reuse=False, fp8_weights=fp8_weights)
+    config = replace(ONE_AT_A_TIME, prefix_reuse=False, fp8_weights=fp8_weights, kv_dtype=kv_dtype)
     engine = SyncEngine(core_for(network, config))
     requests = [
         Request(request_id="one", prompt_ids=prompt, sampling=sampling) for prompt in prompts
     ]
     return [engine.generate([one])[0].continuations[0].token_ids for one in requests]
+
+
+def compare_kv(
+    network: CausalLM,
+    prompts: Sequence[Prompt],
+    plain: Sequence[list[int]],
+    sampling: SamplingParams,
+) -> None:
+    """Print what keys and values in fp8 change.
+
+    Args:
+        network: The model, in bfloat16.
+        prompts: What is asked.
+        plain: The answers with keys and values in bfloat16.
+        sampling: How they were drawn.
+    """
+    config = replace(ONE_AT_A_TIME, prefix_reuse=False)
+    try:
+        rounded = core_for(network, replace(config, kv_dtype="fp8"))
+    except ConfigError as error:
+        print(f"fp8 KV cache: {error}")
+        return
+    exact = core_for(network, config)
+    runner = exact._runner
+    assert isinstance(runner, ModelRunner)
+    pool = runner._pool
+    for pages in (*pool.k_pages, *pool.v_pages):
+        pages.zero_()
+    known = min(special.LAST_LISTED + 1, network.config.vocab_size)
+    changes: list[torch.Tensor] = []
+    same_tokens: list[torch.Tensor] = []
+    for prompt, answer in zip(prompts, plain, strict=True):
+        ours, theirs = (paged_logits(core, prompt, answer)[:, :known] for core in (exact, rounded))
+        changes.append(divergences(ours, theirs).cpu())
+        same_tokens.append((ours.argmax(-1) == theirs.argmax(-1)).cpu())
+    for name, layers in (("key", pool.k_pages), ("value", pool.v_pages)):
+        largest = max(float(pages.abs().max()) for pages in layers)
+        written = sum(int((pages != 0).sum()) for pages in layers)
+        small = sum(int(((pages != 0) & (pages.abs() < 2**-6)).sum()) for pages in layers)
+        print(f"largest {name} {largest:.3g}, below 2^-6 {small / max(1, written):.2%} of all")
+    pairs = zip(answers(network, prompts, sampling, kv_dtype="fp8"), plain, strict=True)
+    same = sum(ours == theirs for ours, theirs in pairs)
+    found, kept_tokens = torch.cat(changes), torch.cat(same_tokens)
+    print(
+        f"fp8 KV cache: the same answer {same} of {len(prompts)}, mean KL {found.mean():.1e}, maximum "
+        f"{found.max():.1e}, the most likely token kept {kept_tokens.double().mean():.1%} of {len(found)}"
+    )
 
 
 def compare_fp8(
@@ -171,9 +226,10 @@ def main() -> None:
         temperature=0.0, max_tokens=chosen.tokens, stop_token_ids=() if is_random else _STOPS
     )
     on_cpu = answers(load_subject(chosen.model, device="cpu").network, prompts, sampling)
-    pairs = zip(answers(network, prompts, sampling), on_cpu, strict=True)
-    same = sum(ours == theirs for ours, theirs in pairs)
+    here = answers(network, prompts, sampling)
+    same = sum(ours == theirs for ours, theirs in zip(here, on_cpu, strict=True))
     print(f"greedy answers as on the CPU: {same} of {len(prompts)}")
+    compare_kv(network, prompts, here, sampling)
     if (reason := why_not_fp8(network, FP8_WEIGHTS[-1].split(","))) is not None:
         print(f"--fp8-weights: {reason}")
         return

@@ -22,6 +22,7 @@ from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.kernels.attention import blocks_for
 from ossia.kernels.attention.triton_paged import attend_paged
+from ossia.kernels.fp8 import has_fp8, to_fp8
 from ossia.kernels.moe import cuda_many
 from ossia.kernels.routing import route
 from ossia.model.decode_step import relay_weights
@@ -52,7 +53,7 @@ def experts(model: CausalLM, sizes: list[int], bandwidth: float) -> None:
 
 
 def attention(model: CausalLM, sizes: list[int]) -> None:
-    """Print the time of prefill attention, full and sliding."""
+    """Print the time of prefill attention, full and sliding, and over pages in fp8."""
     config = model.config
     heads, kv_heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     for tokens in sizes:
@@ -62,10 +63,14 @@ def attention(model: CausalLM, sizes: list[int]) -> None:
         q = torch.randn(tokens, heads, dim, dtype=torch.bfloat16, device="cuda")
         sinks = torch.randn(heads, dtype=torch.bfloat16, device="cuda")
         blocks = blocks_for([tokens], [tokens], heads, kv_heads, q.device).cuda()
-        given = (q, *kv, table, blocks, sinks)
-        full, sliding = (graph_ms(partial(attend_paged, *given, window)) for window in (None, 128))
+        given = (table, blocks, sinks)
+        full, sliding = (graph_ms(partial(attend_paged, q, *kv, *given, window)) for window in (None, 128))  # fmt: skip
         rate = 2 * heads * dim * tokens**2 / full * 1e-9
-        print(f"attention, {tokens:5} tokens: full {full * 1e3:.0f} us ({rate:.0f} TFLOP/s), sliding {sliding * 1e3:.0f} us", flush=True)  # fmt: skip
+        line = f"attention, {tokens:5} tokens: full {full * 1e3:.0f} us ({rate:.0f} TFLOP/s), sliding {sliding * 1e3:.0f} us"  # fmt: skip
+        if has_fp8(q.device):
+            narrow = graph_ms(partial(attend_paged, q, *to_fp8(kv), *given, None))
+            line += f", full over fp8 pages {narrow * 1e3:.0f} us"
+        print(line, flush=True)
 
 
 def prompts(model: CausalLM, sizes: list[int], chunk: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import get_args
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from ossia.bench.roofline import (
 from ossia.bench.subject import Subject
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.config import PRESETS, ModelConfig
+from ossia.engine.config import KVDtype
 from ossia.model.fp8_weights import round_weights
 from ossia.model.heads import CausalLM
 from ossia.model.quantizing import quantize_weights
@@ -120,6 +122,27 @@ def test_keys_and_values_against_counting(context: int):
         keys = [key for key in range(context) if window is None or context - 1 - key < window]
         expected += len(keys) * 2 * config.num_key_value_heads * config.head_dim * 2
     assert kv_bytes(config, 2, 3, context) == 3 * expected
+
+
+@pytest.mark.parametrize(
+    ("kv_dtype", "full", "sliding"),
+    [
+        ("fp8", 16, 32),
+        ("int8", 20, 20),
+        ("float32", 64, 64),
+        ("bfloat16", 32, 32),
+        ("auto", 32, 32),
+    ],
+)
+def test_keys_and_values_count_as_they_are_stored(kv_dtype: str, full: int, sliding: int):
+    config = tiny_config(num_hidden_layers=4, head_dim=16, sliding_window=8)
+    expected = 2 * config.num_key_value_heads * (2 * 100 * full + 2 * 8 * sliding)
+    assert kv_bytes(config, 2, 3, 100, kv_dtype) == 3 * expected
+
+
+def test_every_way_to_store_them_is_known():
+    config = tiny_config(num_hidden_layers=2)
+    assert all(kv_bytes(config, 2, 1, 9, kind) > 0 for kind in get_args(KVDtype))
 
 
 @pytest.mark.parametrize(("prompt", "depth"), [(1, 0), (5, 0), (13, 0), (4, 17), (20, 16)])

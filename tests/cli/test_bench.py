@@ -134,6 +134,16 @@ def test_reports_say_which_precision_ran(ossia, command: str):
     assert chosen["model"]["dense_weights"] == "bfloat16"
 
 
+@pytest.mark.parametrize("command", ["latency", "throughput"])
+def test_reports_say_how_keys_and_values_are_stored(ossia, command: str):
+    first = ossia(*words(command), "--kv-dtype", "int8").stdout.splitlines()[0]
+    assert ", KV cache int8, weights " in first
+    assert "KV cache" not in ossia(*words(command)).stdout.splitlines()[0]
+    refused = ossia(*words(command), "--kv-dtype", "fp8")
+    assert refused.exit_code != 0
+    assert "kv_dtype='fp8' is for models on CUDA; leave it out" in refused.stderr
+
+
 def test_latency_lists_what_llama_bench_does(ossia):
     lines = ossia(*words("latency")).stdout.splitlines()[5:]
     assert lines[0].split() == ["test", "batch", "depth", "tokens/s", "median", "ms", "share"]

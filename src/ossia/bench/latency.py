@@ -21,7 +21,7 @@ from ossia.bench.playing import Prompt, play, random_prompt
 from ossia.bench.request_timing import RequestTiming
 from ossia.bench.roofline import kv_bytes, prefill_flops, weight_bytes
 from ossia.bench.subject import Subject
-from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig, Fp8Weights
+from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig, Fp8Weights, KVDtype
 from ossia.engine.core import EngineCore
 from ossia.errors import CapacityError, RequestError
 from ossia.tokenizer import special
@@ -46,6 +46,7 @@ class LatencyPlan:
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
         fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
+        kv_dtype: How keys and values are stored, as `EngineConfig` has it.
 
     Raises:
         RequestError: a value is out of range; names the field.
@@ -61,6 +62,7 @@ class LatencyPlan:
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
     fp8_weights: Fp8Weights = "none"
+    kv_dtype: KVDtype = "auto"
 
     def __post_init__(self) -> None:
         for name, least in (("prompt", 1), ("tokens", 2), ("repeats", 1)):
@@ -169,6 +171,7 @@ class LatencyBench:
             cpu_weights=plan.cpu_weights,
             cpu_activations=plan.cpu_activations,
             fp8_weights=plan.fp8_weights,
+            kv_dtype=plan.kv_dtype,
             prefix_reuse=max(plan.depths) > 0,
         )
         self._core: EngineCore | None = None
@@ -284,7 +287,8 @@ class LatencyBench:
         weights = weight_bytes(
             config, itemsize, batch, int8=self._subject.is_int8, fp8=self._subject.fp8_parts
         )
-        keys = kv_bytes(config, itemsize, batch, depth + plan.prompt + plan.tokens / 2)
+        context = depth + plan.prompt + plan.tokens / 2
+        keys = kv_bytes(config, itemsize, batch, context, plan.kv_dtype)
         rate = _distribution(rates)
         # Passes a byte of the bandwidth.
         reads = mean(each / batch / beside for each, beside in zip(rates, bandwidths, strict=True))

@@ -7,6 +7,10 @@ from collections.abc import Collection
 from ossia.checkpoint.spec import ITEM_BYTES, TensorKind, TensorSpec, tensor_specs
 from ossia.config import ModelConfig
 
+_KV_BYTES = {  # of a stored number, and of a head's row besides
+    "float64": (8, 0), "float32": (4, 0), "float16": (2, 0), "bfloat16": (2, 0), "int8": (1, 4),
+    "fp8": (1, 0),
+}  # fmt: skip
 _INT8_BYTES = 1 + 2 / 32  # of a weight: its code, and its part of a group's bfloat16 scale
 
 
@@ -57,18 +61,26 @@ def weight_bytes(
     return total
 
 
-def kv_bytes(config: ModelConfig, itemsize: int, batch: int, context: float) -> float:
+def kv_bytes(
+    config: ModelConfig, itemsize: int, batch: int, context: float, kv_dtype: str = "auto"
+) -> float:
     """Bytes of keys and values that one decode step has to read.
 
     Args:
         config: Shape.
-        itemsize: Bytes of a stored number.
+        itemsize: Bytes of the model's numbers.
         batch: Sequences.
         context: Tokens of each, the new one included; sliding layers look at their window only.
+        kv_dtype: How keys and values are stored, by the engine's names.
     """
-    each = 2 * config.num_key_value_heads * config.head_dim * itemsize
-    windows = (config.window_of(idx) for idx in range(config.num_hidden_layers))
-    return batch * each * sum(min(context, window or context) for window in windows)
+    total = 0.0
+    for idx in range(config.num_hidden_layers):
+        window = config.window_of(idx)
+        stays = kv_dtype == "auto" or (kv_dtype == "fp8" and window is not None)
+        each, beside = (itemsize, 0) if stays else _KV_BYTES[kv_dtype]
+        row = config.head_dim * each + beside
+        total += 2 * config.num_key_value_heads * row * min(context, window or context)
+    return batch * total
 
 
 def prefill_flops(config: ModelConfig, batch: int, prompt: int, depth: int = 0) -> float:

@@ -13,7 +13,7 @@ from ossia.bench.load_metrics import LoadMetrics
 from ossia.bench.memory import peak_device_bytes, peak_resident_bytes
 from ossia.bench.playing import Prompt, play, random_prompt
 from ossia.bench.subject import Subject
-from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig, Fp8Weights
+from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig, Fp8Weights, KVDtype
 from ossia.engine.core import EngineCore
 from ossia.errors import RequestError
 from ossia.tokenizer import special
@@ -35,6 +35,7 @@ class ThroughputPlan:
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
         fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
+        kv_dtype: How keys and values are stored, as `EngineConfig` has it.
         deterministic: As `EngineConfig` has it.
 
     Raises:
@@ -50,6 +51,7 @@ class ThroughputPlan:
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
     fp8_weights: Fp8Weights = "none"
+    kv_dtype: KVDtype = "auto"
     deterministic: bool = False
 
     def __post_init__(self) -> None:
@@ -119,6 +121,7 @@ class ThroughputBench:
             cpu_weights=plan.cpu_weights,
             cpu_activations=plan.cpu_activations,
             fp8_weights=plan.fp8_weights,
+            kv_dtype=plan.kv_dtype,
             deterministic=plan.deterministic,
             prefix_reuse=False,
         )

@@ -19,6 +19,8 @@ from ossia.cli.options import (
     Fp8Weights,
     Fp8WeightsOption,
     JsonOption,
+    KVDtype,
+    KVDtypeOption,
     RevisionOption,
 )
 from ossia.cli.output import Output
@@ -42,6 +44,7 @@ EXAMPLES = {
         "ossia bench latency",
         "ossia bench latency --device cpu --cpu-weights int8 --cpu-activations int8",
         "ossia bench latency --model random:20b --batch 1,8 --prompt 512 --depth 0,4096",
+        "ossia bench latency --model random:20b --device cuda --depth 16384 --kv-dtype fp8",
         "ossia bench latency --device cpu --threads 2 --profile trace.json",
     ),
     "throughput": (
@@ -108,6 +111,7 @@ def latency(
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
     fp8_weights: Fp8WeightsOption = Fp8Weights.NONE,
+    kv_dtype: KVDtypeOption = KVDtype.AUTO,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -137,6 +141,7 @@ def latency(
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
         fp8_weights=fp8_weights.value,
+        kv_dtype=kv_dtype.value,
     )
     subject = _subject(output, settings)
     bench = LatencyBench(subject, plan)
@@ -183,6 +188,7 @@ def throughput(
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
     fp8_weights: Fp8WeightsOption = Fp8Weights.NONE,
+    kv_dtype: KVDtypeOption = KVDtype.AUTO,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="As `ossia serve` takes it.")
     ] = False,
@@ -215,6 +221,7 @@ def throughput(
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
         fp8_weights=fp8_weights.value,
+        kv_dtype=kv_dtype.value,
         deterministic=deterministic,
     )
     settings |= {name: getattr(plan, name) for name in given}

@@ -28,20 +28,7 @@ _METRICS = {
 def show_heading(output: Output, report: Report) -> None:
     """What was measured, on what, with what."""
     output.clear_status()
-    model = report.model
-    words = [str(model["name"])]
-    if "server" in model:
-        words += [f"{model['api']} of {model['server']}"]
-    if "dtype" in model:
-        words += [f"dtype {model['dtype']}"]
-    if "experts" in model:
-        words += [f"experts {model['experts']}"]
-    if "activations" in model and report.device is not None and report.device["type"] == "cpu":
-        words += [f"dense weights {model['dense_weights']}, activations {model['activations']}"]
-    elif model.get("dense_weights", model.get("dtype")) != model.get("dtype"):
-        words += [f"dense weights {model['dense_weights']}"]
-    if "weight_bytes" in model:
-        words += [f"weights {bytes_in_words(model['weight_bytes'])}"]
+    words = _words_of_model(report)
     output.heading(f"{report.command}: {', '.join(words)}")
     if report.device is not None:
         output.line(f"on {_device(report.device)}")
@@ -165,6 +152,27 @@ def show_load(output: Output, results: Sequence[LoadResult]) -> None:
         "of weights",
     )
     output.table(rows, header)
+
+
+def _words_of_model(report: Report) -> list[str]:
+    """Which model, and in what precision it ran."""
+    model = report.model
+    words = [str(model["name"])]
+    if "server" in model:
+        words += [f"{model['api']} of {model['server']}"]
+    if "dtype" in model:
+        words += [f"dtype {model['dtype']}"]
+    if "experts" in model:
+        words += [f"experts {model['experts']}"]
+    if "activations" in model and report.device is not None and report.device["type"] == "cpu":
+        words += [f"dense weights {model['dense_weights']}, activations {model['activations']}"]
+    elif model.get("dense_weights", model.get("dtype")) != model.get("dtype"):
+        words += [f"dense weights {model['dense_weights']}"]
+    if (kept := report.settings.get("kv_dtype", "auto")) != "auto":
+        words += [f"KV cache {kept}"]
+    if "weight_bytes" in model:
+        words += [f"weights {bytes_in_words(model['weight_bytes'])}"]
+    return words
 
 
 def _device(device: dict[str, Any]) -> str:
