@@ -11,12 +11,12 @@ import pytest
 from ossia.errors import KernelError
 from ossia.kernels.cuda.nvrtc import compile_cubin, find_nvrtc
 from ossia.kernels.cuda.program import arch_of, source_of
-from ossia.kernels.decode import routed, slab, wide
+from ossia.kernels.decode import routed, slab, stream, wide
 from ossia.kernels.decode.launching import VARIANTS
 
 FILES = (
     "argmax", "attention", "dense", "dispatch", "down", "expand", "few", "fp8", "gate_up", "gemv", "norm",
-    "routed", "slab", "wide",
+    "routed", "slab", "stream", "wide",
 )  # fmt: skip
 ELF = b"\x7fELF"
 
@@ -63,11 +63,9 @@ def test_with_nvrtc(capability):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_table_of_variants_says_what_the_sources_do(name):
     variant = VARIANTS[name]
-    source = variant.source or name
-    tiles = int(name.removeprefix(f"{source}_")) // 8 if variant.source else 1  # of 8 tokens
-    line = _definition(f"{source}.cu", name)
+    line = _definition(f"{name}.cu", name)
     assert f"__launch_bounds__({variant.warps * 32}, {variant.blocks})" in line
-    assert f"{source}_product<{tiles}, {variant.warps}, {variant.ahead}>" in line
+    assert f"{name}_product<1, {variant.warps}, {variant.ahead}>" in line
 
 
 def test_the_table_of_slabs_says_what_the_source_does():
@@ -78,6 +76,13 @@ def test_the_table_of_slabs_says_what_the_source_does():
         assert f"slab<{', '.join(map(str, cut))}>" in line
         bound = re.search(r"__launch_bounds__\((\d+), 1\)", line)
         assert bound is None or int(bound[1]) == 32 * (variant.warps + 1)
+
+
+@pytest.mark.parametrize("columns", stream._SLOTS)
+def test_the_table_of_slots_says_what_the_source_does(columns):
+    line = _definition("stream.cu", f"stream_{columns}")
+    assert f"__launch_bounds__({32 * (stream._WARPS + 1)}, 1)" in line
+    assert f"stream_rows<{columns // 16}, {stream._SLOTS[columns]}>" in line
 
 
 @pytest.mark.parametrize("width", routed.VARIANTS)

@@ -21,6 +21,7 @@ Slab = _structure(
     flight=_U,
 )  # fmt: skip
 Fp8 = _structure("Fp8", w=_P, scales=_P, x=_P, y=_P, rows=_U, chunks=_U, tokens=_U)
+Stream = _structure("Stream", w=_P, x=_P, y=_P, rows=_U, steps=_U, tokens=_U, stride=_U)
 Experts = _structure(
     "Experts", blocks=_P, scales=_P, bias=_P, logits=_P, positions=_P, x=_P, y=_P,
     tokens=_U, experts=_U, top_k=_U, tiles=_U, units=_U, rows=_U, out_stride=_U, parts=_U,

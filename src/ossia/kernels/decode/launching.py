@@ -26,19 +26,15 @@ class Variant:
         warps: Of a block.
         ahead: Units of weights on their way for each warp.
         blocks: That run side by side on a multiprocessor.
-        source: Without its ending; None: named like the kernel.
     """
 
     warps: int
     ahead: int
     blocks: int
-    source: str | None = None
 
 
 VARIANTS = {
     "dense": Variant(4, 6, 2),
-    "dense_16": Variant(8, 6, 1, "dense"),
-    "dense_32": Variant(4, 3, 1, "dense"),
     "gate_up": Variant(12, 5, 2),
     "down": Variant(12, 4, 2),
 }
@@ -49,7 +45,7 @@ class Product:
     """A product on a device: how many blocks it takes, and its launch.
 
     Args:
-        name: Of the kernel.
+        name: Of the source and of the kernel.
         device: Where it runs.
     """
 
@@ -78,7 +74,7 @@ class Product:
         """
         variant = VARIANTS[self.name]
         shared = variant.warps * variant.ahead * _LANES * unit_bytes + operand_bytes
-        kernel = program(f"{variant.source or self.name}.cu", self.device)[self.name]
+        kernel = program(f"{self.name}.cu", self.device)[self.name]
         launch(kernel, (blocks, 1, 1), variant.warps * _LANES, shared, arguments)
 
 

@@ -10,14 +10,12 @@ import torch
 
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
-from ossia.kernels.decode import slab
+from ossia.kernels.decode import slab, stream
 from ossia.kernels.decode.arguments import Dense, address
 from ossia.kernels.decode.launching import (
-    COLUMNS,
     FEW_TOKENS,
     TILE_ROWS,
     Product,
-    is_hopper,
     multiprocessors,
     split_parts,
 )
@@ -27,12 +25,6 @@ _UNIT_BYTES = 64  # of a unit that a lane takes
 _OPERAND_BYTES = 128  # of a unit that a token has
 _PIECE = 192 * 8  # k of a row that a warp of gemv.cu takes at a time
 _GEMV_THREADS, _GEMV_BLOCKS = 512, 2
-_STREAMED = {
-    8: 60_000,
-    16: 110_000,
-    32: 186_000,
-}  # columns -> bytes of operands that a block has room for
-_TILES_OF_A_BLOCK = 16
 _GEMV_TOKENS = {1: 4, 2: 2}  # parts -> up to how many tokens gemv.cu is the faster one
 
 
@@ -49,8 +41,8 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
 
     Args:
         x: bfloat16 (tokens, k), k a multiple of 32. Where a device holds all rows
-            (slab.py) or where there are very many, up to 32 tokens; elsewhere more than FEW_TOKENS go to
-            the vendor's product.
+            (slab.py), or where there are very many (stream.py), up to 32 tokens; elsewhere more than
+            FEW_TOKENS go to the vendor's product.
         weights: One to three bfloat16 (rows, k); rows of all but the last a multiple of 16.
         out: float32 (parts, tokens, all rows), all of it written. With one part it is the product;
             otherwise parts must be `num_parts`, and the product is their sum.
@@ -64,11 +56,13 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
     if parts == slab.num_splits(tokens, k, rows, x.device):
         slab.project_slab(x, weights, out)
         return
-    name = _streaming(tokens, k, rows, x.device) if tokens > FEW_TOKENS else "dense"
-    if name is None:
-        _project_many(x, weights, out[0])
+    if tokens > FEW_TOKENS:
+        if len(weights) == 1 and stream.fits(tokens, k, rows, x.device):
+            stream.project_stream(x, weights[0], out[0])
+        else:
+            _project_many(x, weights, out[0])
         return
-    product = Product(name, x.device)
+    product = Product("dense", x.device)
     tiles, units = -(-rows // TILE_ROWS), -(-k // (2 * _STEP))
     blocks, held = min(product.blocks, tiles), units
     if parts > 1:
@@ -85,22 +79,6 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
         _launch_gemv(arguments, tokens, k, x.device)
     else:
         product.launch(blocks, _UNIT_BYTES, held * tokens * _OPERAND_BYTES, arguments)
-
-
-def _streaming(tokens: int, k: int, rows: int, device: torch.device) -> str | None:
-    """The kernel of dense.cu for more than FEW_TOKENS; None where the vendor's product is the better one.
-
-    That is for so many rows that a block goes through many tiles, beside the operands of all of k.
-    """
-    columns = next((columns for columns in _STREAMED if tokens <= columns), None)
-    if columns is None or not is_hopper(device):
-        return None
-    operands = -(-k // (2 * _STEP)) * tokens * _OPERAND_BYTES
-    if operands > _STREAMED[columns] or rows < _TILES_OF_A_BLOCK * TILE_ROWS * multiprocessors(
-        device
-    ):
-        return None
-    return "dense" if columns == COLUMNS else f"dense_{columns}"
 
 
 def _project_many(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-// A bfloat16 matrix, or up to three that lie one below the other, times up to 8, 16 or 32 tokens.
+// A bfloat16 matrix, or up to three that lie one below the other, times up to 8 tokens.
 //
 //   y[part][token][row] = sum over k of w[row][k] x[token][k], float32, in `parts` addends
 //
@@ -130,6 +130,3 @@ __device__ __forceinline__ void dense_product(const Dense& a) {
 }
 
 extern "C" __global__ void __launch_bounds__(128, 2) dense(const __grid_constant__ Dense a) { dense_product<1, 4, 6>(a); }
-// With the operands of so many tokens a block has a multiprocessor to itself.
-extern "C" __global__ void __launch_bounds__(256, 1) dense_16(const __grid_constant__ Dense a) { dense_product<2, 8, 6>(a); }
-extern "C" __global__ void __launch_bounds__(128, 1) dense_32(const __grid_constant__ Dense a) { dense_product<4, 4, 3>(a); }
