@@ -15,7 +15,7 @@ from ossia.kernels.fp8 import FP8
 HEAD_DIM = 64
 MAX_GROUP = 8  # query heads that share a key head
 _KERNELS = {torch.bfloat16: "attention", FP8: "attention_fp8"}
-_MANY_TOKENS = 64  # from which blocks of four warps are the faster ones
+_MANY_TOKENS = 48  # from which blocks of four warps are the faster ones
 _MAX_SHARES = 64
 _SCRATCH = MAX_GROUP * (HEAD_DIM + 2)  # floats of a share
 
