@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder, why_not
+from ossia.model.cpu_step import CpuStep
 from ossia.model.heads import CausalLM
 from ossia.model.interleaving import interleave_weights
 from ossia.model.quantizing import quantize_weights
@@ -129,14 +132,19 @@ def test_models_that_it_does_not_take():
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_engines_use_it_for_steps_and_for_prompts_where_it_is_faster(int8, monkeypatch):
-    lengths: list[int] = []
-    run = CpuDecoder.run
+    lengths, steps = list[int](), list[int]()
+    run, run_step = CpuDecoder.run, CpuStep.run
 
     def noted(self: CpuDecoder, batch: ForwardBatch) -> torch.Tensor:
         lengths.append(len(batch.input_ids))
         return run(self, batch)
 
+    def noted_step(self: CpuStep, ids: list[int], *rest: Any) -> torch.Tensor:
+        steps.append(len(ids))
+        return run_step(self, ids, *rest)
+
     monkeypatch.setattr(CpuDecoder, "run", noted)
+    monkeypatch.setattr(CpuStep, "run", noted_step)
     prompts = [tuple(range(80)), (4, 5, 6)]
 
     def outputs() -> list[list[int]]:
@@ -148,10 +156,11 @@ def test_engines_use_it_for_steps_and_for_prompts_where_it_is_faster(int8, monke
         return [output.continuations[0].token_ids for output in engine.generate(requests)]
 
     with_it = outputs()
-    assert lengths == [83] * int8 + [2] * 11
-    lengths.clear()
+    assert lengths == [83] * int8
+    assert steps == [2] * 11
+    lengths.clear(), steps.clear()
     monkeypatch.setattr(runner, "why_not_cpu_decoder", lambda *arguments: "not now")
     without_it = outputs()
-    assert not lengths
+    assert not lengths + steps
     for mine, theirs in zip(with_it, without_it, strict=True):
         assert mine[:3] == theirs[:3], "later ones may differ by roundings"

@@ -12,8 +12,8 @@ import torch
 from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
 from ossia.cache.sequence_pages import SequencePages
-from ossia.engine.plan import Drawn, PlanEntry, StepPlan, StepResult
-from ossia.engine.sampler import Sampler, unusable
+from ossia.engine.plan import Drawn, StepPlan, StepResult
+from ossia.engine.sampler import Sampler, drawn_greedily
 from ossia.engine.sequence import Sequence
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
@@ -110,7 +110,7 @@ class FastDecode:
 
     def takes(self, plan: StepPlan) -> bool:
         """Whether every entry is one token that draws one, or an output that was drawn before."""
-        return 0 < len(plan.entries) <= self._max_rows and all(map(_decodes, plan.entries))
+        return 0 < len(plan.entries) <= self._max_rows and plan.only_decodes
 
     def execute(self, plan: StepPlan, sampler: Sampler) -> StepResult:
         """Compute and draw.
@@ -212,19 +212,8 @@ def _pages(sequence: Sequence) -> SequencePages:
     return sequence.pages
 
 
-def _decodes(entry: PlanEntry) -> bool:
-    return entry.num_tokens == 1 and len(entry.draws) <= 1 and not entry.sequence.prompt_left
-
-
 def _most_likely(flight: _Flight, places: list[int]) -> list[Drawn]:
     """What some rows of a flight that has arrived have drawn."""
     rows = np.array(places)
     ids, bits = flight.drawn.numpy()[np.array(flight.positions)[rows] & 1, :, rows].T
-    peaks = bits.view(np.float32)
-    if np.isfinite(peaks).all():
-        return [Drawn(token_id) for token_id in ids.tolist()]
-    reasons = [unusable(peak) for peak in peaks.tolist()]
-    return [
-        Drawn(token_id) if reason is None else Drawn(None, error=reason)
-        for token_id, reason in zip(ids.tolist(), reasons, strict=True)
-    ]
+    return drawn_greedily(ids.tolist(), bits.view(np.float32).tolist())

@@ -41,6 +41,14 @@ class StepPlan:
         return sum(entry.num_tokens for entry in self.entries)
 
     @property
+    def only_decodes(self) -> bool:
+        """Whether every entry is one token that draws one, or an output that was drawn before."""
+        return all(
+            entry.num_tokens == 1 and len(entry.draws) <= 1 and not entry.sequence.prompt_left
+            for entry in self.entries
+        )
+
+    @property
     def draws(self) -> list[Sequence]:
         """Continuations that draw a token, in the order of the result."""
         return [sequence for entry in self.entries for sequence in entry.draws]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Protocol
 
 import torch
@@ -13,8 +14,8 @@ from ossia.engine.batch_builder import BatchBuilder, BuiltBatch
 from ossia.engine.config import EngineConfig, StepLimits
 from ossia.engine.fast_decode import FastDecode
 from ossia.engine.kv_budget import layout_for, share_out
-from ossia.engine.plan import StepPlan, StepResult
-from ossia.engine.sampler import Sampler, score_prompt
+from ossia.engine.plan import Drawn, StepPlan, StepResult
+from ossia.engine.sampler import Sampler, drawn_greedily, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
@@ -26,6 +27,8 @@ from ossia.machine import machine_memory
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder
 from ossia.model.cpu_decoder import why_not as why_not_cpu_decoder
+from ossia.model.cpu_step import CpuStep
+from ossia.model.cpu_step import why_not as why_not_cpu_step
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
@@ -115,10 +118,15 @@ class ModelRunner:
             int8_activations=int8_activations,
         )  # fmt: skip
         self.rows_alike = 1
-        self._fast = self._graphs = self._cpu_decoder = None
+        self._fast = self._graphs = self._cpu_decoder = self._cpu_step = None
         self.looks_ahead = fast
         if why_not_cpu_decoder(model, dtype) is None:
             self._cpu_decoder = CpuDecoder(model)
+            if why_not_cpu_step(model) is None:
+                self._cpu_step = CpuStep(
+                    model, self._cpu_decoder, (self._pool.k_pages, self._pool.v_pages), layout.groups,
+                    context, self._valid_end, int8_activations=int8_activations,
+                )  # fmt: skip
         if fast:
             most, alike = self.limits.max_sequences, config.deterministic
             self._fast = FastDecode(
@@ -143,6 +151,9 @@ class ModelRunner:
             if self._fast.takes(plan):
                 return self._fast.execute(plan, self._sampler)
             self._fast.drop()
+        step = self._cpu_step
+        if step is not None and 0 < len(plan.entries) <= step.max_rows and plan.only_decodes:
+            return StepResult(self._drawn_on_cpu(step, plan), [[] for _ in plan.entries])
         built = self._builder.build(plan)
         logits = widened(self._forward(built.forward))  # (rows, vocab)
         logits[:, self._valid_end :] = -torch.inf
@@ -151,6 +162,17 @@ class ModelRunner:
         rows = built.draw_rows
         drawn = self._sampler.sample(_pick(logits, rows), draws) if draws else []
         return StepResult(drawn, scores)
+
+    def _drawn_on_cpu(self, step: CpuStep, plan: StepPlan) -> list[Drawn]:
+        sequences, draws = [entry.sequence for entry in plan.entries], plan.draws
+        positions = [sequence.num_computed for sequence in sequences]
+        ids = [one.token_ids[at] for one, at in zip(sequences, positions, strict=True)]
+        logits = step.run(ids, positions, [_tables(sequence) for sequence in sequences])
+        if len(draws) == len(ids) and self._sampler.takes_argmax(draws):
+            return drawn_greedily(*step.most_likely(len(ids)))
+        logits[:, self._valid_end :] = -torch.inf
+        rows = [row for row, entry in enumerate(plan.entries) if entry.draws]
+        return self._sampler.sample(_pick(logits, rows), draws) if draws else []
 
     def release(self, sequence: Sequence) -> None:
         """As Runner says."""
@@ -190,6 +212,11 @@ class ModelRunner:
             targets = entry.sequence.token_ids[start : start + count]
             scores.append(score_prompt(logits[first : first + count], targets, num_top))
         return scores
+
+
+def _tables(sequence: Sequence) -> tuple[array[int], ...]:
+    assert sequence.pages is not None, "planned sequences have pages"
+    return sequence.pages.tables
 
 
 def _forward_graphs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 
@@ -230,6 +231,22 @@ def unusable(peak: float) -> str | None:
     if peak == -torch.inf:
         return "no token is allowed to come next"
     return None if abs(peak) < torch.inf else "the model produced logits that are not finite"
+
+
+def drawn_greedily(token_ids: list[int], peaks: list[float]) -> list[Drawn]:
+    """The most likely tokens.
+
+    Args:
+        token_ids: One a row.
+        peaks: Their logits.
+    """
+    if all(map(isfinite, peaks)):
+        return [Drawn(token_id) for token_id in token_ids]
+    reasons = map(unusable, peaks)
+    return [
+        Drawn(token_id) if reason is None else Drawn(None, error=reason)
+        for token_id, reason in zip(token_ids, reasons, strict=True)
+    ]
 
 
 def score_prompt(logits: torch.Tensor, token_ids: list[int], num_top: int) -> list[TokenLogprob]:

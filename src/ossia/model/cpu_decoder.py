@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
+from ossia.config import LayerType
 from ossia.kernels.backend import choose
 from ossia.kernels.cpu import load, num_threads
 from ossia.kernels.cpu.kernel_library import DecoderCall, DecoderLayerArguments, MatrixArguments
@@ -85,40 +87,59 @@ class CpuDecoder:
         Raises:
             KernelError: memory is out.
         """
-        kernels, kv, config = load(), batch.kv, self._config
+        kernels, kv = load(), batch.kv
         assert kernels is not None
         assert isinstance(kv, PagedKV)
-        self._use_pages(kv)
+        self.use_pages((kv.k_pages, kv.v_pages), list(kv.page_tables))
         x = self._decoder.embed_tokens(batch.input_ids)
         cos, sin = (part.contiguous() for part in self._decoder.rotary(batch.positions))
         query_lens, context_lens = torch.tensor([batch.seq_lens, kv.context_lens])
         tables = list(kv.page_tables.values())
         slots = [kv.slots[kind] for kind in kv.page_tables]
         call = DecoderCall(
-            layers=ctypes.addressof(self._layers), final_norm=self._decoder.norm.weight.data_ptr(),
             x=x.data_ptr(), cos=cos.data_ptr(), sin=sin.data_ptr(),
             query_lens=query_lens.data_ptr(), context_lens=context_lens.data_ptr(),
-            slots=_two(some.data_ptr() for some in slots),
-            page_tables=_two(table.data_ptr() for table in tables),
+            slots=two_pointers(some.data_ptr() for some in slots),
+            page_tables=two_pointers(table.data_ptr() for table in tables),
             max_pages=(ctypes.c_int64 * 2)(*(table.stride(0) for table in tables)),
-            num_layers=len(self._layers), seqs=len(batch.seq_lens), tokens=len(x), hidden=config.hidden_size,
-            heads=config.num_attention_heads, kv_heads=config.num_key_value_heads,
-            head_dim=config.head_dim, page_size=kv.k_pages[0].shape[1],
-            experts=config.num_experts, ffn=config.intermediate_size,
-            top_k=config.experts_per_token, eps=config.rms_norm_eps,
-            alpha=config.swiglu_alpha, limit=config.swiglu_limit,
-            activations=int(batch.int8_activations),
-            int8_pages=kv.k_pages[0].dtype is torch.int8, threads=num_threads(),
+            seqs=len(batch.seq_lens), tokens=len(x), activations=int(batch.int8_activations),
+            threads=num_threads(), **self.constants(),
         )  # fmt: skip
         kernels.call("ossia_run_decoder", ctypes.byref(call))
         return x
 
-    def _use_pages(self, kv: PagedKV) -> None:
-        pages = (kv.k_pages, kv.v_pages)
+    def constants(self) -> dict[str, Any]:
+        """What is the same in every DecoderCall, once `use_pages` was called."""
+        assert self._pages is not None
+        config, pages = self._config, self._pages[0][0]
+        return {
+            "layers": ctypes.addressof(self._layers),
+            "final_norm": self._decoder.norm.weight.data_ptr(),
+            "num_layers": len(self._layers),
+            "hidden": config.hidden_size,
+            "heads": config.num_attention_heads,
+            "kv_heads": config.num_key_value_heads,
+            "head_dim": config.head_dim,
+            "page_size": pages.shape[1],
+            "int8_pages": pages.dtype is torch.int8,
+            "experts": config.num_experts,
+            "ffn": config.intermediate_size,
+            "top_k": config.experts_per_token,
+            "eps": config.rms_norm_eps,
+            "alpha": config.swiglu_alpha,
+            "limit": config.swiglu_limit,
+        }
+
+    def use_pages(self, pages: _Pages, kinds: Sequence[LayerType]) -> None:
+        """Take keys and values from there; nothing is done twice.
+
+        Args:
+            pages: Keys and values of each layer.
+            kinds: Layer types in the order of the calls' tables.
+        """
         if self._pages is not None and all(map(_same, self._pages, pages)):
             return
         self._pages = pages
-        kinds = list(kv.page_tables)
         for idx, (arguments, k_pages, v_pages) in enumerate(zip(self._layers, *pages, strict=True)):
             arguments.k_pages, arguments.v_pages = k_pages.data_ptr(), v_pages.data_ptr()
             arguments.kind = kinds.index(self._config.layer_types[idx])
@@ -171,7 +192,8 @@ class CpuDecoder:
         return tensor.data_ptr()
 
 
-def _two(pointers: Iterator[int]) -> ctypes.Array[ctypes.c_void_p]:
+def two_pointers(pointers: Iterator[int]) -> ctypes.Array[ctypes.c_void_p]:
+    """Of a field that has one for each group of layers."""
     return (ctypes.c_void_p * 2)(*pointers)
 
 
