@@ -22,7 +22,7 @@ from ossia.model.fp8_weights import ATTENTION, UNEMBEDDING, round_weights, round
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear
 from support.engines import greedy
-from support.models import small_model
+from support.models import exact_twin, packed_model, small_model
 
 PROMPT = tuple(range(2, 40))
 BATCH = ForwardBatch.from_sequences([list(PROMPT)])
@@ -164,19 +164,8 @@ def test_what_cannot_be_rounded_is_refused():
 
 
 def _on_a_gpu() -> CausalLM:
-    """Of the tiny preset, with weights that have work to do."""
     torch.manual_seed(0)
-    model = CausalLM(PRESETS["tiny"]()).bfloat16()
-    for name, param in model.named_parameters():
-        if name.endswith("_scales"):
-            param.data = torch.randint(118, 124, param.shape, dtype=torch.uint8)
-        elif name.endswith("_blocks"):
-            param.data = torch.randint(0, 256, param.shape, dtype=torch.uint8)
-        elif param.ndim == 1 or "bias" in name:
-            param.data.normal_(1 if "norm" in name else 0, 0.1)
-        else:
-            param.data.normal_(0, 0.05)
-    return model.cuda().eval().requires_grad_(requires_grad=False)
+    return packed_model(PRESETS["tiny"](), "cuda")
 
 
 def _distance(model: CausalLM, exact: CausalLM, count: int, **config: object) -> float:
@@ -211,8 +200,7 @@ def test_steps_and_prompts_on_a_gpu(weights, count):
     model = _on_a_gpu()
     slow = {"cuda_graphs": False, "fp8_weights": weights}
     _core(model, **slow)
-    exact = CausalLM(model.config).cuda().eval().requires_grad_(requires_grad=False)
-    exact.load_state_dict(model.state_dict())
+    exact = exact_twin(model)
     by_modules = _distance(model, exact, count, **slow)
     by_graphs = _distance(model, exact, count, fp8_weights=weights)
     assert by_graphs < 1.3 * by_modules < 0.25

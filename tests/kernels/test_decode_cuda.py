@@ -239,6 +239,26 @@ def test_embedding_and_rope():
         assert float((actual - expected).abs().max()) < 1e-6
 
 
+def _paged_step(
+    table: torch.Tensor, positions: torch.Tensor, kv_heads: int
+) -> tuple[PagedStep, torch.Tensor, torch.Tensor]:
+    """A step whose second group has this table, and its cosines and sines, of any angles."""
+    tokens, width = table.shape
+    angles = torch.randn(tokens, 32, device=DEVICE)
+    cos, sin = angles.cos() * 1.3, angles.sin() * 1.3
+    shares = num_shares(tokens, kv_heads, DEVICE)
+    step = PagedStep(
+        positions=positions,
+        table=torch.stack((torch.zeros_like(table), table), 1).contiguous(),
+        width=torch.tensor([width], dtype=torch.int32, device=DEVICE),
+        groups=2,
+        rope=torch.stack((cos, sin), 1).contiguous(),
+        scratch=torch.full(PagedStep.scratch_shape(tokens, kv_heads, shares), torch.nan, device=DEVICE),
+        arrivals=torch.zeros(tokens, kv_heads, dtype=torch.int32, device=DEVICE),
+    )  # fmt: skip
+    return step, cos, sin
+
+
 @pytest.mark.parametrize("window", [None, 128])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(64, 8), (8, 1), (6, 2)])
 @pytest.mark.parametrize(
@@ -258,18 +278,7 @@ def test_attention(tokens, longest, window, heads, kv_heads):
     qkv = torch.randn(2, tokens, rows, device=DEVICE)
     biases = [torch.randn(n * 64, **BF16) for n in (heads, kv_heads, kv_heads)]
     sinks = torch.randn(heads, **BF16)
-    angles = torch.randn(tokens, 32, device=DEVICE)
-    cos, sin = angles.cos() * 1.3, angles.sin() * 1.3
-    shares = num_shares(tokens, kv_heads, DEVICE)
-    step = PagedStep(
-        positions=positions,
-        table=torch.stack((torch.zeros_like(table), table), 1).contiguous(),
-        width=torch.tensor([width], dtype=torch.int32, device=DEVICE),
-        groups=2,
-        rope=torch.stack((cos, sin), 1).contiguous(),
-        scratch=torch.full(PagedStep.scratch_shape(tokens, kv_heads, shares), torch.nan, device=DEVICE),
-        arrivals=torch.zeros(tokens, kv_heads, dtype=torch.int32, device=DEVICE),
-    )  # fmt: skip
+    step, cos, sin = _paged_step(table, positions, kv_heads)
     written = pages.clone()
 
     def run() -> torch.Tensor:
@@ -316,18 +325,7 @@ def test_attention_over_pages_in_fp8(tokens, longest, window, heads, kv_heads, p
     qkv[:, :, -1] = 1000.0  # values that are too large
     biases = [torch.randn(n * 64, **BF16) for n in (heads, kv_heads, kv_heads)]
     sinks = torch.randn(heads, **BF16)
-    angles = torch.randn(tokens, 32, device=DEVICE)
-    cos, sin = angles.cos() * 1.3, angles.sin() * 1.3
-    shares = num_shares(tokens, kv_heads, DEVICE)
-    step = PagedStep(
-        positions=positions,
-        table=torch.stack((torch.zeros_like(table), table), 1).contiguous(),
-        width=torch.tensor([width], dtype=torch.int32, device=DEVICE),
-        groups=2,
-        rope=torch.stack((cos, sin), 1).contiguous(),
-        scratch=torch.full(PagedStep.scratch_shape(tokens, kv_heads, shares), torch.nan, device=DEVICE),
-        arrivals=torch.zeros(tokens, kv_heads, dtype=torch.int32, device=DEVICE),
-    )  # fmt: skip
+    step, cos, sin = _paged_step(table, positions, kv_heads)
     kept = written.view(FP8).view(pages.shape)
 
     def run() -> torch.Tensor:

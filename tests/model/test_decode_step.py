@@ -27,20 +27,7 @@ from ossia.model.decode_step import (
 )
 from ossia.model.heads import CausalLM
 from ossia.types import Request, SamplingParams
-
-
-def _model(config: ModelConfig, device: str) -> CausalLM:
-    model = CausalLM(config).bfloat16()
-    for name, param in model.named_parameters():
-        if name.endswith("_scales"):
-            param.data = torch.randint(118, 124, param.shape, dtype=torch.uint8)
-        elif name.endswith("_blocks"):
-            param.data = torch.randint(0, 256, param.shape, dtype=torch.uint8)
-        elif param.ndim == 1 or "bias" in name:
-            param.data.normal_(1 if "norm" in name else 0, 0.1)
-        else:
-            param.data.normal_(0, 0.05)
-    return model.to(device).eval().requires_grad_(requires_grad=False)
+from support.models import exact_twin, packed_model
 
 
 def _requests(config: ModelConfig, count: int, **sampling) -> list[Request]:
@@ -84,9 +71,8 @@ def _error(outputs: dict[str, list], requests: list[Request], exact: CausalLM) -
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 17, 40, 128, 129, 200, 512])
 def test_as_near_the_exact_model_as_the_modules_are(count):
     config = PRESETS["tiny"]()
-    model = _model(config, "cuda")
-    exact = CausalLM(config).cuda().eval().requires_grad_(requires_grad=False)
-    exact.load_state_dict(model.state_dict())
+    model = packed_model(config, "cuda")
+    exact = exact_twin(model)
     requests = _requests(config, count, logprobs=1)
     slow = _serve(model, requests, cuda_graphs=False)
     assert not model.model.layers[0].mlp.experts.relaid
@@ -100,9 +86,8 @@ def test_as_near_the_exact_model_as_the_modules_are(count):
 def test_keys_and_values_of_full_layers_in_fp8(count):
     """Steps and passes over such pages are as near the exact model as the modules over them are."""
     config = PRESETS["tiny"]()
-    model = _model(config, "cuda")
-    exact = CausalLM(config).cuda().eval().requires_grad_(requires_grad=False)
-    exact.load_state_dict(model.state_dict())
+    model = packed_model(config, "cuda")
+    exact = exact_twin(model)
     requests = _requests(config, count, logprobs=1)
     slow = _serve(model, requests, cuda_graphs=False, kv_dtype="fp8")
     fast = _serve(model, requests, kv_dtype="fp8")
@@ -113,7 +98,7 @@ def test_keys_and_values_of_full_layers_in_fp8(count):
 @pytest.mark.gpu
 def test_fp8_changes_logits_a_little():
     config = PRESETS["tiny"]()
-    model = _model(config, "cuda")
+    model = packed_model(config, "cuda")
     plain, rounded = (
         EngineCore(model, EngineConfig(num_pages=4000, max_sequences=4, kv_dtype=kv_dtype))
         for kv_dtype in ("auto", "fp8")
@@ -145,9 +130,8 @@ def test_fp8_changes_logits_a_little():
 def test_steps_ahead_while_sequences_come_and_go(num_pages, count, side_by_side, least, kv_dtype):
     """Greedy ids stay those of the exact model, whoever's pages are taken and given meanwhile."""
     config = PRESETS["tiny"]()
-    model = _model(config, "cuda")
-    exact = CausalLM(config).cuda().eval().requires_grad_(requires_grad=False)
-    exact.load_state_dict(model.state_dict())
+    model = packed_model(config, "cuda")
+    exact = exact_twin(model)
     stem = torch.randint(0, config.vocab_size, (100,)).tolist()
     requests = [
         Request(
@@ -191,7 +175,7 @@ def test_steps_ahead_while_sequences_come_and_go(num_pages, count, side_by_side,
 @pytest.mark.gpu
 def test_greedy_and_drawn_ids_are_the_same_again():
     config = PRESETS["tiny"]()
-    model = _model(config, "cuda")
+    model = packed_model(config, "cuda")
     for sampling in ({}, {"temperature": 1.0, "seed": 5}, {"presence_penalty": 0.5}):
         requests = _requests(config, 5, **sampling)
         runs = [_serve(model, requests, prefix_reuse=False) for _ in range(2)]
@@ -205,7 +189,7 @@ def test_greedy_and_drawn_ids_are_the_same_again():
 @pytest.mark.gpu
 def test_the_state_keeps_the_order_of_checkpoints():
     config = PRESETS["tiny"]()
-    model = _model(config, "cuda")
+    model = packed_model(config, "cuda")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     engine = SyncEngine(EngineCore(model, EngineConfig(num_pages=8)))
     del engine
@@ -218,7 +202,7 @@ def test_the_state_keeps_the_order_of_checkpoints():
 
 def test_relaid_experts_say_the_same():
     config = PRESETS["tiny"]()
-    model = _model(config, "cpu")
+    model = packed_model(config, "cpu")
     experts = model.model.layers[0].mlp
     x = torch.randn(9, config.hidden_size, dtype=torch.bfloat16)
     before, state = experts(x), {k: v.clone() for k, v in model.state_dict().items()}
@@ -234,7 +218,7 @@ def test_relaid_experts_say_the_same():
 
 
 def test_models_that_cannot_say_why(monkeypatch):
-    model = _model(PRESETS["tiny"](), "cpu")
+    model = packed_model(PRESETS["tiny"](), "cpu")
     assert why_not(model, torch.bfloat16) == "needs a CUDA device"
     monkeypatch.setattr(decode_step, "choose", lambda *_: SimpleNamespace(passed_over=()))
     assert why_not(model, torch.bfloat16) is why_not(model, torch.float8_e4m3fn) is None
@@ -245,7 +229,7 @@ def test_models_that_cannot_say_why(monkeypatch):
 @pytest.mark.gpu
 def test_a_warm_engine_captures_nothing_more():
     config = PRESETS["tiny"]()
-    core = EngineCore(_model(config, "cuda"), EngineConfig(num_pages=4000, max_sequences=10))
+    core = EngineCore(packed_model(config, "cuda"), EngineConfig(num_pages=4000, max_sequences=10))
     core.warm_up()
     runner: Any = core._runner
     steps, graphs = runner._fast._step._ready, runner._graphs._ready
@@ -263,7 +247,7 @@ def test_a_warm_engine_captures_nothing_more():
 @pytest.mark.gpu
 def test_steps_of_all_sizes_share_their_memory():
     config = PRESETS["tiny"]()
-    core = EngineCore(_model(config, "cuda"), EngineConfig(num_pages=4000, max_sequences=512))
+    core = EngineCore(packed_model(config, "cuda"), EngineConfig(num_pages=4000, max_sequences=512))
     before = torch.cuda.memory_allocated()
     core.warm_up()
     rows = 4 * config.vocab_size * 512  # bytes of the logits of the largest step, there before
@@ -278,7 +262,7 @@ def test_steps_of_all_sizes_share_their_memory():
 def test_rows_without_a_sequence_change_nothing(rows):
     """The same sequences with others beside them, with rows at position -1, and in a smaller graph."""
     config = PRESETS["tiny"]()
-    model = _model(config, "cuda")
+    model = packed_model(config, "cuda")
     generator = torch.Generator().manual_seed(0)
     pages = [
         tuple(torch.randn(2, rows, 16, config.num_key_value_heads, 64, dtype=torch.bfloat16, device="cuda"))

@@ -124,3 +124,25 @@ def transformers_twin(model: CausalLM) -> transformers.GptOssForCausalLM:
         state[stem] = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
     twin.load_state_dict(state)
     return twin
+
+
+def packed_model(config: ModelConfig, device: str) -> CausalLM:
+    """In bfloat16 with packed experts, on a device; random weights that all have work to do."""
+    model = CausalLM(config).bfloat16()
+    for name, param in model.named_parameters():
+        if name.endswith("_scales"):
+            param.data = torch.randint(118, 124, param.shape, dtype=torch.uint8)
+        elif name.endswith("_blocks"):
+            param.data = torch.randint(0, 256, param.shape, dtype=torch.uint8)
+        elif param.ndim == 1 or "bias" in name:
+            param.data.normal_(1 if "norm" in name else 0, 0.1)
+        else:
+            param.data.normal_(0, 0.05)
+    return model.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def exact_twin(model: CausalLM) -> CausalLM:
+    """The same weights in float32, on a GPU."""
+    exact = CausalLM(model.config).cuda().eval().requires_grad_(requires_grad=False)
+    exact.load_state_dict(model.state_dict())
+    return exact
