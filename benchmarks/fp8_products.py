@@ -22,7 +22,7 @@ from triton.runtime.errors import OutOfResources
 from ossia.bench.ceilings import measure_ceilings
 from ossia.bench.timing import graph_ms
 from ossia.kernels import fp8
-from ossia.kernels.decode import project
+from ossia.kernels.decode import num_parts, project
 from ossia.kernels.fp8 import triton_many
 from ossia.kernels.fp8.triton_many import Tiling
 
@@ -72,7 +72,8 @@ class Products:
         """Operands and room for the results."""
         rows, columns = self.plain[0].shape
         x = torch.randn(tokens, columns, dtype=torch.bfloat16, device=DEVICE)
-        return x, torch.empty(1, tokens, rows, device=DEVICE)
+        parts = num_parts(tokens, columns, rows, DEVICE)
+        return x, torch.empty(parts, tokens, rows, device=DEVICE)
 
     def in_bfloat16(self, tokens: int) -> float:
         """Milliseconds."""

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from ossia.garbage import collector_paused, settle
+from ossia.garbage import collector_paused, freeze_garbage
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_what_has_settled_is_not_looked_at_and_what_comes_later_is():
             self.own = self
 
     before = weakref.ref(Cycle())
-    settle()
+    freeze_garbage()
     after = weakref.ref(Cycle())
     gc.collect()
     assert before() is not None

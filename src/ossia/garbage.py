@@ -39,7 +39,7 @@ class collector_paused:  # noqa: N801  (a context manager that reads like a func
         gc.enable()
 
 
-def settle() -> None:
+def freeze_garbage() -> None:
     """To be called once a process of Ossia's own has loaded its model and goes to work.
 
     What is there now will stay: the collector does not look at it again, nor does it look for garbage

@@ -78,11 +78,11 @@ def test_the_table_of_slabs_says_what_the_source_does():
         assert bound is None or int(bound[1]) == 32 * (variant.warps + 1)
 
 
-@pytest.mark.parametrize("columns", stream._VARIANTS)
+@pytest.mark.parametrize("columns", stream._SLOTS)
 def test_the_table_of_slots_says_what_the_source_does(columns):
     line = _definition("stream.cu", f"stream_{columns}")
     assert f"__launch_bounds__({32 * (stream._WARPS + 1)}, 1)" in line
-    assert f"stream_rows<{columns // 16}, {', '.join(map(str, stream._VARIANTS[columns]))}>" in line
+    assert f"stream_rows<{columns // 16}, {stream._SLOTS[columns]}>" in line
 
 
 @pytest.mark.parametrize("width", routed.VARIANTS)

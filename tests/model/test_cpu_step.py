@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.model import cpu_step
+from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_step import CpuStep, why_not
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear
@@ -34,11 +35,9 @@ def _model(seed: int, **shape: object) -> CausalLM:
     return model.to(torch.bfloat16).eval().requires_grad_(requires_grad=False)
 
 
-def _served(
-    model: CausalLM, requests: list[Request], *, by_steps: bool, **config: object
-) -> dict[tuple[str, int], list[tuple[int | None, str | None]]]:
-    """What every continuation gets; and whether steps ran is as it should be."""
-    core = EngineCore(model, EngineConfig(num_pages=400, **config))  # type: ignore[arg-type]
+def _core(model: CausalLM, *, by_steps: bool, **config: object) -> tuple[EngineCore, list[int]]:
+    """An engine that makes such steps or none, and how many rows each of them had."""
+    core = EngineCore(model, EngineConfig(**config))  # type: ignore[arg-type]
     runner: Any = core._runner
     step, ran = runner._cpu_step, list[int]()
     assert isinstance(step, CpuStep)
@@ -47,6 +46,14 @@ def _served(
         step.run = lambda ids, *rest: (ran.append(len(ids)), plain(ids, *rest))[1]
     else:
         runner._cpu_step = None
+    return core, ran
+
+
+def _served(
+    model: CausalLM, requests: list[Request], *, by_steps: bool, **config: object
+) -> dict[tuple[str, int], list[tuple[int | None, str | None]]]:
+    """What every continuation gets; and whether steps ran is as it should be."""
+    core, ran = _core(model, by_steps=by_steps, num_pages=400, **config)
     for request in requests:
         core.submit(request)
     made: dict[tuple[str, int], list[tuple[int | None, str | None]]] = {}
@@ -56,7 +63,7 @@ def _served(
         )
     core.check()
     assert bool(ran) is by_steps
-    assert max(ran, default=0) <= step.max_rows
+    assert max(ran, default=0) <= (8 if config["cpu_weights"] == "bf16" else 64)
     return made
 
 
@@ -104,15 +111,13 @@ def test_the_same_draws():
         {"temperature": 0.7, "top_p": 0.8, "seed": 4, "logprobs": 0}, {"logit_bias": {7: 3.0}},
     ]  # fmt: skip
     for by_steps in (True, False):
-        core = EngineCore(model, EngineConfig(num_pages=200, valid_token_ids_end=90))
-        runner: Any = core._runner
-        if not by_steps:
-            runner._cpu_step = None
+        core, ran = _core(model, by_steps=by_steps, num_pages=200, valid_token_ids_end=90)
         for number, wish in enumerate(wishes):
             sampling = SamplingParams(**{"temperature": 0.0, "max_tokens": 9 - number, **wish})
             core.submit(Request(request_id=str(number), prompt_ids=(5, 6, 7), sampling=sampling))
         outputs = run_to_end(core)
         assert all(output.error is None for output in outputs)
+        assert bool(ran) is by_steps
         seen.append([(one.request_id, one.index, one.token_id, one.logprob) for one in outputs])
     assert seen[0] == seen[1]
 
@@ -128,6 +133,28 @@ def test_logits_that_are_not_finite_end_an_answer():
     assert last.finish_reason is FinishReason.ERROR
     assert last.error is not None
     assert "not finite" in last.error
+
+
+@pytest.mark.parametrize("change", ["weights", "hook"])
+def test_an_unembedding_that_was_replaced_counts_at_once(change):
+    """As it does in prompts, which go through the modules."""
+    model, other = _model(4), _model(5).lm_head.weight.data
+    seen = list[int]()
+    core, ran = _core(model, by_steps=True, num_pages=100)
+    core.submit(greedy("a", (1, 2, 3), 8))
+    made = [core.step()[0].token_id for _ in range(3)]
+    assert len(ran) == 2
+    if change == "weights":
+        model.lm_head.weight.data = other.clone()
+    else:
+        model.lm_head.register_forward_hook(lambda *_: seen.append(1))
+    made += [output.token_id for output in run_to_end(core)]
+    assert len(ran) == 2
+    assert len(seen) == 5 * (change == "hook")
+    with torch.no_grad():
+        ids = [1, 2, 3, *made]
+        logits = model(ForwardBatch.from_sequences([ids])).float()
+    assert logits[-2].argmax() == made[-1]
 
 
 @pytest.mark.parametrize(

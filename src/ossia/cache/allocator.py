@@ -20,7 +20,7 @@ class PageAllocator:
         prefix_reuse: Whether full pages are kept and found again by their tokens.
         reuse_unit: Pages of `page_size`; a sequence starts from a multiple of so many that others
             computed.
-        page_sizes: For each group the tokens in a page, which divide `page_size`; None: as many.
+        page_sizes: For each group the tokens in a page, which divide `page_size`; None: `page_size` in each.
     """
 
     def __init__(

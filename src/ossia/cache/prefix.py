@@ -52,7 +52,7 @@ class PrefixTree:
         windows: For each group the keys that a query may see, itself included; None means all.
         page_size: Tokens of a node.
         unit: Nodes; what is found is a multiple of so many.
-        page_sizes: For each group the tokens in a page, which divide those of a node; None: as many.
+        page_sizes: For each group the tokens in a page, which divide those of a node; None: those of a node in each.
     """
 
     def __init__(

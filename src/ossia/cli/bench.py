@@ -25,7 +25,7 @@ from ossia.cli.options import (
 )
 from ossia.cli.output import Output
 from ossia.errors import RequestError
-from ossia.garbage import collector_paused, settle
+from ossia.garbage import collector_paused, freeze_garbage
 
 if TYPE_CHECKING:
     from ossia.bench.latency import LatencyResult
@@ -366,7 +366,7 @@ def _subject(output: Output, settings: dict[str, Any]) -> Subject:
             progress=progress,
             **{name: settings[name] for name in ("dtype", "device", "revision", "threads")},
         )
-    settle()
+    freeze_garbage()
     return subject
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ossia.cli.options import CpuActivations, CpuWeights, Fp8Weights
 from ossia.cli.output import Output
 from ossia.env import threads_chosen
-from ossia.garbage import collector_paused, settle
+from ossia.garbage import collector_paused, freeze_garbage
 
 if TYPE_CHECKING:
     from ossia.api.runtime import Runtime
@@ -52,5 +52,5 @@ def load_runtime(
         output.note(f"--cpu-weights auto: {chosen}")
     if not threads_chosen():
         use_fitting_threads(runtime.network)
-    settle()
+    freeze_garbage()
     return runtime

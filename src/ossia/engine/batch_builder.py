@@ -99,7 +99,9 @@ class BatchBuilder:
         for group, layer_type in enumerate(self._layout.groups):
             size = self._layout.page_sizes[group]
             place, within = np.divmod(positions, size)
-            table = _table([_pages(entry)[group] for entry in entries])  # (seqs, max_pages)
+            table = _table(
+                [entry.sequence.own_pages.tables[group] for entry in entries]
+            )  # (seqs, max_pages)
             page = table[owner, place].astype(np.int64)  # (tokens,)
             page_tables[layer_type] = torch.from_numpy(table)
             slots[layer_type] = torch.from_numpy(page * size + within)
@@ -118,11 +120,6 @@ class BatchBuilder:
 def _integers(numbers: list[int]) -> torch.Tensor:
     """int64; by numpy, which takes a tenth of the time that torch takes for a long list."""
     return torch.from_numpy(np.array(numbers, dtype=np.int64))
-
-
-def _pages(entry: PlanEntry) -> tuple[array[int], ...]:
-    assert entry.sequence.pages is not None, "planned sequences have pages"
-    return entry.sequence.pages.tables
 
 
 def _table(tables: Ordered[array[int]]) -> npt.NDArray[np.int32]:

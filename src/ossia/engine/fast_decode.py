@@ -11,7 +11,6 @@ import torch
 
 from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
-from ossia.cache.sequence_pages import SequencePages
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, drawn_greedily
 from ossia.engine.sequence import Sequence
@@ -36,7 +35,7 @@ class _Rows:
     def __init__(self, sequences: list[Sequence]) -> None:
         self.sequences = sequences
         self.places = {sequence: place for place, sequence in enumerate(sequences)}
-        self.pages = [_pages(sequence) for sequence in sequences]
+        self.pages = [sequence.own_pages for sequence in sequences]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ class FastDecode:
         self._ahead: _Flight | None = None
 
     def takes(self, plan: StepPlan) -> bool:
-        """Whether every entry is one token that draws one, or an output that was drawn before."""
+        """Whether a plan only decodes, for no more sequences than there are rows."""
         return 0 < len(plan.entries) <= self._max_rows and plan.only_decodes
 
     def execute(self, plan: StepPlan, sampler: Sampler) -> StepResult:
@@ -149,7 +148,7 @@ class FastDecode:
         return self._step.run(
             [sequence.token_ids[sequence.num_computed] for sequence in sequences],
             [sequence.num_computed for sequence in sequences],
-            [_pages(sequence).tables for sequence in sequences],
+            [sequence.own_pages.tables for sequence in sequences],
             self._size_for(len(sequences)),
         )
 
@@ -205,11 +204,6 @@ def _followed(rows: _Rows, positions: list[int], size: int, drawn: torch.Tensor)
     arrived = torch.cuda.Event()
     arrived.record()
     return _Flight(rows, positions, size, drawn, arrived)
-
-
-def _pages(sequence: Sequence) -> SequencePages:
-    assert sequence.pages is not None, "planned sequences have pages"
-    return sequence.pages
 
 
 def _most_likely(flight: _Flight, places: list[int]) -> list[Drawn]:

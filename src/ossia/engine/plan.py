@@ -42,7 +42,11 @@ class StepPlan:
 
     @property
     def only_decodes(self) -> bool:
-        """Whether every entry is one token that draws one, or an output that was drawn before."""
+        """Whether every entry is one token behind its sequence's others, and at most one draws from it.
+
+        That is a step of decoding, an output that was drawn before and is computed again, or a prompt's last
+        token where the others are there.
+        """
         return all(
             entry.num_tokens == 1 and len(entry.draws) <= 1 and not entry.sequence.prompt_left
             for entry in self.entries

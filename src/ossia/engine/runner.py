@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Protocol
 
 import torch
@@ -86,8 +85,8 @@ class ModelRunner:
         config: Cache size and dtype, and the end of the valid token ids.
 
     Raises:
-        ConfigError: the cache would be too small, the valid ids exceed the vocabulary, or
-            activations of 8 bits or weights in 8-bit floats are asked for where there are none.
+        ConfigError: the cache would be too small, the valid ids exceed the vocabulary, or weights, keys and
+            values, or activations of 8 bits are asked for where there are none.
     """
 
     def __init__(self, model: CausalLM, config: EngineConfig) -> None:
@@ -146,13 +145,20 @@ class ModelRunner:
             return self._execute(plan)
 
     def _execute(self, plan: StepPlan) -> StepResult:
-        self._pool.copy([pair for entry in plan.entries for pair in _copies(entry.sequence)])
+        self._pool.copy(
+            [pair for entry in plan.entries for pair in entry.sequence.own_pages.copies]
+        )
         if self._fast is not None:
             if self._fast.takes(plan):
                 return self._fast.execute(plan, self._sampler)
             self._fast.drop()
         step = self._cpu_step
-        if step is not None and 0 < len(plan.entries) <= step.max_rows and plan.only_decodes:
+        if (
+            step is not None
+            and 0 < len(plan.entries) <= step.max_rows
+            and plan.only_decodes
+            and step.is_current()
+        ):
             return StepResult(self._drawn_on_cpu(step, plan), [[] for _ in plan.entries])
         built = self._builder.build(plan)
         logits = widened(self._forward(built.forward))  # (rows, vocab)
@@ -167,7 +173,7 @@ class ModelRunner:
         sequences, draws = [entry.sequence for entry in plan.entries], plan.draws
         positions = [sequence.num_computed for sequence in sequences]
         ids = [one.token_ids[at] for one, at in zip(sequences, positions, strict=True)]
-        logits = step.run(ids, positions, [_tables(sequence) for sequence in sequences])
+        logits = step.run(ids, positions, [sequence.own_pages.tables for sequence in sequences])
         if len(draws) == len(ids) and self._sampler.takes_argmax(draws):
             return drawn_greedily(*step.most_likely(len(ids)))
         logits[:, self._valid_end :] = -torch.inf
@@ -214,11 +220,6 @@ class ModelRunner:
         return scores
 
 
-def _tables(sequence: Sequence) -> tuple[array[int], ...]:
-    assert sequence.pages is not None, "planned sequences have pages"
-    return sequence.pages.tables
-
-
 def _forward_graphs(
     model: CausalLM,
     memory: DecodeMemory,
@@ -245,11 +246,6 @@ def _forward_graphs(
 
 def _pick(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
     return logits if rows == list(range(len(logits))) else logits[rows]
-
-
-def _copies(sequence: Sequence) -> list[tuple[int, int]]:
-    assert sequence.pages is not None, "planned sequences have pages"
-    return sequence.pages.copies
 
 
 def _kv_dtype(config: EngineConfig, weight: torch.Tensor, head_dim: int) -> torch.dtype:

@@ -60,6 +60,12 @@ class Sequence:
         return 1 + self.pending_forks
 
     @property
+    def own_pages(self) -> SequencePages:
+        """`pages`, of a sequence that is in a plan."""
+        assert self.pages is not None, "planned sequences have pages"
+        return self.pages
+
+    @property
     def num_outputs(self) -> int:
         """Tokens produced so far."""
         return len(self.token_ids) - len(self.request.prompt_ids)

@@ -57,6 +57,7 @@ class CpuStep:
         head = model.lm_head
         assert isinstance(head, Linear)
         self.max_rows = rows = _FEW_ROWS if head.int8 is None else _MOST_ROWS
+        self._model, self._made_of = model, _parts_of(model)
         self._embeddings = model.model.embed_tokens.weight.data.view(torch.int16).numpy()
         self._rotary, self._decoder, self._pages, self._groups = (
             model.model.rotary, decoder, pages, tuple(groups)
@@ -65,7 +66,7 @@ class CpuStep:
         half = model.config.head_dim // 2
         self._x = np.zeros((rows, model.config.hidden_size), dtype=np.int16)  # bits of bfloat16
         self._rope = np.zeros((2, rows, half), dtype=np.float32)
-        self._turns = np.zeros((2, 0, half), dtype=np.float32)  # by position
+        self._cos_sin = np.zeros((2, 0, half), dtype=np.float32)  # by position
         self._contexts = np.zeros(rows, dtype=np.int64)
         self._ones = np.ones(rows, dtype=np.int64)
         self._slots = np.zeros((2, rows), dtype=np.int64)
@@ -85,7 +86,6 @@ class CpuStep:
             max_pages=(ctypes.c_int64 * 2)(width, width), activations=int(int8_activations),
             **decoder.constants(),
         )  # fmt: skip
-        self._kept = (head.weight.data, head.int8)  # what pointers lead to
         matrix = (
             {"weight": head.weight.data_ptr()}
             if head.int8 is None
@@ -104,6 +104,10 @@ class CpuStep:
             logits=_address(self._wide), draws=self._draws, ids=_address(self._ids),
             peaks=_address(self._peaks), vocab=valid_end, stride=head.out_features,
         )  # fmt: skip
+
+    def is_current(self) -> bool:
+        """Whether nobody has replaced the embeddings since, or looks at what they give."""
+        return why_not(self._model) is None and self._made_of == _parts_of(self._model)
 
     def run(
         self,
@@ -153,11 +157,11 @@ class CpuStep:
         tables: Sequence[Sequence[array[int]]],
     ) -> None:
         rows, size = len(ids), self._page_size
-        if max(positions) >= self._turns.shape[1]:
-            self._make_turns(max(positions))
+        if max(positions) >= self._cos_sin.shape[1]:
+            self._grow_table(max(positions))
         for row, (token_id, position, own) in enumerate(zip(ids, positions, tables, strict=True)):
             self._x[row] = self._embeddings[token_id]
-            self._rope[:, row] = self._turns[:, position]
+            self._rope[:, row] = self._cos_sin[:, position]
             place, within = divmod(position, size)
             for group, table in enumerate(own):
                 self._slots[group, row] = table[place] * size + within
@@ -165,10 +169,10 @@ class CpuStep:
         self._contexts[:rows] = positions
         self._contexts[:rows] += 1
 
-    def _make_turns(self, position: int) -> None:
+    def _grow_table(self, position: int) -> None:
         """Cosines and sines up to a position, and further."""
-        count = max(_FIRST_POSITIONS, 2 * self._turns.shape[1], position + 1)
-        self._turns = np.stack([part.numpy() for part in self._rotary(torch.arange(count))])
+        count = max(_FIRST_POSITIONS, 2 * self._cos_sin.shape[1], position + 1)
+        self._cos_sin = np.stack([part.numpy() for part in self._rotary(torch.arange(count))])
 
 
 def why_not(model: CausalLM) -> str | None:
@@ -181,6 +185,17 @@ def why_not(model: CausalLM) -> str | None:
     if not embedding.weight.is_contiguous() or not head.weight.is_contiguous():
         return "needs contiguous embeddings"
     return None if head.bias is None else "needs an unembedding without a bias"
+
+
+def _parts_of(model: CausalLM) -> tuple[int, int, int | None]:
+    """Where that lies which a step reads beside the layers."""
+    head = model.lm_head
+    int8 = head.int8 if isinstance(head, Linear) else None
+    return (
+        model.model.embed_tokens.weight.data_ptr(),
+        head.weight.data_ptr(),
+        None if int8 is None else int8.codes.data_ptr(),
+    )
 
 
 def _address(numbers: np.ndarray) -> int:

@@ -62,7 +62,7 @@ class DecodeChain(KernelChain):
     ) -> None:
         tokens = len(inputs.ids)
         self._step = tensors = memory.step(tokens)
-        super().__init__(model, inputs.ids, inputs.positions, tensors)
+        super().__init__(model, inputs.ids, inputs.positions, memory, tensors)
         self._pages, self._groups, self._valid_end = pages, groups, valid_end
         self._paged = PagedStep(
             positions=inputs.positions,

@@ -8,6 +8,7 @@ rows up are never written, since a row is as long in every size.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 
@@ -16,7 +17,10 @@ import torch
 from ossia.config import ModelConfig
 from ossia.kernels.decode import FEW_TOKENS, few, num_parts, num_shares, num_slices, split_parts
 from ossia.kernels.decode.attention import PagedStep
+from ossia.kernels.decode.wide import operand_places
 from ossia.kernels.mxfp4.relaid import whole_units
+from ossia.model.heads import CausalLM
+from ossia.model.transformer import DecoderLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +109,16 @@ class DecodeMemory:
         self._drawn = torch.zeros(
             2 * 2 * max(self._steps), dtype=torch.int32, pin_memory=device.type == "cuda"
         )
+        self._device = device
+        self._routers: dict[bool, list[torch.Tensor]] = {}
         rows = max([*self._steps, *passes.values()])
         self._logits = torch.zeros(rows, config.vocab_size, dtype=torch.float32, device=device)
+
+    def __del__(self) -> None:
+        # A step that nobody waits for may still write to the host's memory, which somebody else gets now.
+        with suppress(Exception):  # where the process ends
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
 
     def step(self, tokens: int) -> StepTensors:
         """For steps of one of the sizes; zeros unless something has run."""
@@ -124,6 +136,19 @@ class DecodeMemory:
         """float32 (rows, vocab)."""
         assert rows <= len(self._logits), rows
         return self._logits[:rows]
+
+    def routers(self, model: CausalLM, *, in_places: bool) -> list[torch.Tensor]:
+        """Each layer's router, bfloat16 (experts, hidden), its columns as `wide.operand_places` has them or in order.
+
+        They are made once, whatever number of chains uses them.
+        """
+        if in_places not in self._routers:
+            places = operand_places(model.config.hidden_size) if in_places else slice(None)
+            layers: list[DecoderLayer] = list(model.model.layers)  # pyright: ignore[reportAssignmentType]
+            self._routers[in_places] = [
+                layer.mlp.router.weight.data[:, places].contiguous() for layer in layers
+            ]
+        return self._routers[in_places]
 
     def _views(self, shapes: Mapping[str, _Shape]) -> dict[str, torch.Tensor]:
         return {

@@ -97,10 +97,15 @@ class ForwardGraphs:
         assert rows is not None
         tokens = next(size for size in _SIZES if size >= len(batch.input_ids))
         few_blocks = self._few_blocks(tokens)
+        has_few = len(kv.blocks) <= few_blocks
         shape = _Shape(
             tokens=tokens,
-            blocks=few_blocks if len(kv.blocks) <= few_blocks else tokens,
-            rows=_FEW_ROWS if len(rows) <= _FEW_ROWS else _many_rows(tokens, self._max_sequences),
+            blocks=few_blocks if has_few else tokens,
+            rows=(
+                _FEW_ROWS
+                if has_few and len(rows) <= _FEW_ROWS
+                else _many_rows(tokens, self._max_sequences)
+            ),
         )
         if shape not in self._ready:
             self._ready[shape] = self._capture(shape)

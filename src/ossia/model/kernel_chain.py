@@ -21,14 +21,13 @@ from ossia.kernels.decode.experts import RoutedStep
 from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
 from ossia.kernels.decode.wide import (
     WIDE_SLOTS,
-    operand_places,
     runs_on,
     wide_down_parts,
     wide_up,
     width_for,
 )
 from ossia.kernels.mxfp4 import RelaidMxfp4
-from ossia.model.decode_memory import LayerTensors
+from ossia.model.decode_memory import DecodeMemory, LayerTensors
 from ossia.model.heads import CausalLM
 from ossia.model.layers import RMSNorm
 from ossia.model.projecting import addends, project_layers
@@ -46,11 +45,17 @@ class KernelChain:
         model: Its experts are relaid.
         ids: int32 (tokens,), read at every run like `positions`.
         positions: int32 (tokens,), negative for no token.
-        tensors: What lies between kernels; chains that share it run one after the other.
+        memory: Chains that share it run one after the other.
+        tensors: Of it, what lies between kernels of so many tokens.
     """
 
     def __init__(
-        self, model: CausalLM, ids: torch.Tensor, positions: torch.Tensor, tensors: LayerTensors
+        self,
+        model: CausalLM,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        memory: DecodeMemory,
+        tensors: LayerTensors,
     ) -> None:
         config, top_k = model.config, model.config.experts_per_token
         tokens, device = len(ids), ids.device
@@ -63,12 +68,9 @@ class KernelChain:
             width = width_for(tokens * top_k, config.num_experts) if self._wide else None
             self._slots = Slots.empty(tokens, config.num_experts, top_k, device, width)
         # The router of many tokens is a product of its own, with operands as the experts take them.
-        self._routers: dict[int, torch.Tensor] = {}
+        self._routers: list[torch.Tensor] | None = None
         if tokens > _ROUTED_TOKENS:
-            places = operand_places(config.hidden_size) if self._wide else slice(None)
-            for idx, layer in enumerate(model.model.layers):
-                assert isinstance(layer, DecoderLayer)
-                self._routers[idx] = layer.mlp.router.weight.data[:, places].contiguous()
+            self._routers = memory.routers(model, in_places=self._wide)
         self._routed = RoutedStep(
             logits=tensors.router_logits, positions=positions, top_k=top_k
         )  # fmt: skip
@@ -121,7 +123,8 @@ class KernelChain:
 
     def _route(self, layer: DecoderLayer) -> None:
         norm, router, between = layer.post_attention_layernorm, layer.mlp.router, self._between
-        product = self._routers.get(layer.self_attn.layer_idx)
+        routers, idx = self._routers, layer.self_attn.layer_idx
+        product = None if routers is None else routers[idx]
         told = (router.weight.data, bias_of(router), between.router_logits)
         add_and_norm(
             between.stream, norm.weight.data, norm.eps, between.middle, between.expert_in,
@@ -139,7 +142,7 @@ class KernelChain:
     def _dispatch(self, layer: DecoderLayer) -> None:
         assert self._slots is not None
         routed = self._routed
-        if self._routers:
+        if self._routers is not None:
             routed = replace(routed, bias=bias_of(layer.mlp.router), scale=1 / X_SCALE)
         dispatch(self._slots, routed)
 

@@ -46,7 +46,7 @@ class PassChain(KernelChain):
 
     def __init__(self, model: CausalLM, inputs: PassInputs, memory: DecodeMemory) -> None:
         tensors = memory.layers(len(inputs.ids))
-        super().__init__(model, inputs.ids, inputs.positions, tensors)
+        super().__init__(model, inputs.ids, inputs.positions, memory, tensors)
         self._inputs = inputs
         self.logits = memory.logits(len(inputs.rows))
         self._mixed = torch.empty(0)

@@ -72,7 +72,9 @@ class _Variant:
 _VARIANTS = (
     _Variant("slab_8", 8, 15, 1, 9, 3, 1),
     _Variant("slab_16", 16, 15, 1, 9, 3, 1),
-    _Variant("slab_32", 32, 14, 2, 10, 3, 2),  # the vendor's product is faster for more rows
+    _Variant(
+        "slab_32", 32, 14, 2, 10, 3, 2
+    ),  # so QKV, of more rows, is the vendor's, which is faster
 )
 
 

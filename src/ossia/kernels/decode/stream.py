@@ -13,8 +13,7 @@ STREAM_TOKENS = 32
 """At most."""
 _STEP = 32  # k of a step
 _WARPS, _TILE, _MOST = 15, 8, 6  # of stream.cu
-_VARIANTS = {16: (4, 0), 32: (3, 2)}
-"""By tokens: tiles of rows in shared memory, and steps of the second 16 tokens in registers, as in its last lines."""
+_SLOTS = {16: 4, 32: 2}  # by tokens: tiles of rows in shared memory, as in its last lines
 _SHARED_BYTES = 232_448 - 256  # of a block
 _TILES_OF_A_BLOCK = 32  # from which on it is worth its beginning
 
@@ -50,13 +49,12 @@ def project_stream(x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> 
 
 
 def _columns(tokens: int) -> int:
-    return next(columns for columns in _VARIANTS if tokens <= columns)
+    return next(columns for columns in _SLOTS if tokens <= columns)
 
 
 def _shared_bytes(columns: int, k: int) -> int:
-    slots, held = _VARIANTS[columns]
-    rows = slots * _TILE * _stride(k)
-    operands = 0 if columns == 16 else _WARPS * (_MOST - held) * 16 * 2 * _STEP
+    rows = _SLOTS[columns] * _TILE * _stride(k)
+    operands = (columns - 16) * 2 * k
     return rows + operands + 2 * _WARPS * columns * _TILE * 4
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ossia import env
 from ossia.api.model_source import ModelSource, find_model
 from ossia.errors import OssiaError
-from ossia.garbage import settle
+from ossia.garbage import freeze_garbage
 from ossia.log import show_log
 from ossia.server.engine.intake import Intake
 from ossia.server.engine.lifeline import read_orders, take_pipes, tie_to_parent
@@ -119,7 +119,7 @@ def load_model(spec: WorkerSpec, outbox: Outbox) -> Loaded:
     core, device = _make_core(spec, source, progress)
     core.warm_up()
     tokenizer.result()
-    settle()
+    freeze_garbage()
     ready = Ready(
         max_context=core.admission.max_context,
         vocab_size=core.admission.vocab_size,

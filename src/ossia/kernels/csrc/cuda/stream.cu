@@ -3,9 +3,9 @@
 //   y[token][row] = sum over k of w[row][k] x[token][k], float32
 //
 // A block goes through its rows, 8 at a time, which a warp of its own copies ahead. Each of the other warps has
-// a share of k, and what it needs of the first 16 tokens stays in its registers; of that of the other 16 most
-// lies in shared memory, as little as leaves room for three tiles. Tokens are A of the instruction here, rows
-// are B, so that tiles can be so small. A tile's shares are added up in their order.
+// a share of k, and what it needs of the first 16 tokens stays in its registers; that of the other 16 lies in
+// shared memory. Tokens are A of the instruction here, rows are B, so that a tile of rows is small enough for
+// the next one to be on its way. A tile's shares are added up in their order.
 #include "bulk.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -20,21 +20,18 @@ struct Stream {
   u32 tokens, stride;  // stride: bytes from row to row in shared memory
 };
 
-// GROUPS: of 16 tokens. SLOTS: tiles in shared memory. HELD: steps of a second group that stay in registers.
-template <int GROUPS, int SLOTS, int HELD>
+// GROUPS: of 16 tokens. SLOTS: tiles in shared memory.
+template <int GROUPS, int SLOTS>
 __device__ __forceinline__ void stream_rows(const Stream& a) {
   constexpr u32 TOKENS = GROUPS * 16, SUMS = WARPS * TOKENS * TILE;
-  static_assert(GROUPS <= 2);
-  // [slot][row]; then of the second group [warp][step][16 tokens][4]; then sums, twice.
-  extern __shared__ __align__(128) u8 ring[];
+  extern __shared__ __align__(128) u8 ring[];  // [slot][row]; then [step][16 tokens][4] of later groups; then sums, twice
   __shared__ u64 full[SLOTS], empty[SLOTS];
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, r = lane >> 2, q = lane & 3;
   const u32 tiles = (a.rows + TILE - 1) / TILE;
   const u32 first = share(tiles, blockIdx.x, gridDim.x), n = share(tiles, blockIdx.x + 1, gridDim.x) - first;
   const u32 base = shared_address(ring), slot_bytes = TILE * a.stride;
-  constexpr u32 KEPT = GROUPS == 1 ? 0 : MOST - HELD;  // steps of the second group in shared memory
-  uint4* xs = (uint4*)(ring + SLOTS * slot_bytes) + (warp * KEPT * 16 + r) * 4 + q;  // a lane reads only what it wrote
-  float* sums = (float*)(ring + SLOTS * slot_bytes + WARPS * KEPT * 1024);
+  uint4* xs = (uint4*)(ring + SLOTS * slot_bytes);
+  float* sums = (float*)(xs + (GROUPS - 1) * a.steps * 64);
   if (threadIdx.x == 0) {
     for (u32 s = 0; s < SLOTS; s++) barrier_init(shared_address(full + s), 1), barrier_init(shared_address(empty + s), WARPS);
     barriers_ready();
@@ -62,21 +59,12 @@ __device__ __forceinline__ void stream_rows(const Stream& a) {
   for (int h = 0; h < 2; h++)
 #pragma unroll
     for (int s = 0; s < MOST; s++) x[h][s] = s < steps ? operand(h * 8 + r, s0 + s) : zero4();
-  uint4 more[2][GROUPS == 1 ? 1 : HELD];  // of tokens 16 + r and 24 + r
-  if (GROUPS == 2) {
 #pragma unroll
-    for (int s = 0; s < MOST; s++) {
+  for (int g = 1; g < GROUPS; g++)  // a lane reads only what it has written itself
+    for (u32 s = 0; s < steps; s++)
 #pragma unroll
-      for (int h = 0; h < 2; h++) {
-        const uint4 v = s < steps ? operand(16 + h * 8 + r, s0 + s) : zero4();
-        if (s < HELD) {
-          more[h][s < HELD ? s : 0] = v;
-        } else {
-          xs[((s - HELD) * 16 + h * 8) * 4] = v;
-        }
-      }
-    }
-  }
+      for (int h = 0; h < 2; h++)
+        xs[(((g - 1) * a.steps + s0 + s) * 16 + h * 8 + r) * 4 + q] = operand(g * 16 + h * 8 + r, s0 + s);
   for (u32 i = 0; i < n; i++) {
     const u32 slot = i % SLOTS, from = base + slot * slot_bytes + r * a.stride + (s0 * 4 + q) * 16;
     barrier_wait(shared_address(full + slot), i / SLOTS & 1);
@@ -87,11 +75,12 @@ __device__ __forceinline__ void stream_rows(const Stream& a) {
       const uint4 w = shared4(from + s * 64);
       mma(acc[0], x[0][s].x, x[1][s].x, x[0][s].y, x[1][s].y, w.x, w.y);
       mma(acc[0], x[0][s].z, x[1][s].z, x[0][s].w, x[1][s].w, w.z, w.w);
-      if (GROUPS == 2) {
-        const int held = s < HELD ? s : 0;
-        const uint4 lo = s < HELD ? more[0][held] : xs[(s - HELD) * 64], hi = s < HELD ? more[1][held] : xs[(s - HELD) * 64 + 32];
-        mma(acc[GROUPS - 1], lo.x, hi.x, lo.y, hi.y, w.x, w.y);
-        mma(acc[GROUPS - 1], lo.z, hi.z, lo.w, hi.w, w.z, w.w);
+#pragma unroll
+      for (int g = 1; g < GROUPS; g++) {
+        const uint4* at = xs + (((g - 1) * a.steps + s0 + s) * 16 + r) * 4 + q;
+        const uint4 lo = at[0], hi = at[32];
+        mma(acc[g], lo.x, hi.x, lo.y, hi.y, w.x, w.y);
+        mma(acc[g], lo.z, hi.z, lo.w, hi.w, w.z, w.w);
       }
     }
     __syncwarp();
@@ -113,7 +102,7 @@ __device__ __forceinline__ void stream_rows(const Stream& a) {
   }
 }
 
-extern "C" __global__ void __launch_bounds__(512, 1) stream_16(const __grid_constant__ Stream a) { stream_rows<1, 4, 0>(a); }
-extern "C" __global__ void __launch_bounds__(512, 1) stream_32(const __grid_constant__ Stream a) { stream_rows<2, 3, 2>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) stream_16(const __grid_constant__ Stream a) { stream_rows<1, 4>(a); }
+extern "C" __global__ void __launch_bounds__(512, 1) stream_32(const __grid_constant__ Stream a) { stream_rows<2, 2>(a); }
 
 #endif
