@@ -7,6 +7,7 @@ rows up are never written, since a row is as long in every size.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ class DecodeMemory:
         device: torch.device,
         passes: Mapping[int, int] | None = None,
     ) -> None:
+        self._device = device
         passes = passes or {}
         self._steps = {
             size: _layer_shapes(config, size, device) | _step_shapes(config, size, device)
@@ -109,15 +111,14 @@ class DecodeMemory:
         self._drawn = torch.zeros(
             2 * 2 * max(self._steps), dtype=torch.int32, pin_memory=device.type == "cuda"
         )
-        self._device = device
         self._routers: dict[bool, list[torch.Tensor]] = {}
         rows = max([*self._steps, *passes.values()])
         self._logits = torch.zeros(rows, config.vocab_size, dtype=torch.float32, device=device)
 
     def __del__(self) -> None:
         # A step that nobody waits for may still write to the host's memory, which somebody else gets now.
-        with suppress(Exception):  # where the process ends
-            if self._device.type == "cuda":
+        if self._device.type == "cuda" and not sys.is_finalizing():
+            with suppress(RuntimeError):  # a device that has failed writes nothing more
                 torch.cuda.synchronize(self._device)
 
     def step(self, tokens: int) -> StepTensors:

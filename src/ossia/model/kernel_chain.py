@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -38,7 +39,7 @@ Stage = tuple[str, Callable[[], None]]
 _ROUTED_TOKENS = 64  # up to which the router is part of the norm
 
 
-class KernelChain:
+class KernelChain(ABC):
     """All launches of the layers for a fixed number of tokens.
 
     Args:
@@ -97,17 +98,17 @@ class KernelChain:
             ]
         return stages + self._head()
 
+    @abstractmethod
     def _attention(self, layer: DecoderLayer) -> list[Stage]:
         """From `normed` to what `_attended` gives."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _attended(self) -> torch.Tensor:
         """bfloat16 (tokens, heads * head_dim)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _head(self) -> list[Stage]:
         """What becomes of `normed` behind the last layer."""
-        raise NotImplementedError
 
     def _embed(self, decoder: Decoder) -> None:
         rotary, norm, between = decoder.rotary, _first_norm(decoder), self._between
