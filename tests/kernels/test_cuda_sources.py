@@ -11,12 +11,12 @@ import pytest
 from ossia.errors import KernelError
 from ossia.kernels.cuda.nvrtc import compile_cubin, find_nvrtc
 from ossia.kernels.cuda.program import arch_of, source_of
-from ossia.kernels.decode import routed, slab, stream, wide
+from ossia.kernels.decode import routed, several, slab, stream, wide
 from ossia.kernels.decode.launching import VARIANTS
 
 FILES = (
-    "argmax", "attention", "dense", "dispatch", "down", "expand", "few", "fp8", "gate_up", "gemv", "norm",
-    "routed", "slab", "stream", "wide",
+    "argmax", "attention", "dense", "dispatch", "down", "expand", "fp8", "gate_up", "gemv", "norm",
+    "routed", "several", "slab", "stream", "wide",
 )  # fmt: skip
 ELF = b"\x7fELF"
 
@@ -83,6 +83,19 @@ def test_the_table_of_slots_says_what_the_source_does(columns):
     line = _definition("stream.cu", f"stream_{columns}")
     assert f"__launch_bounds__({32 * (stream._WARPS + 1)}, 1)" in line
     assert f"stream_rows<{columns // 16}, {stream._SLOTS[columns]}>" in line
+
+
+def test_so_do_the_numbers_of_several():
+    warps, summing = several._WARPS, several._SUMMING
+    source, _ = source_of("several.cu")
+    assert f"WARPS = {warps}, UNITS = {several._UNITS}" in source
+    assert f"SUMMING = {summing}, MOST_STAGES = {several._MOST_STAGES}" in source
+    for width in several.WIDTHS:
+        line = _definition("several.cu", f"several_{width}")
+        assert f"__launch_bounds__({32 * (warps + 1 + summing)}, 1)" in line
+        assert f"several<{width // 8}, false>" in line
+    line = _definition("several.cu", f"several_choosing_{several.CHOOSING_TOKENS}")
+    assert f"several<{several.CHOOSING_TOKENS // 8}, true>" in line
 
 
 @pytest.mark.parametrize("width", routed.VARIANTS)

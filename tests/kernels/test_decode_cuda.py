@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ossia.kernels import cuda
-from ossia.kernels.decode import few, reference
+from ossia.kernels.decode import reference, several
 from ossia.kernels.decode.argmax import argmax, num_slices
 from ossia.kernels.decode.attention import PagedStep, attend_one, num_shares
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep, project_down, project_up
@@ -137,14 +137,14 @@ def test_experts(tokens, experts, top_k, hidden, ffn):
     assert distance(twice(run), expected) < 4e-3
 
 
-@pytest.mark.parametrize("tokens", range(1, FEW_TOKENS + 1))
+@pytest.mark.parametrize("tokens", range(1, several.CHOOSING_TOKENS + 1))
 @pytest.mark.parametrize(
     ("experts", "top_k", "hidden", "ffn"),
     [(32, 4, 2880, 2880), (128, 4, 2880, 2880), (4, 2, 64, 64), (5, 1, 32, 96), (40, 8, 160, 992)],
 )
 @pytest.mark.parametrize("absent", [None, 0, -1])
 def test_all_experts_in_one_kernel(tokens, experts, top_k, hidden, ffn, absent):
-    if not few.fits(tokens, hidden, ffn, DEVICE):
+    if not several.fits(tokens, top_k, experts, (hidden, ffn), DEVICE):
         pytest.skip("made for Hopper")
     gate_up, down = _packed(experts, 2 * ffn, hidden // 32), _packed(experts, hidden, ffn // 32)
     biases = torch.randn(experts, 2 * ffn, **BF16), torch.randn(experts, hidden, **BF16)
@@ -161,7 +161,7 @@ def test_all_experts_in_one_kernel(tokens, experts, top_k, hidden, ffn, absent):
         inner = _filled(torch.zeros(tokens * top_k, ffn, **BF16), 1)
         inner[:, :ffn] = torch.nan
         out = torch.full((top_k, tokens, hidden), torch.nan, device=DEVICE)
-        few.run_few(
+        several.run_several(
             _filled(x, X_SCALE), routed, relaid, biases, 1.702, 7.0, inner, out, arrivals
         )  # fmt: skip
         return out.sum(0)[positions >= 0]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ossia.kernels import cuda
+from ossia.kernels.decode import several
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep
 from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up, sort_slots
 from ossia.kernels.decode.wide import VARIANTS, operand_places, runs_on, wide_down_parts, wide_up
@@ -87,10 +88,47 @@ def test_all_tokens_to_the_same_experts(way):
     assert _distance(getattr(cuda_many, way)(x, ids, weights, layer), expected) < 6e-3
 
 
-@pytest.mark.parametrize("width", [None, *VARIANTS])
-@pytest.mark.parametrize("tokens", [1, 17, 48, 128, 129, 200, 512])
+def _run_sorted(
+    way: str, x: torch.Tensor, slots: Slots, layer: ExpertWeights, arrivals: torch.Tensor
+) -> torch.Tensor:
+    """What each token's experts say, (top_k, tokens, hidden), NaN where nothing was written.
+
+    Args:
+        way: "routed", "several" or "wide".
+        x: bfloat16 (tokens, hidden).
+        slots: Sorted for it.
+        layer: The experts.
+        arrivals: Of `run_several`.
+    """
+    (tokens, hidden), ffn = x.shape, layer.gate_up_bias.shape[1] // 2
+    operands = torch.zeros(tokens, -(-hidden // 64) * 64, **BF16)
+    operands[:, :hidden] = x * X_SCALE
+    inner = torch.zeros(len(slots.ids), -(-ffn // 64) * 64, **BF16)
+    inner[:, :ffn] = torch.nan
+    said = torch.full((len(slots.ids) // tokens, tokens, hidden), torch.nan, device=DEVICE)
+    given = layer.alpha, layer.limit, inner
+    if way == "several":
+        several.run_several(
+            operands, slots, (layer.gate_up, layer.down), (layer.gate_up_bias, layer.down_bias), *given,
+            said, arrivals,
+        )  # fmt: skip
+    elif way == "wide":
+        operands = operands[:, operand_places(operands.shape[1]).to(DEVICE)].contiguous()
+        wide_up(operands, slots, layer.gate_up, layer.gate_up_bias, *given)
+        wide_down_parts(inner, slots, layer.down, layer.down_bias, said)
+    else:
+        routed_up(operands, slots, layer.gate_up, layer.gate_up_bias, *given)
+        routed_down(inner, slots, layer.down, layer.down_bias, said)
+    return said
+
+
+WAYS = [("several", width) for width in several.WIDTHS] + [("wide", width) for width in VARIANTS]
+
+
+@pytest.mark.parametrize(("way", "width"), [("routed", None), *WAYS])
+@pytest.mark.parametrize("tokens", [1, 5, 17, 32, 48, 128, 129, 200, 512])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_step_of_many_sequences(tokens, shape, width):
+def test_a_step_of_many_sequences(tokens, shape, way, width):
     if width is not None and not runs_on(DEVICE):
         pytest.skip("needs Hopper")
     experts, top_k, hidden, ffn = shape
@@ -103,25 +141,16 @@ def test_a_step_of_many_sequences(tokens, shape, width):
     weights, ids = route(logits.bfloat16(), top_k)
     expected = reference.run_experts(x.double(), ids, weights.double(), twin)
     expected[absent] = 0
-    up, down = (routed_up, routed_down) if width is None else (wide_up, wide_down_parts)
+    arrivals = torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    x[absent] = torch.nan
 
     def run() -> torch.Tensor:
         slots = Slots.empty(tokens, experts, top_k, DEVICE, width)
         for part in (slots.ids, slots.order, slots.items, slots.num_items):
             part.fill_(2**30)
         slots.weights.fill_(torch.nan)
-        operands = torch.zeros(tokens, -(-hidden // 64) * 64, **BF16)
-        operands[:, :hidden] = x * X_SCALE
-        operands[absent] = torch.nan
-        if width is not None:
-            operands = operands[:, operand_places(operands.shape[1]).to(DEVICE)].contiguous()
-        inner = torch.zeros(tokens * top_k, -(-ffn // 64) * 64, **BF16)
-        inner[:, :ffn] = torch.nan
-        said = torch.full((top_k, tokens, hidden), torch.nan, device=DEVICE)
         dispatch(slots, RoutedStep(logits=logits, positions=positions, top_k=top_k))
-        up(operands, slots, layer.gate_up, layer.gate_up_bias, 1.702, 7.0, inner)
-        down(inner, slots, layer.down, layer.down_bias, said)
-        out = said.sum(0)
+        out = _run_sorted(way, x, slots, layer, arrivals).sum(0)
         assert out[absent].isnan().all(), "tokens that are not there were written"
         out[absent] = 0
         return out
@@ -131,8 +160,28 @@ def test_a_step_of_many_sequences(tokens, shape, width):
     assert torch.equal(first, run()), "two runs differ"
 
 
-@pytest.mark.parametrize("width", VARIANTS)
-def test_items_of_every_size(width):
+def test_experts_of_tokens_that_are_not_there():
+    """Nothing is written, and the blocks' meetings stay in step."""
+    if not runs_on(DEVICE):
+        pytest.skip("needs Hopper")
+    layer, twin = _layer(5, 96, 64)
+    x, arrivals = torch.randn(9, 96, **BF16), torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    logits = _untied(9, 5)
+    weights, ids = route(logits.bfloat16(), 2)
+    expected = reference.run_experts(x.double(), ids, weights.double(), twin)
+    for there in (False, True, False, True):
+        slots = Slots.empty(9, 5, 2, DEVICE, 8)
+        positions = torch.full((9,), 0 if there else -1, dtype=torch.int32, device=DEVICE)
+        dispatch(slots, RoutedStep(logits=logits, positions=positions, top_k=2))
+        said = _run_sorted("several", x, slots, layer, arrivals)
+        if there:
+            assert _distance(said.sum(0), expected) < 6e-3
+        else:
+            assert said.isnan().all()
+
+
+@pytest.mark.parametrize(("way", "width"), WAYS)
+def test_items_of_every_size(way, width):
     """What a slot gets does not depend on how many others there are, in its item or in all."""
     if not runs_on(DEVICE):
         pytest.skip("needs Hopper")
@@ -140,21 +189,14 @@ def test_items_of_every_size(width):
     layer, twin = _layer(experts, hidden, ffn)
     most = 2 * width + 3
     x, weights = torch.randn(most, hidden, **BF16), torch.rand(most, 1, **BF16)
-    operands = torch.zeros(most, 192, **BF16)
-    operands[:, :hidden] = x * X_SCALE
-    operands = operands[:, operand_places(192).to(DEVICE)].contiguous()
+    arrivals = torch.zeros(1, dtype=torch.int64, device=DEVICE)
 
     def run(count: int) -> torch.Tensor:
         slots = Slots.empty(count, experts, 1, DEVICE, width)
         slots.ids.fill_(1)
         slots.weights.copy_(weights[:count, 0])
         sort_slots(slots, experts, 1)
-        inner = torch.full((count, ffn), torch.nan, **BF16)
-        said = torch.full((1, count, hidden), torch.nan, device=DEVICE)
-        given = layer.gate_up, layer.gate_up_bias, layer.alpha, layer.limit
-        wide_up(operands[:count], slots, *given, inner)
-        wide_down_parts(inner, slots, layer.down, layer.down_bias, said)
-        return said[0]
+        return _run_sorted(way, x[:count], slots, layer, arrivals)[0]
 
     whole = run(most)
     ids = torch.ones(most, 1, dtype=torch.int64, device=DEVICE)

@@ -29,13 +29,18 @@ def test_rows_that_fill_no_tile_are_refused():
         relay(_packed(1, 24, 2), paired=False)
 
 
-def _code(bits: int, register: int) -> int:
-    """As the kernels take it apart: a bfloat16's sign, two exponent bits, one mantissa bit."""
+def _pair(word: int, register: int) -> tuple[int, int]:
+    """A register's two codes as the kernels take them out: a bfloat16's sign, two exponent bits, one mantissa bit."""
+
+    def rotated(by: int) -> int:
+        return (word << by | word >> 32 - by) & 0xFFFFFFFF
+
     if register < 3:
-        moved = bits << (3 * register) & 0x81C0
+        moved = rotated(6 * register) & 0x81C081C0
     else:
-        moved = (bits << 1 & 0x8000) | (bits >> 5 & 0x0100) | (bits >> 4 & 0x00C0)
-    return moved >> 12 & 8 | moved >> 6 & 7
+        moved = (rotated(2) & 0x80C080C0) | (rotated(10) & 0x01000100)
+    low, high = moved & 0xFFFF, moved >> 16
+    return low >> 12 & 8 | low >> 6 & 7, high >> 12 & 8 | high >> 6 & 7
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -62,6 +67,6 @@ def test_every_code_lies_where_the_instruction_takes_it(paired):
                 for register in range(4):
                     column = unit * 64 + half * 32 + q * 8 + instruction * 4 + register // 2 * 2
                     at = row(r + register % 2 * 8)
-                    even, odd = (_code(word >> (16 * k) & 0xFFFF, register) for k in range(2))
+                    even, odd = _pair(word, register)
                     assert even == codes[expert, at, column]
                     assert odd == codes[expert, at, column + 1]

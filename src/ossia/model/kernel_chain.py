@@ -14,19 +14,14 @@ from ossia.kernels.decode import (
     FEW_TOKENS,
     X_SCALE,
     add_and_norm,
-    few,
     project_down,
     project_up,
+    several,
+    wide,
 )
 from ossia.kernels.decode.experts import RoutedStep
 from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
-from ossia.kernels.decode.wide import (
-    WIDE_SLOTS,
-    runs_on,
-    wide_down_parts,
-    wide_up,
-    width_for,
-)
+from ossia.kernels.decode.wide import WIDE_SLOTS, runs_on, wide_down_parts, wide_up
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.model.decode_memory import DecodeMemory, LayerTensors
 from ossia.model.heads import CausalLM
@@ -64,9 +59,12 @@ class KernelChain(ABC):
         self._between = tensors
         self._slots = None
         self._wide = tokens * top_k > WIDE_SLOTS * config.num_experts and runs_on(device)
-        self._few = few.fits(tokens, config.hidden_size, config.intermediate_size, device)
-        if tokens > FEW_TOKENS:
-            width = width_for(tokens * top_k, config.num_experts) if self._wide else None
+        sizes = config.hidden_size, config.intermediate_size
+        self._at_once = several.fits(tokens, top_k, config.num_experts, sizes, device)
+        if tokens > (several.CHOOSING_TOKENS if self._at_once else FEW_TOKENS):
+            counts, width = (tokens * top_k, config.num_experts), None
+            if self._at_once or self._wide:
+                width = (several if self._at_once else wide).width_for(*counts)
             self._slots = Slots.empty(tokens, config.num_experts, top_k, device, width)
         # The router of many tokens is a product of its own, with operands as the experts take them.
         self._routers: list[torch.Tensor] | None = None
@@ -148,7 +146,7 @@ class KernelChain(ABC):
         dispatch(self._slots, routed)
 
     def _experts(self, layer: DecoderLayer) -> list[Stage]:
-        if self._few:
+        if self._at_once:
             return [("experts", partial(self._all_experts, layer))]
         return [("gate_up", partial(self._gate_up, layer)), ("down", partial(self._down, layer))]
 
@@ -156,10 +154,10 @@ class KernelChain(ABC):
         experts, between = layer.mlp.experts.weights(), self._between
         assert isinstance(experts.gate_up, RelaidMxfp4)
         assert isinstance(experts.down, RelaidMxfp4)
-        few.run_few(
-            between.expert_in, self._routed, (experts.gate_up, experts.down),
-            (experts.gate_up_bias.data, experts.down_bias.data), experts.alpha, experts.limit,
-            between.inner, between.said, between.experts_arrivals,
+        several.run_several(
+            between.expert_in, self._routed if self._slots is None else self._slots,
+            (experts.gate_up, experts.down), (experts.gate_up_bias.data, experts.down_bias.data),
+            experts.alpha, experts.limit, between.inner, between.said, between.experts_arrivals,
         )  # fmt: skip
 
     def _gate_up(self, layer: DecoderLayer) -> None:

@@ -28,10 +28,9 @@ Experts = _structure(
     alpha=_F, limit=_F,
 )  # fmt: skip
 Matrix = _structure("Matrix", blocks=_P, scales=_P, bias=_P, tiles=_U, units=_U, rows=_U)
-Few = _structure(
-    "Few", up=Matrix, down=Matrix, logits=_P, positions=_P, x=_P, inner=_P, y=_P, arrivals=_P,
-    tokens=_U, experts=_U, top_k=_U, stages=_U, stage=_U, flight=_U, sums=_U,
-    alpha=_F, limit=_F,
+Several = _structure(
+    "Several", up=Matrix, down=Matrix, x=_P, inner=_P, y=_P, slots=_P, items=_P, num_items=_P, weights=_P,
+    logits=_P, positions=_P, arrivals=_P, tokens=_U, experts=_U, top_k=_U, stages=_U, stage=_U, flight=_U, alpha=_F, limit=_F,
 )  # fmt: skip
 Attention = _structure(
     "Attention", qkv=_P, bias=_P * 3, rope=_P, sinks=_P, positions=_P, table=_P, width=_P,

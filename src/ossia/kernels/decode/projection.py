@@ -56,11 +56,11 @@ def project(x: torch.Tensor, weights: Sequence[torch.Tensor], out: torch.Tensor)
     if parts == slab.num_splits(tokens, k, rows, x.device):
         slab.project_slab(x, weights, out)
         return
+    if len(weights) == parts == 1 and stream.fits(tokens, k, rows, x.device):
+        stream.project_stream(x, weights[0], out[0])
+        return
     if tokens > FEW_TOKENS:
-        if len(weights) == 1 and stream.fits(tokens, k, rows, x.device):
-            stream.project_stream(x, weights[0], out[0])
-        else:
-            _project_many(x, weights, out[0])
+        _project_many(x, weights, out[0])
         return
     product = Product("dense", x.device)
     tiles, units = -(-rows // TILE_ROWS), -(-k // (2 * _STEP))

@@ -11,6 +11,7 @@ from ossia.kernels.decode.launching import is_hopper, multiprocessors
 
 STREAM_TOKENS = 32
 """At most."""
+_LEAST_TOKENS = 3  # for fewer gemv.cu is as fast
 _STEP = 32  # k of a step
 _WARPS, _TILE, _MOST = 15, 8, 6  # of stream.cu
 _SLOTS = {16: 4, 32: 2}  # by tokens: tiles of rows in shared memory, as in its last lines
@@ -19,9 +20,9 @@ _TILES_OF_A_BLOCK = 32  # from which on it is worth its beginning
 
 
 def fits(tokens: int, k: int, rows: int, device: torch.device) -> bool:
-    """Whether a device runs the kernel, its registers hold the operands, and there are rows enough."""
+    """Whether a device runs the kernel, it is the fastest, its registers hold the operands, and there are rows enough."""
     return (
-        tokens <= STREAM_TOKENS
+        _LEAST_TOKENS <= tokens <= STREAM_TOKENS
         and is_hopper(device)
         and k <= _WARPS * _MOST * _STEP
         and rows >= _TILES_OF_A_BLOCK * _TILE * multiprocessors(device)

@@ -2,13 +2,14 @@
 
 A unit is 16 rows by 64 columns: 512 bytes of codes that lie together, and 32 bytes of scales. Lane
 4 r + q of a warp reads 16 bytes: for each half of the unit (32 columns, one scale block) and each of
-two instructions one word. Its low 16 bits hold the even columns of the operand's four registers, its
-high ones the odd columns: row r, row r + 8, row r two columns on, row r + 8 two columns on. Within its
-half a lane has columns 8 q to 8 q + 7. Columns are filled up with zeros to a multiple of 64.
+two instructions one word. It holds the operand's four registers, two columns each: row r, row r + 8, row r
+two columns on, row r + 8 two columns on. Within its half a lane has columns 8 q to 8 q + 7. Columns are
+filled up with zeros to a multiple of 64.
 
-The four codes do not lie side by side: their bits are where a shift and a mask move sign and magnitude
-to the places of a bfloat16's sign, last two exponent bits and first mantissa bit, at once for three of
-them (sign and magnitude at 15 and 8-6, 12 and 5-3, 9 and 2-0; the fourth takes what is left).
+The eight codes do not lie side by side: their bits are where rotating and masking the word moves sign and
+magnitude to the places of a bfloat16's sign, last two exponent bits and first mantissa bit, at once for both
+columns and, in three of the registers, for all four bits. Of all layouts that have this, none takes less than
+these two rotations for the fourth.
 """
 
 from __future__ import annotations
@@ -22,6 +23,15 @@ from ossia.kernels.mxfp4.format import BLOCK_SIZE, BYTES_PER_BLOCK, Mxfp4Tensor
 TILE_ROWS = 16
 UNIT_COLUMNS = 64
 _UNIT_GROUPS = UNIT_COLUMNS // BLOCK_SIZE
+_ROTATIONS = (
+    ((0, 15),),
+    ((6, 15),),
+    ((12, 15),),
+    ((2, 11), (10, 4)),
+)
+"""By registers: how far a word is rotated to the left, for which of a code's bits."""
+_PLACES = (6, 7, 8, 15)
+"""Of a code's bits in a bfloat16, the lowest first; the second column's are 16 above."""
 _EXPERTS_AT_ONCE = 4  # bounds what relaying needs beside the tensors themselves
 
 
@@ -87,9 +97,11 @@ def restore(relaid: RelaidMxfp4) -> Mxfp4Tensor:
     experts, tiles, units, _ = relaid.blocks.shape
     groups = relaid.columns // BLOCK_SIZE
     shape = (experts, tiles, units, 8, 4, 2, 2)  # ..., r, q, half, instruction
-    even, odd = relaid.blocks.view(torch.int16).view(*shape, 2).int().unbind(-1)
-    codes = zip(_gathered(even), _gathered(odd), strict=True)
-    a, b, c, d = ((low | high << 4).to(torch.uint8) for low, high in codes)
+    words = relaid.blocks.view(torch.int32).view(shape)
+    codes = (
+        _gathered(words, register, 0) | _gathered(words, register, 1) << 4 for register in range(4)
+    )
+    a, b, c, d = (code.to(torch.uint8) for code in codes)
     pairs = torch.stack((torch.stack((a, c), -1), torch.stack((b, d), -1)), -2)
     # (experts, tiles, units, r, q, half, instruction, row half, pair)
     order = (0, 1, 3, 7, 2, 5, 4, 6, 8) if relaid.paired else (0, 1, 7, 3, 2, 5, 4, 6, 8)
@@ -119,9 +131,11 @@ def _relay_blocks(blocks: torch.Tensor, units: int, paired: bool) -> torch.Tenso
     )  # (experts, tiles, units, r, q, half, instruction, row half, pair)
     first, second = by_lane.int().unbind(-1)
     registers = (*first.unbind(-1), *second.unbind(-1))  # row r, row r + 8, and two columns on
-    even = _spread(*(pair & 15 for pair in registers))
-    odd = _spread(*(pair >> 4 for pair in registers))
-    words = torch.stack((even, odd), -1).to(torch.int16).view(torch.uint8)
+    words = torch.zeros_like(first[..., 0])
+    for register, pair in enumerate(registers):
+        _spread(words, pair & 15, register, 0)
+        _spread(words, pair >> 4, register, 1)
+    words = words.view(torch.uint8)
     return words.reshape(experts, rows // TILE_ROWS, units, 512)
 
 
@@ -133,17 +147,26 @@ def _relay_scales(scales: torch.Tensor, units: int, paired: bool) -> torch.Tenso
     return by_row.permute(order).reshape(experts, rows // TILE_ROWS, units, 32)
 
 
-def _spread(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-    """Four codes to the 16 bits that hold them, int32."""
-    low = (a & 7) << 6 | (b & 7) << 3 | (c & 7) | (d & 3) << 10 | (d & 4) << 11
-    return low | (a & 8) << 12 | (b & 8) << 9 | (c & 8) << 6 | (d & 8) << 11
+def _spread(words: torch.Tensor, codes: torch.Tensor, register: int, column: int) -> None:
+    """Put codes, int32 like the words, where a register's first or second column has them."""
+    for bits, shift in _moves(register, column):
+        words |= (codes & bits) << shift
 
 
-def _gathered(bits: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The reverse of `_spread`, of int32."""
-    return (
-        (bits >> 6 & 7) | (bits >> 12 & 8),
-        (bits >> 3 & 7) | (bits >> 9 & 8),
-        (bits & 7) | (bits >> 6 & 8),
-        (bits >> 10 & 3) | (bits >> 11 & 12),
-    )
+def _gathered(words: torch.Tensor, register: int, column: int) -> torch.Tensor:
+    """The reverse of `_spread`, int32."""
+    codes = torch.zeros_like(words)
+    for bits, shift in _moves(register, column):
+        codes |= (words >> shift) & bits
+    return codes
+
+
+def _moves(register: int, column: int) -> list[tuple[int, int]]:
+    """Bits of a code and how far to the left they lie in the word."""
+    moves: dict[int, int] = {}
+    for rotation, taken in _ROTATIONS[register]:
+        for bit, place in enumerate(_PLACES):
+            if taken >> bit & 1:
+                shift = (place + 16 * column - rotation) % 32 - bit
+                moves[shift] = moves.get(shift, 0) | 1 << bit
+    return [(bits, shift) for shift, bits in moves.items()]

@@ -1,5 +1,5 @@
 // Relaid matrices, one behind the other, as bfloat16 rows in order: for the vendor's products.
-#include "common.cuh"
+#include "experts.cuh"
 
 struct Expand {
   const uint4* blocks;  // (tiles, units, 32)
@@ -17,16 +17,15 @@ extern "C" __global__ void __launch_bounds__(256) expand(const __grid_constant__
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     if (column + half * 32 >= a.columns) break;
+    u32 A[2][4];
+    fp4_operands(A[0], w[half * 2]), fp4_operands(A[1], w[half * 2 + 1]);
 #pragma unroll
     for (int below = 0; below < 2; below++) {
       const float power = __uint_as_float((scales >> (16 * below + 8 * half) & 255) << 23);
       u32 out[4];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        u32 v = w[half * 2 + i / 2], place = i % 2 * 2 + below;
-        // As in the products: a code in a bfloat16's exponent is its value times 2^-126.
-        u32 pair = place < 3 ? v << (3 * place) & 0x81C081C0u
-                             : (v << 1 & 0x80008000u) | (v >> 5 & 0x01000100u) | (v >> 4 & 0x00C000C0u);
+        const u32 pair = A[i / 2][i % 2 * 2 + below];  // values times 2^-126
         float x = low(pair) * 8.507059173023462e37f, y = high(pair) * 8.507059173023462e37f;
         out[i] = pack(x * power, y * power);
       }

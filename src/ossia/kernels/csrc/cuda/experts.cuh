@@ -12,6 +12,13 @@ constexpr float X_SCALE = 18446744073709551616.f, REST_SCALE = 0.25f;
 // The lesser, or NaN if x is (which fminf hides).
 __device__ __forceinline__ float below(float x, float limit) { return x > limit ? limit : x; }
 
+struct Matrix {
+  const u8* blocks;  // relaid: (experts, tiles, units, 32 lanes of 16 bytes)
+  const u8* scales;  // relaid: (experts, tiles, units, 8 pairs of rows of 4 bytes)
+  const u16* bias;   // bfloat16 (experts, rows)
+  u32 tiles, units, rows;
+};
+
 struct Experts {
   const uint4* blocks;   // relaid: (experts, tiles, units, 32 lanes)
   const u32* scales;     // relaid: (experts, tiles, units, 8 pairs of rows)
@@ -168,12 +175,13 @@ struct Routing {
 };
 
 // 8 codes of a lane as the operands of an instruction: they are laid out so that signs and magnitudes come into
-// their places together (kernels/mxfp4/relaid.py).
+// their places together (kernels/mxfp4/relaid.py). Integer instructions are what bounds the products of few
+// tokens, so these are as few as any layout needs; shifts to the left are multiplications, which are free.
 __device__ __forceinline__ void fp4_operands(u32 (&A)[4], u32 codes) {
   A[0] = codes & 0x81C081C0u;
-  A[1] = codes << 3 & 0x81C081C0u;
-  A[2] = codes << 6 & 0x81C081C0u;
-  A[3] = (codes << 1 & 0x80008000u) | (codes >> 5 & 0x01000100u) | (codes >> 4 & 0x00C000C0u);
+  A[1] = codes << 6 & 0x81C081C0u;
+  A[2] = __funnelshift_l(codes, codes, 12) & 0x81C081C0u;
+  A[3] = (codes << 2 & 0x80C080C0u) | (__funnelshift_l(codes, codes, 10) & 0x01000100u);
 }
 
 // One unit, 16 rows by 64 k, times 8 NT tokens: acc += weights . x / REST_SCALE.

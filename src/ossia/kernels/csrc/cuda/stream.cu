@@ -1,4 +1,4 @@
-// A matrix of very many rows, the unembedding, times 5 to 32 tokens; Hopper only.
+// A matrix of very many rows, the unembedding, times 3 to 32 tokens; Hopper only.
 //
 //   y[token][row] = sum over k of w[row][k] x[token][k], float32
 //
