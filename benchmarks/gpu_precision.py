@@ -16,6 +16,9 @@ where e4m3 has fewer bits; how many answers stay the same; and the KL divergence
 every place of the answers, of an engine with such a cache beside one in bfloat16. `--length` makes random prompts
 longer, so that full layers have more to read.
 
+Then what `--fp8-prefill` does to the distributions of the next token at the last 64 places of two prompts of
+random ids, as long as it takes for the option to matter, and how far off their logits are.
+
 At last what `--fp8-weights` does: greedy answers, and along those of bfloat16 the distributions of the next token, of
 engines on the GPU; how often the most likely token stays, and the KL divergence in nats.
 """
@@ -38,14 +41,18 @@ from ossia.engine.runner import ModelRunner
 from ossia.engine.sync_engine import SyncEngine
 from ossia.errors import ConfigError
 from ossia.kernels.decode.launching import is_hopper
+from ossia.kernels.fp8.scaled import MANY_TOKENS
 from ossia.model.batch import ForwardBatch
 from ossia.model.decode_step import relay_weights, why_not
+from ossia.model.fp8_prefill import add_copies, drop_copies
+from ossia.model.fp8_prefill import why_not as why_no_copies
 from ossia.model.fp8_weights import why_not as why_not_fp8
 from ossia.model.heads import CausalLM
 from ossia.model.recording import Recording
 from ossia.tokenizer import special
 from ossia.types import Request, SamplingParams
 
+_LAST = 64  # places of a long prompt whose logits are compared
 _STOPS = tuple(sorted(special.ACTION_STOP_TOKENS))
 States = list[torch.Tensor]
 # In the order in which a network can take them: it cannot go back.
@@ -160,6 +167,32 @@ def compare_kv(
     )
 
 
+@torch.inference_mode()
+def compare_prefill(network: CausalLM, prompts: Sequence[Prompt]) -> None:
+    """Print what long prompts in 8-bit floats change; the network has no copies afterwards."""
+    if (reason := why_no_copies(network)) is not None:
+        print(f"--fp8-prefill: {reason}")
+        return
+    known = min(special.LAST_LISTED + 1, network.config.vocab_size)
+
+    def logits_of(prompt: Prompt) -> torch.Tensor:
+        batch = ForwardBatch.from_sequences([list(prompt)], network.lm_head.weight.device)
+        last = torch.arange(len(prompt) - _LAST, len(prompt), device=network.lm_head.weight.device)
+        return network(replace(batch, logits_rows=last))[:, :known].double().cpu()
+
+    drop_copies(network)
+    plain = torch.cat([logits_of(prompt) for prompt in prompts])
+    add_copies(network)
+    found = torch.cat([logits_of(prompt) for prompt in prompts])
+    drop_copies(network)
+    changes = divergences(plain, found)
+    print(
+        f"--fp8-prefill: {len(prompts)} prompts of {len(prompts[0])}, logits {(found - plain).norm() / plain.norm():.1e} "
+        f"off, mean KL {changes.mean():.1e}, maximum {changes.max():.1e}, the most likely token kept "
+        f"{(found.argmax(-1) == plain.argmax(-1)).double().mean():.1%} of {len(found)}"
+    )
+
+
 def compare_fp8(
     network: CausalLM, prompts: Sequence[Prompt], sampling: SamplingParams
 ) -> list[tuple[str, ...]]:
@@ -230,6 +263,7 @@ def main() -> None:
     same = sum(ours == theirs for ours, theirs in zip(here, on_cpu, strict=True))
     print(f"greedy answers as on the CPU: {same} of {len(prompts)}")
     compare_kv(network, prompts, here, sampling)
+    compare_prefill(network, [random_prompt(numbers, vocab, MANY_TOKENS + 9) for _ in range(2)])
     if (reason := why_not_fp8(network, FP8_WEIGHTS[-1].split(","))) is not None:
         print(f"--fp8-weights: {reason}")
         return

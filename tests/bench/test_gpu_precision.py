@@ -13,6 +13,8 @@ from benchmarks import gpu_precision
 from ossia.bench.playing import random_prompt
 from ossia.bench.subject import load_subject
 from ossia.engine import runner
+from ossia.kernels.fp8 import scaled
+from ossia.model.fp8_prefill import has_copies
 from ossia.types import SamplingParams
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +49,8 @@ def test_a_table_of_layers_and_the_answers():
     assert float(rows[-1][1]) > 0, "bfloat16 rounds"
     assert "greedy answers as on the CPU: 3 of 3" in done.stdout
     assert "fp8 KV cache: kv_dtype='fp8' is for models on CUDA; leave it out" in done.stdout
-    assert done.stdout.endswith("--fp8-weights: needs a CUDA device\n")
+    needs = "needs a CUDA device of compute capability 9.0 or newer"
+    assert done.stdout.endswith(f"--fp8-prefill: {needs}\n--fp8-weights: needs a CUDA device\n")
 
 
 def test_what_an_fp8_cache_changes(monkeypatch, capsys):
@@ -72,3 +75,21 @@ def test_what_an_fp8_cache_changes(monkeypatch, capsys):
     )
     assert found is not None, told
     assert 0 < float(found[1]) <= float(found[2]) < 1e-3
+
+
+def test_what_long_prompts_in_8_bit_floats_change(monkeypatch, capsys):
+    monkeypatch.setattr(gpu_precision, "why_no_copies", lambda _: None)
+    monkeypatch.setattr(scaled, "MANY_TOKENS", 80)
+    network = load_subject("random:tiny", device="cpu").network
+    numbers = random.Random(3)
+    prompts = [random_prompt(numbers, network.config.vocab_size - 1100, 90) for _ in range(2)]
+    gpu_precision.compare_prefill(network, prompts)
+    found = re.fullmatch(
+        r"--fp8-prefill: 2 prompts of 90, logits (\S+) off, mean KL (\S+), maximum (\S+), the most likely token "
+        r"kept (\S+)% of 128\n",
+        capsys.readouterr().out,
+    )
+    assert found is not None
+    assert 1e-3 < float(found[1]) < 0.2
+    assert 0 < float(found[2]) <= float(found[3]) < 0.1
+    assert not has_copies(network)

@@ -144,6 +144,13 @@ def test_reports_say_how_keys_and_values_are_stored(ossia, command: str):
     assert "kv_dtype='fp8' is for models on CUDA; leave it out" in refused.stderr
 
 
+@pytest.mark.parametrize("command", ["latency", "throughput"])
+def test_long_prompts_in_8_bit_floats_are_refused_on_a_cpu(ossia, command: str):
+    refused = ossia(*words(command), "--fp8-prefill")
+    assert refused.exit_code != 0
+    assert "fp8_prefill: this model or machine needs a CUDA device" in refused.stderr
+
+
 def test_latency_lists_what_llama_bench_does(ossia):
     lines = ossia(*words("latency")).stdout.splitlines()[5:]
     assert lines[0].split() == ["test", "batch", "depth", "tokens/s", "median", "ms", "share"]

@@ -81,6 +81,10 @@ def test_the_banner_says_what_to_paste(server):
             {"fp8_weights": "unembedding,attention"},
             "  device auto, unembedding and attention in 8-bit floats, as many requests",
         ),
+        (
+            {"fp8_prefill": True},
+            "  device auto, long prompts in 8-bit floats, as many requests",
+        ),
         ({"deterministic": True}, "  device auto, deterministic, as many requests"),
     ],
 )

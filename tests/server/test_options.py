@@ -122,6 +122,15 @@ def test_a_deterministic_engine_can_be_asked_for():
         assert spec.engine.deterministic
 
 
+def test_long_prompts_in_8_bit_floats_can_be_asked_for(tmp_path):
+    for options in (
+        _options({"fp8_prefill": True}),
+        _options(environ={"OSSIA_SERVE_FP8_PREFILL": "yes"}),
+        _options(text="fp8_prefill = true\n", tmp_path=tmp_path),
+    ):
+        assert worker_spec(options.model).engine.fp8_prefill
+
+
 @pytest.mark.parametrize("where", ["flag", "environment", "file"])
 def test_precision_reaches_the_engine_s_config(tmp_path, where):
     given = {"cpu_weights": "auto", "cpu_activations": "int8", "kv_dtype": "int8"}
@@ -138,4 +147,5 @@ def test_precision_reaches_the_engine_s_config(tmp_path, where):
     }[where]()
     spec = worker_spec(options.model)
     assert WorkerSpec.from_json(spec.to_json()) == spec
+    assert not spec.engine.fp8_prefill
     assert {name: getattr(spec.engine, name) for name in given} == given

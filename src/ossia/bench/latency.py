@@ -46,6 +46,7 @@ class LatencyPlan:
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
         fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
+        fp8_prefill: Whether passes of many tokens compute in 8-bit floats on CUDA, as `EngineConfig` has it.
         kv_dtype: How keys and values are stored, as `EngineConfig` has it.
 
     Raises:
@@ -62,6 +63,7 @@ class LatencyPlan:
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
     fp8_weights: Fp8Weights = "none"
+    fp8_prefill: bool = False
     kv_dtype: KVDtype = "auto"
 
     def __post_init__(self) -> None:
@@ -171,6 +173,7 @@ class LatencyBench:
             cpu_weights=plan.cpu_weights,
             cpu_activations=plan.cpu_activations,
             fp8_weights=plan.fp8_weights,
+            fp8_prefill=plan.fp8_prefill,
             kv_dtype=plan.kv_dtype,
             prefix_reuse=max(plan.depths) > 0,
         )

@@ -35,6 +35,7 @@ class ThroughputPlan:
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
         fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
+        fp8_prefill: Whether passes of many tokens compute in 8-bit floats on CUDA, as `EngineConfig` has it.
         kv_dtype: How keys and values are stored, as `EngineConfig` has it.
         deterministic: As `EngineConfig` has it.
 
@@ -51,6 +52,7 @@ class ThroughputPlan:
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
     fp8_weights: Fp8Weights = "none"
+    fp8_prefill: bool = False
     kv_dtype: KVDtype = "auto"
     deterministic: bool = False
 
@@ -121,6 +123,7 @@ class ThroughputBench:
             cpu_weights=plan.cpu_weights,
             cpu_activations=plan.cpu_activations,
             fp8_weights=plan.fp8_weights,
+            fp8_prefill=plan.fp8_prefill,
             kv_dtype=plan.kv_dtype,
             deterministic=plan.deterministic,
             prefix_reuse=False,

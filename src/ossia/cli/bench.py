@@ -16,6 +16,7 @@ from ossia.cli.options import (
     CpuWeightsOption,
     DeviceOption,
     DtypeOption,
+    Fp8PrefillOption,
     Fp8Weights,
     Fp8WeightsOption,
     JsonOption,
@@ -111,6 +112,7 @@ def latency(
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
     fp8_weights: Fp8WeightsOption = Fp8Weights.NONE,
+    fp8_prefill: Fp8PrefillOption = False,
     kv_dtype: KVDtypeOption = KVDtype.AUTO,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
@@ -141,6 +143,7 @@ def latency(
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
         fp8_weights=fp8_weights.value,
+        fp8_prefill=fp8_prefill,
         kv_dtype=kv_dtype.value,
     )
     subject = _subject(output, settings)
@@ -188,6 +191,7 @@ def throughput(
     cpu_weights: CpuWeightsOption = CpuWeights.BF16,
     cpu_activations: CpuActivationsOption = CpuActivations.FULL,
     fp8_weights: Fp8WeightsOption = Fp8Weights.NONE,
+    fp8_prefill: Fp8PrefillOption = False,
     kv_dtype: KVDtypeOption = KVDtype.AUTO,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="As `ossia serve` takes it.")
@@ -221,6 +225,7 @@ def throughput(
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
         fp8_weights=fp8_weights.value,
+        fp8_prefill=fp8_prefill,
         kv_dtype=kv_dtype.value,
         deterministic=deterministic,
     )

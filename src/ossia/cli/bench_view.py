@@ -170,6 +170,8 @@ def _words_of_model(report: Report) -> list[str]:
         words += [f"dense weights {model['dense_weights']}"]
     if (kept := report.settings.get("kv_dtype", "auto")) != "auto":
         words += [f"KV cache {kept}"]
+    if report.settings.get("fp8_prefill"):
+        words += ["long prompts in 8-bit floats"]
     if "weight_bytes" in model:
         words += [f"weights {bytes_in_words(model['weight_bytes'])}"]
     return words

@@ -77,6 +77,7 @@ CPU_ACTIVATIONS_HELP = (
     "On the CPU, what enters products with experts and int8 matrices: full rounds nothing, int8 is "
     "faster for prompts and batches; see docs/cpu.md."
 )
+FP8_PREFILL_HELP = "Compute passes of 4,096 tokens and more in 8-bit floats, on CUDA; faster prompts for a second copy of the weights."
 FP8_WEIGHTS_HELP = (
     "On CUDA, which matrices are rounded to 8-bit floats: half their memory, and half to read for each "
     "token; see docs/gpu.md."
@@ -136,6 +137,7 @@ CpuWeightsOption = Annotated[CpuWeights, typer.Option("--cpu-weights", help=CPU_
 CpuActivationsOption = Annotated[
     CpuActivations, typer.Option("--cpu-activations", help=CPU_ACTIVATIONS_HELP)
 ]
+Fp8PrefillOption = Annotated[bool, typer.Option("--fp8-prefill", help=FP8_PREFILL_HELP)]
 Fp8WeightsOption = Annotated[Fp8Weights, typer.Option("--fp8-weights", help=FP8_WEIGHTS_HELP)]
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", help="Branch, tag or commit of a hub repository.")

@@ -14,6 +14,7 @@ from ossia.cli.errors import INTERRUPT_EXIT
 from ossia.cli.options import (
     CPU_ACTIVATIONS_HELP,
     CPU_WEIGHTS_HELP,
+    FP8_PREFILL_HELP,
     FP8_WEIGHTS_HELP,
     KV_DTYPE_HELP,
     CpuActivations,
@@ -125,6 +126,9 @@ def serve(
         CpuActivations | None, _option(f"{CPU_ACTIVATIONS_HELP} [full]")
     ] = None,
     fp8_weights: Annotated[Fp8Weights | None, _option(f"{FP8_WEIGHTS_HELP} [none]")] = None,
+    fp8_prefill: Annotated[
+        bool | None, typer.Option("--fp8-prefill", help=FP8_PREFILL_HELP)
+    ] = None,
     max_context: Annotated[
         int | None, _option("Prompt and output tokens of a request. [the model's limit]")
     ] = None,

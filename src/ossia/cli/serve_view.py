@@ -80,6 +80,8 @@ def _precision(model: ModelOptions) -> str:
         told += f", CPU activations {model.cpu_activations}"
     if model.fp8_weights != "none":
         told += f", {' and '.join(model.fp8_weights.split(','))} in 8-bit floats"
+    if model.fp8_prefill:
+        told += ", long prompts in 8-bit floats"
     return f"{told}, deterministic" if model.deterministic else told
 
 

@@ -72,6 +72,10 @@ class EngineConfig:
             place and once: the "unembedding", also the projections around attention
             ("unembedding,attention"), or "none". Takes half their memory and half of what a step reads of
             them, and changes the logits a little.
+        fp8_prefill: Whether passes of 4,096 tokens and more round what enters the products of attention's
+            projections and of the experts to 8-bit floats (e4m3), on CUDA. Long prompts are faster, their
+            logits and all behind them change a little, and a second copy of these matrices takes memory:
+            20 GB for gpt-oss-20b.
         deterministic: Whether the output of a greedy or seeded request is the same, bit for bit,
             whatever runs beside it and whenever it arrives, at the same settings on the same device.
             Costs speed: `engine/deterministic.py` says what is done otherwise.
@@ -94,6 +98,7 @@ class EngineConfig:
     cpu_activations: CpuActivations = "full"
     cpu_weights: CpuWeights = "bf16"
     fp8_weights: Fp8Weights = "none"
+    fp8_prefill: bool = False
     deterministic: bool = False
 
     def __post_init__(self) -> None:
@@ -110,6 +115,11 @@ class EngineConfig:
             raise ConfigError(
                 f"page_size={self.page_size} is odd; with kv_dtype='fp8' a page of sliding layers "
                 "holds half as many tokens"
+            )
+        if self.fp8_prefill and self.deterministic:
+            raise ConfigError(
+                "fp8_prefill and deterministic are both set, but which tokens are rounded depends on what "
+                "else is in their pass; keep one"
             )
         if (self.max_batch_tokens or 2**62) < (self.max_sequences or 0):
             raise ConfigError(

@@ -32,6 +32,8 @@ from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
 from ossia.model.forward_graphs import ForwardGraphs, pass_sizes
+from ossia.model.fp8_prefill import add_copies, drop_copies
+from ossia.model.fp8_prefill import why_not as why_no_copies
 from ossia.model.fp8_weights import round_weights, rounded_parts
 from ossia.model.fp8_weights import why_not as why_not_fp8
 from ossia.model.heads import CausalLM
@@ -106,6 +108,7 @@ class ModelRunner:
             interleave_weights(model)
         int8_activations = _int8_activations(config, model)
         _choose_weights(config, model, int8_activations=int8_activations)
+        _choose_prefill(config, model)
         kept = [weight.dtype if _stays_wide(kind, dtype) else dtype for kind in layout.groups]
         row_bytes = min(row_width(layout.head_dim, each) * each.itemsize for each in kept)
         self.limits, self.num_pages = share_out(
@@ -306,6 +309,16 @@ def _round_to_fp8(config: EngineConfig, model: CausalLM) -> None:
             f"fp8_weights={config.fp8_weights!r}: this model or machine {reason}; leave it out"
         )
     round_weights(model, parts)
+
+
+def _choose_prefill(config: EngineConfig, model: CausalLM) -> None:
+    """Copies in 8-bit floats if prompts are to be computed with them; none otherwise."""
+    if not config.fp8_prefill:
+        drop_copies(model)
+        return
+    if (reason := why_no_copies(model)) is not None:
+        raise ConfigError(f"fp8_prefill: this model or machine {reason}; leave it out")
+    add_copies(model)
 
 
 def _choose_weights(config: EngineConfig, model: CausalLM, *, int8_activations: bool) -> None:

@@ -37,6 +37,8 @@ class Attention(nn.Module):
         self.v_proj = Linear(config.hidden_size, kv_size, bias=bias)
         self.o_proj = Linear(q_size, config.hidden_size, bias=bias)
         self.sinks = nn.Parameter(torch.zeros(config.num_attention_heads))
+        self.rounded: fp8.ScaledFp8 | None = None  # queries, keys and values, as `Linear.rounded`
+        self.register_load_state_dict_pre_hook(_before_loading)
         self._all_projections: tuple[_Weight, torch.Tensor | None] | None = None
 
     def join_projections(self) -> None:
@@ -63,7 +65,9 @@ class Attention(nn.Module):
         if joined is not None and _are_views(parts, *joined) and not torch.is_grad_enabled():
             weight, bias = joined
             sizes = [part.out_features for part in parts]
-            if isinstance(weight, fp8.Fp8Matrix):
+            if self.rounded is not None and fp8.takes(x):
+                joint = fp8.linear_rounded(x, self.rounded, bias)
+            elif isinstance(weight, fp8.Fp8Matrix):
                 joint = fp8.linear(x, weight, bias)
             else:
                 joint = linear(x, weight, bias)
@@ -152,6 +156,12 @@ class Attention(nn.Module):
             self.window,
         )
         return kv.gather(out)
+
+
+def _before_loading(module: nn.Module, *args: object) -> None:
+    del args
+    assert isinstance(module, Attention)
+    module.rounded = None
 
 
 _Weight = torch.Tensor | fp8.Fp8Matrix

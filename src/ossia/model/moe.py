@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from ossia.config import MXFP4_BLOCK, ModelConfig
+from ossia.kernels import fp8
 from ossia.kernels.cpu import page_out
-from ossia.kernels.moe import ExpertWeights, route_and_run
+from ossia.kernels.moe import ExpertWeights, rounded, route_and_run
 from ossia.kernels.mxfp4 import (
     InterleavedMxfp4,
     Mxfp4Tensor,
@@ -17,6 +18,7 @@ from ossia.kernels.mxfp4 import (
     relay,
     restore,
 )
+from ossia.kernels.routing import route
 from ossia.model.layers import Linear
 from ossia.model.recording import Recording
 
@@ -26,6 +28,9 @@ class Experts(nn.Module):
 
     `relay` and `interleave` change the order of packed ones in place, for kernels that need them so.
     Whoever asks for the state gets the checkpoint's order all the same.
+
+    Attributes:
+        rounded: A copy for passes of many tokens (model/fp8_prefill.py).
     """
 
     gate_up_proj: nn.Parameter
@@ -42,6 +47,7 @@ class Experts(nn.Module):
         self.limit = config.swiglu_limit
         self.relaid = False
         self.interleaved = False
+        self.rounded: rounded.RoundedExperts | None = None
         self._columns = {
             "gate_up_proj": config.hidden_size,
             "down_proj": config.intermediate_size,
@@ -157,6 +163,7 @@ def _before_loading(module: nn.Module, *args: object) -> None:
     del args
     assert isinstance(module, Experts)
     module.restore()
+    module.rounded = None
 
 
 class MoE(nn.Module):
@@ -180,5 +187,17 @@ class MoE(nn.Module):
         logits = self.router(x)  # (tokens, experts)
         if recording is not None:
             recording.keep_router_logits(self.layer_idx, logits)
+        if self.experts.rounded is not None and fp8.takes(x):
+            return self._run_rounded(x, logits, self.experts.rounded)
         experts = self.experts.weights(int8_activations=int8_activations)
         return route_and_run(x, logits, self.top_k, experts)
+
+    def _run_rounded(
+        self, x: torch.Tensor, logits: torch.Tensor, copy: rounded.RoundedExperts
+    ) -> torch.Tensor:
+        experts = self.experts
+        weights, expert_ids = route(logits, self.top_k)
+        biases = experts.gate_up_proj_bias, experts.down_proj_bias
+        return rounded.run_experts(
+            x, expert_ids, weights, copy, biases, experts.alpha, experts.limit
+        )  # fmt: skip

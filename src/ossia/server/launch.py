@@ -109,6 +109,7 @@ def worker_spec(model: ModelOptions) -> WorkerSpec:
         cpu_weights=model.cpu_weights,
         cpu_activations=model.cpu_activations,
         fp8_weights=model.fp8_weights,
+        fp8_prefill=model.fp8_prefill,
         deterministic=model.deterministic,
     )
     return WorkerSpec(

@@ -34,6 +34,7 @@ class ModelOptions:
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
         fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
+        fp8_prefill: Whether passes of many tokens compute in 8-bit floats on CUDA, as `EngineConfig` has it.
         deterministic: Whether answers do not depend on what else runs, as `EngineConfig` has it.
     """
 
@@ -49,6 +50,7 @@ class ModelOptions:
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
     fp8_weights: Fp8Weights = "none"
+    fp8_prefill: bool = False
     deterministic: bool = False
 
 

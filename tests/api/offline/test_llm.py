@@ -261,6 +261,8 @@ def test_the_cpu_s_precision_is_the_callers_choice(folder: Path):
         LLM(folder, device="cpu", cpu_weights="int4")
     with pytest.raises(ConfigError, match=r"fp8_weights='unembedding': .* needs a CUDA device"):
         LLM(folder, device="cpu", fp8_weights="unembedding")
+    with pytest.raises(ConfigError, match=r"fp8_prefill: .* needs a CUDA device of compute cap"):
+        LLM(folder, device="cpu", fp8_prefill=True)
 
 
 @pytest.fixture

@@ -56,8 +56,8 @@ class LLM:
         device: "auto", "cpu", "cuda" or "cuda:N".
         options: vLLM's other arguments, `LLMOptions` says which: `max_model_len`, `max_num_seqs`,
             `gpu_memory_utilization`, `enable_prefix_caching`, `kv_cache_memory_bytes`, ...
-            And `cpu_weights`, `cpu_activations`, `fp8_weights` and `deterministic`, as `EngineConfig` has
-            them.
+            And `cpu_weights`, `cpu_activations`, `fp8_weights`, `fp8_prefill` and `deterministic`, as
+            `EngineConfig` has them.
 
     Raises:
         RequestError: an argument is unknown or asks for what is not supported; names it.

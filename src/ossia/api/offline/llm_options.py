@@ -30,6 +30,7 @@ _ENGINE_FIELDS = {
     "cpu_activations": "cpu_activations",
     "cpu_weights": "cpu_weights",
     "deterministic": "deterministic",
+    "fp8_prefill": "fp8_prefill",
     "fp8_weights": "fp8_weights",
 }
 # What makes no difference to what is computed: accepted with any value.

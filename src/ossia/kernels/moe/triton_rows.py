@@ -6,6 +6,9 @@ import torch
 import triton
 import triton.language as tl
 
+from ossia.kernels.fp8.scaled import ScaledFp8
+from ossia.kernels.fp8.triton_scaled import room_for, store_rounded
+
 _COLUMNS = 1024
 
 
@@ -29,6 +32,18 @@ def activate(
     _activate_kernel[(count, triton.cdiv(double // 2, _COLUMNS))](
         rows, ids, bias, out, alpha, limit, FFN=double // 2, COLUMNS=_COLUMNS, num_warps=4
     )
+    return out
+
+
+def activate_rounded(
+    rows: torch.Tensor, ids: torch.Tensor, bias: torch.Tensor, alpha: float, limit: float
+) -> ScaledFp8:
+    """What `activate` gives, rounded as `kernels.fp8.scaled.round_rows` does it, without a way through memory."""
+    count, double = rows.shape
+    out, ffn = room_for(count, double // 2, rows.device), double // 2
+    _activate_rounded_kernel[(count,)](
+        rows, ids, bias, *out, alpha, limit, FFN=ffn, UP=triton.next_power_of_2(ffn), num_warps=8
+    )  # fmt: skip
     return out
 
 
@@ -124,22 +139,48 @@ def _sum_kernel(
 
 
 @triton.jit
-def _activate_kernel(
-    rows_ptr, ids_ptr, bias_ptr, out_ptr, alpha, limit, FFN: tl.constexpr, COLUMNS: tl.constexpr
+def _activated(
+    rows_ptr, ids_ptr, bias_ptr, row, first, alpha, limit, FFN: tl.constexpr, COLUMNS: tl.constexpr
 ):
-    row = tl.program_id(0).to(tl.int64)
-    pairs = tl.program_id(1) * 2 * COLUMNS + tl.arange(0, 2 * COLUMNS)
+    """Columns of a row from `first` on, in float32; zeros beyond the last."""
+    pairs = 2 * first + tl.arange(0, 2 * COLUMNS)
     inside = pairs < 2 * FFN
-    kind = out_ptr.dtype.element_ty
+    kind = rows_ptr.dtype.element_ty
     bias = tl.load(bias_ptr + tl.load(ids_ptr + row) * (2 * FFN) + pairs, mask=inside, other=0.0)
     said = tl.load(rows_ptr + row * (2 * FFN) + pairs, mask=inside, other=0.0)
     both = (said.to(tl.float32) + bias.to(tl.float32)).to(kind).to(tl.float32)
     gate, up = tl.split(tl.reshape(both, (COLUMNS, 2)))
     gate = tl.where(gate > limit, limit, gate)  # keeps NaN, which a minimum hides
     up = tl.where(up > limit, limit, tl.where(up < -limit, -limit, up))
-    out = gate / (1.0 + tl.exp(-alpha * gate)) * (up + 1.0)
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    tl.store(out_ptr + row * FFN + columns, out.to(kind), mask=columns < FFN)
+    return gate / (1.0 + tl.exp(-alpha * gate)) * (up + 1.0)
+
+
+@triton.jit
+def _activate_kernel(
+    rows_ptr, ids_ptr, bias_ptr, out_ptr, alpha, limit, FFN: tl.constexpr, COLUMNS: tl.constexpr
+):
+    row, first = tl.program_id(0).to(tl.int64), tl.program_id(1) * COLUMNS
+    out = _activated(rows_ptr, ids_ptr, bias_ptr, row, first, alpha, limit, FFN, COLUMNS)
+    columns = first + tl.arange(0, COLUMNS)
+    tl.store(out_ptr + row * FFN + columns, out.to(out_ptr.dtype.element_ty), mask=columns < FFN)
+
+
+@triton.jit
+def _activate_rounded_kernel(
+    rows_ptr,
+    ids_ptr,
+    bias_ptr,
+    codes_ptr,
+    scales_ptr,
+    alpha,
+    limit,
+    FFN: tl.constexpr,
+    UP: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    out = _activated(rows_ptr, ids_ptr, bias_ptr, row, 0, alpha, limit, FFN, UP)
+    out = out.to(rows_ptr.dtype.element_ty).to(tl.float32)
+    store_rounded(out, codes_ptr, scales_ptr, row, FFN, UP)
 
 
 @triton.jit
