@@ -12,7 +12,7 @@ from benchmarks import gpu_precision
 
 from ossia.bench.playing import random_prompt
 from ossia.bench.subject import load_subject
-from ossia.engine import runner
+from ossia.engine import precision
 from ossia.kernels.fp8 import scaled
 from ossia.model.fp8_prefill import has_copies
 from ossia.types import SamplingParams
@@ -55,7 +55,7 @@ def test_a_table_of_layers_and_the_answers():
 
 def test_what_an_fp8_cache_changes(monkeypatch, capsys):
     """By the reference's arithmetic, which users do not get."""
-    monkeypatch.setattr(runner, "_why_not_fp8_rows", lambda *_: None)
+    monkeypatch.setattr(precision, "_why_not_fp8_rows", lambda *_: None)
     network = load_subject("random:tiny", device="cpu").network
     numbers = random.Random(3)
     prompts = [random_prompt(numbers, network.config.vocab_size - 1100, 60) for _ in range(2)]

@@ -9,7 +9,7 @@ from ossia.bench.ceilings import Ceilings
 from ossia.bench.latency import DecodeResult, LatencyBench, LatencyPlan, PrefillResult
 from ossia.bench.request_timing import RequestTiming
 from ossia.bench.roofline import kv_bytes, prefill_flops, weight_bytes
-from ossia.engine import runner
+from ossia.engine import precision
 from ossia.errors import CapacityError, RequestError
 from ossia.kernels.backend import IMPLEMENTATIONS, Choice
 from ossia.machine import Memory
@@ -145,7 +145,7 @@ def test_rounded_weights_are_counted_as_such(own_tiny, monkeypatch, weights):
     """As soon as the engine is there, which "auto" has round where memory is short."""
     cpu_kernels.needed()
     ram = Memory("RAM", "cpu", own_tiny.nbytes, own_tiny.nbytes)
-    monkeypatch.setattr(runner, "machine_memory", lambda: (ram,))
+    monkeypatch.setattr(precision, "machine_memory", lambda: (ram,))
     plan = LatencyPlan(prompt=6, tokens=4, repeats=1, cpu_weights=weights, cpu_activations="int8")
     bench, whole = LatencyBench(own_tiny, plan), own_tiny.nbytes
     assert own_tiny.describe()["dense_weights"] == "bfloat16"
@@ -174,7 +174,7 @@ def test_8_bit_floats_are_asked_of_the_engine_and_counted(own_tiny, monkeypatch)
 def test_auto_leaves_weights_that_fit(own_tiny, monkeypatch):
     cpu_kernels.needed()
     ram = Memory("RAM", "cpu", 9 * own_tiny.nbytes, 9 * own_tiny.nbytes)
-    monkeypatch.setattr(runner, "machine_memory", lambda: (ram,))
+    monkeypatch.setattr(precision, "machine_memory", lambda: (ram,))
     bench = LatencyBench(own_tiny, LatencyPlan(prompt=6, tokens=4, repeats=1, cpu_weights="auto"))
     _, decode = list(bench.run(CEILINGS))
     assert isinstance(decode, DecodeResult)

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from ossia.engine import runner
+from ossia.engine import precision
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
@@ -99,7 +99,7 @@ def test_auto_rounds_where_memory_is_short(share, expected, monkeypatch):
     model = _model()
     weights = sum(param.nbytes for param in model.parameters())
     ram = Memory("RAM", "cpu", int(share * weights), int(share * weights))
-    monkeypatch.setattr(runner, "machine_memory", lambda: (ram,))
+    monkeypatch.setattr(precision, "machine_memory", lambda: (ram,))
     _core(model, cpu_weights="auto")
     assert is_quantized(model) is expected
 
@@ -109,7 +109,7 @@ def test_auto_says_so_and_keeps_to_it(monkeypatch, caplog):
     model = _model()
     weights = sum(param.nbytes for param in model.parameters())
     ram = Memory("RAM", "cpu", int(1.4 * weights), int(1.4 * weights))
-    monkeypatch.setattr(runner, "machine_memory", lambda: (ram,))
+    monkeypatch.setattr(precision, "machine_memory", lambda: (ram,))
     _core(model, cpu_weights="auto", cpu_activations="int8")
     (record,) = caplog.records
     assert "rounded to int8" in record.message

@@ -7,7 +7,7 @@ import torch
 from ossia.cache.allocator import PageAllocator
 from ossia.cache.layout import KVLayout
 from ossia.config import ModelConfig
-from ossia.engine import runner
+from ossia.engine import precision
 from ossia.engine.config import EngineConfig, StepLimits
 from ossia.engine.core import EngineCore
 from ossia.engine.kv_budget import layout_for, num_pages, pass_bytes, share_out
@@ -145,9 +145,9 @@ def test_by_default_no_more_than_a_share_of_the_memory():
 
 def test_keys_and_values_of_8_bits_are_for_the_cpu():
     config = EngineConfig(kv_dtype="int8")
-    assert runner._kv_dtype(config, torch.empty(0), 64) is torch.int8
+    assert precision.kv_dtype(config, torch.empty(0), 64) is torch.int8
     with pytest.raises(ConfigError, match="kv_dtype='int8' is for models on the CPU"):
-        runner._kv_dtype(config, torch.empty(0, device="meta"), 64)
+        precision.kv_dtype(config, torch.empty(0, device="meta"), 64)
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_keys_and_values_of_8_bits_are_for_the_cpu():
 def test_what_fp8_is_for(monkeypatch, weight, head_dim, message):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
     with pytest.raises(ConfigError, match=message) as caught:
-        runner._kv_dtype(EngineConfig(kv_dtype="fp8"), weight, head_dim)
+        precision.kv_dtype(EngineConfig(kv_dtype="fp8"), weight, head_dim)
     assert str(caught.value).endswith("leave it out for this one")
 
 
 def test_a_hopper_has_fp8(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    found = runner._kv_dtype(EngineConfig(kv_dtype="fp8"), _on_cuda(torch.bfloat16), 64)
+    found = precision.kv_dtype(EngineConfig(kv_dtype="fp8"), _on_cuda(torch.bfloat16), 64)
     assert found is torch.float8_e4m3fn
 
 

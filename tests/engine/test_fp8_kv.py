@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ossia.engine import runner
+from ossia.engine import precision
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.kernels.fp8 import FP8
@@ -27,7 +27,7 @@ _LARGE = {"num_pages": 200, "page_size": 64}
 
 @pytest.fixture(autouse=True)
 def _allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "_why_not_fp8_rows", lambda *_: None)
+    monkeypatch.setattr(precision, "_why_not_fp8_rows", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

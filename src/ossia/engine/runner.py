@@ -8,21 +8,26 @@ import torch
 
 from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
-from ossia.config import LayerType, ModelConfig
+from ossia.config import ModelConfig
 from ossia.engine.batch_builder import BatchBuilder, BuiltBatch
 from ossia.engine.config import EngineConfig, StepLimits
 from ossia.engine.fast_decode import FastDecode
 from ossia.engine.kv_budget import layout_for, share_out
 from ossia.engine.plan import Drawn, StepPlan, StepResult
+from ossia.engine.precision import (
+    choose_prefill,
+    choose_weights,
+    int8_activations_of,
+    kv_dtype,
+    round_to_fp8,
+    stays_wide,
+)
 from ossia.engine.sampler import Sampler, drawn_greedily, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
-from ossia.kernels.fp8 import FP8, has_fp8
 from ossia.kernels.int8 import row_width
 from ossia.kernels.sampling import widened
-from ossia.log import logger
-from ossia.machine import machine_memory
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder
 from ossia.model.cpu_decoder import why_not as why_not_cpu_decoder
@@ -32,20 +37,10 @@ from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
 from ossia.model.forward_graphs import ForwardGraphs, pass_sizes
-from ossia.model.fp8_prefill import add_copies, drop_copies
-from ossia.model.fp8_prefill import why_not as why_no_copies
-from ossia.model.fp8_weights import round_weights, rounded_parts
-from ossia.model.fp8_weights import why_not as why_not_fp8
 from ossia.model.heads import CausalLM
 from ossia.model.interleaving import interleave_weights
 from ossia.model.interleaving import why_not as why_not_interleaved
-from ossia.model.quantizing import is_quantized, quantize_weights
-from ossia.model.quantizing import why_not as why_not_quantized
 from ossia.types import TokenLogprob
-
-_log = logger(__name__)
-_FP8_UNIT = 16  # numbers; kernels read rows in so many bytes
-_ROOM = 1.5  # times the weights: with less memory "auto" chooses those of 8 bits
 
 
 class Runner(Protocol):
@@ -98,18 +93,18 @@ class ModelRunner:
         self._device = weight.device
         self._valid_end = _valid_end(config, model.config)
         layout = layout_for(config, model.config)
-        dtype = _kv_dtype(config, weight, layout.head_dim)
+        dtype = kv_dtype(config, weight, layout.head_dim)
         context = min(config.max_context or 2**62, model.config.max_position_embeddings)
-        _round_to_fp8(config, model)
+        round_to_fp8(config, model)
         fast = config.cuda_graphs and why_not_fast(model, dtype) is None
         if fast:  # before the cache is measured out, since it moves much memory about
             relay_weights(model)
         elif why_not_interleaved(model) is None:
             interleave_weights(model)
-        int8_activations = _int8_activations(config, model)
-        _choose_weights(config, model, int8_activations=int8_activations)
-        _choose_prefill(config, model)
-        kept = [weight.dtype if _stays_wide(kind, dtype) else dtype for kind in layout.groups]
+        int8_activations = int8_activations_of(config, model)
+        choose_weights(config, model, int8_activations=int8_activations)
+        choose_prefill(config, model)
+        kept = [weight.dtype if stays_wide(kind, dtype) else dtype for kind in layout.groups]
         row_bytes = min(row_width(layout.head_dim, each) * each.itemsize for each in kept)
         self.limits, self.num_pages = share_out(
             config, model.config, layout, context, row_bytes, weight.device
@@ -249,103 +244,6 @@ def _forward_graphs(
 
 def _pick(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
     return logits if rows == list(range(len(logits))) else logits[rows]
-
-
-def _kv_dtype(config: EngineConfig, weight: torch.Tensor, head_dim: int) -> torch.dtype:
-    """Of full layers' keys and values."""
-    if config.kv_dtype == "auto":
-        return weight.dtype
-    if config.kv_dtype == "fp8":
-        if (reason := _why_not_fp8_rows(weight, head_dim)) is not None:
-            raise ConfigError(f"kv_dtype='fp8' {reason}; leave it out for this one")
-        return FP8
-    if config.kv_dtype == "int8" and weight.device.type != "cpu":
-        raise ConfigError("kv_dtype='int8' is for models on the CPU; leave it out for this one")
-    return getattr(torch, config.kv_dtype)
-
-
-def _why_not_fp8_rows(weight: torch.Tensor, head_dim: int) -> str | None:
-    """Why a model's keys and values cannot be kept so; None where they can."""
-    if weight.device.type != "cuda":
-        return "is for models on CUDA"
-    if weight.dtype is not torch.bfloat16:
-        return "is for models in bfloat16"
-    if head_dim % _FP8_UNIT:
-        return f"needs a head_dim that is a multiple of {_FP8_UNIT}"
-    if not has_fp8(weight.device):
-        return "needs compute capability 9.0 or newer"
-    return None
-
-
-def _stays_wide(kind: LayerType, dtype: torch.dtype) -> bool:
-    """Whether layers keep the model's dtype beside full ones in another: of fp8 windows gain little."""
-    return dtype is FP8 and kind != "full_attention"
-
-
-def _int8_activations(config: EngineConfig, model: CausalLM) -> bool:
-    if config.cpu_activations == "full":
-        return False
-    on_cpu = all(param.device.type == "cpu" for param in model.parameters())
-    if not on_cpu or model.config.expert_format != "mxfp4":
-        raise ConfigError(
-            f"cpu_activations={config.cpu_activations!r} is for experts in MXFP4 on the CPU; "
-            "leave it out for this model"
-        )
-    return True
-
-
-def _round_to_fp8(config: EngineConfig, model: CausalLM) -> None:
-    """Round the matrices to 8-bit floats that are to be, before others are brought into order."""
-    parts = set() if config.fp8_weights == "none" else set(config.fp8_weights.split(","))
-    if more := rounded_parts(model) - parts:
-        raise ConfigError(
-            f"fp8_weights={config.fp8_weights!r}, but another engine has rounded this model's "
-            f"{' and '.join(sorted(more))} to 8-bit floats; load it anew"
-        )
-    if not parts:
-        return
-    if (reason := why_not_fp8(model, parts)) is not None:
-        raise ConfigError(
-            f"fp8_weights={config.fp8_weights!r}: this model or machine {reason}; leave it out"
-        )
-    round_weights(model, parts)
-
-
-def _choose_prefill(config: EngineConfig, model: CausalLM) -> None:
-    """Copies in 8-bit floats if prompts are to be computed with them; none otherwise."""
-    if not config.fp8_prefill:
-        drop_copies(model)
-        return
-    if (reason := why_no_copies(model)) is not None:
-        raise ConfigError(f"fp8_prefill: this model or machine {reason}; leave it out")
-    add_copies(model)
-
-
-def _choose_weights(config: EngineConfig, model: CausalLM, *, int8_activations: bool) -> None:
-    """Round the model's matrices to 8 bits if that is asked for."""
-    reason = why_not_quantized(model)
-    if config.cpu_weights == "bf16" or (config.cpu_weights == "auto" and reason is not None):
-        if is_quantized(model):
-            raise ConfigError(
-                "cpu_weights='bf16', but another engine has rounded this model's weights to 8 bits; "
-                "load it anew"
-            )
-        return
-    if reason is not None:
-        raise ConfigError(f"cpu_weights='int8': this model or machine {reason}; leave it out")
-    if config.cpu_weights == "auto" and not is_quantized(model):
-        if not _is_short_of_memory(model):
-            return
-        _log.warning(
-            "memory is short: weights of attention and the unembedding are rounded to int8"
-        )
-    quantize_weights(model, int8_activations=int8_activations)
-
-
-def _is_short_of_memory(model: CausalLM) -> bool:
-    """Whether little is left beside a model's weights, on the CPU."""
-    weights = sum(param.nbytes for param in model.parameters())
-    return machine_memory()[0].total_bytes < _ROOM * weights
 
 
 def _valid_end(config: EngineConfig, model_config: ModelConfig) -> int:

@@ -17,7 +17,7 @@ from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS, whole_units
 
 CHOOSING_TOKENS = 8
 """Up to which blocks find by themselves what the router has chosen; more tokens' slots are sorted before."""
-WIDTHS = {8: 6, 16: 10}
+WIDTHS = {8: 6, 16: 12}
 """By slots that an item has at most: slots of an expert on average up to which that is the best."""
 _WARPS, _UNITS, _SUMMING, _MOST_STAGES, _UNIT_BYTES = 15, 3, 4, 16, 544  # of several.cu
 _THREADS = (_WARPS + 1 + _SUMMING) * 32
