@@ -44,7 +44,7 @@ from ossia.kernels.decode.launching import is_hopper
 from ossia.kernels.fp8.scaled import MANY_TOKENS
 from ossia.model.batch import ForwardBatch
 from ossia.model.decode_step import relay_weights, why_not
-from ossia.model.fp8_prefill import add_copies, drop_copies
+from ossia.model.fp8_prefill import add_copies
 from ossia.model.fp8_prefill import why_not as why_no_copies
 from ossia.model.fp8_weights import why_not as why_not_fp8
 from ossia.model.heads import CausalLM
@@ -169,22 +169,24 @@ def compare_kv(
 
 @torch.inference_mode()
 def compare_prefill(network: CausalLM, prompts: Sequence[Prompt]) -> None:
-    """Print what long prompts in 8-bit floats change; the network has no copies afterwards."""
+    """Print what long prompts in 8-bit floats change; the network has copies afterwards."""
     if (reason := why_no_copies(network)) is not None:
         print(f"--fp8-prefill: {reason}")
         return
     known = min(special.LAST_LISTED + 1, network.config.vocab_size)
 
-    def logits_of(prompt: Prompt) -> torch.Tensor:
+    def logits_of(prompt: Prompt, *, rounded: bool) -> torch.Tensor:
         batch = ForwardBatch.from_sequences([list(prompt)], network.lm_head.weight.device)
         last = torch.arange(len(prompt) - _LAST, len(prompt), device=network.lm_head.weight.device)
-        return network(replace(batch, logits_rows=last))[:, :known].double().cpu()
+        return (
+            network(replace(batch, logits_rows=last, fp8_prefill=rounded))[:, :known].double().cpu()
+        )
 
-    drop_copies(network)
-    plain = torch.cat([logits_of(prompt) for prompt in prompts])
     add_copies(network)
-    found = torch.cat([logits_of(prompt) for prompt in prompts])
-    drop_copies(network)
+    plain, found = (
+        torch.cat([logits_of(prompt, rounded=rounded) for prompt in prompts])
+        for rounded in (False, True)
+    )
     changes = divergences(plain, found)
     print(
         f"--fp8-prefill: {len(prompts)} prompts of {len(prompts[0])}, logits {(found - plain).norm() / plain.norm():.1e} "

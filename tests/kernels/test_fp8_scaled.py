@@ -8,10 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ossia.kernels.fp8.format import LARGEST
-from ossia.kernels.fp8.scaled import ScaledFp8, grouped_product, linear_rounded, round_rows, widened
+from ossia.kernels.fp8.scaled import (
+    ScaledFp8,
+    grouped_product,
+    linear_rounded,
+    round_rows,
+    stacked,
+    widened,
+)
 from ossia.kernels.moe import reference
 from ossia.kernels.moe.reference import ExpertWeights, clamped_swiglu
-from ossia.kernels.moe.rounded import RoundedExperts, run_experts
+from ossia.kernels.moe.rounded import RoundedExperts, run_rounded
+from ossia.kernels.mxfp4 import unpack
 from support.triton_interpreter import convert_fp8_as_devices_do, run_interpreted
 
 CPU = torch.device("cpu")
@@ -49,6 +57,25 @@ def test_rows_of_zeros_stay_zeros_and_what_is_not_finite_shows():
     assert torch.equal(wide[3], x[3])
 
 
+@given(seed=st.integers(0, 2**31))
+def test_experts_in_mxfp4_stay_exactly_what_they_are(seed):
+    torch.manual_seed(seed)
+    blocks = torch.randint(0, 256, (9, 6, 16), dtype=torch.uint8)
+    scales = torch.randint(100, 115, (9, 6), dtype=torch.uint8)  # 14 powers of two apart
+    matrix = unpack(blocks, scales)
+    rounded = round_rows(matrix, powers=True)
+    assert torch.equal(widened(rounded), matrix.float())
+    fractions, _ = torch.frexp(rounded.scales)
+    assert (fractions == 0.5).all()
+    assert not torch.equal(widened(round_rows(matrix)), matrix.float())
+
+
+def test_powers_show_what_is_not_finite():
+    x = torch.ones(2, 32)
+    x[0, 3], x[1, 5] = torch.nan, -torch.inf
+    assert round_rows(x, powers=True).scales.isnan().all()
+
+
 def _matrix(rows: int, columns: int, device: torch.device) -> torch.Tensor:
     return torch.randn(rows, columns, dtype=torch.bfloat16, device=device) / columns**0.5
 
@@ -68,15 +95,12 @@ def _check_linear(tokens: int, rows: int, columns: int, device: torch.device) ->
 def _check_groups(sizes: list[int], rows: int, columns: int, device: torch.device) -> None:
     x = round_rows(_matrix(sum(sizes), columns, device))
     weights = [_matrix(rows, columns, device) for _ in sizes]
-    rounded = round_rows(torch.stack(weights).flatten(0, 1))
-    stacked = ScaledFp8(
-        rounded.codes.view(len(sizes), rows, columns), rounded.scales.view(len(sizes), rows)
-    )
+    rounded = stacked([round_rows(one) for one in weights])
     ends = torch.tensor(sizes, device=device).cumsum(0).int()
-    out = grouped_product(x, stacked, ends)
+    out = grouped_product(x, rounded, ends)
     wide = widened(x).double().split(sizes)
     expected = [
-        part @ one.double().T for part, one in zip(wide, widened(stacked), strict=True)
+        part @ one.double().T for part, one in zip(wide, widened(rounded), strict=True)
     ]  # fmt: skip
     assert _distance(out, torch.cat(expected)) < 4e-3
 
@@ -95,11 +119,7 @@ def _experts(
     )  # fmt: skip
 
     def copy(matrices: torch.Tensor) -> ScaledFp8:
-        rounded = [round_rows(one) for one in matrices]
-        return ScaledFp8(
-            torch.stack([one.codes.view(torch.uint8) for one in rounded]).view(torch.float8_e4m3fn),
-            torch.stack([one.scales for one in rounded]),
-        )
+        return stacked([round_rows(one) for one in matrices])
 
     return plain, RoundedExperts(copy(up), copy(down))
 
@@ -113,7 +133,7 @@ def _check_experts(
     ids[ids == 1] = 0  # an expert without tokens, and twice the same for some
     weights = torch.rand(tokens, top_k, dtype=torch.bfloat16, device=device)
     biases = plain.gate_up_bias, plain.down_bias
-    out = run_experts(x, ids, weights, rounded, biases, plain.alpha, plain.limit)
+    out = run_rounded(x, ids, weights, rounded, plain)
     twin = ExpertWeights(
         gate_up=widened(rounded.gate_up).mT, gate_up_bias=biases[0].float(),
         down=widened(rounded.down).mT, down_bias=biases[1].float(), alpha=1.702, limit=7.0,
@@ -179,6 +199,8 @@ def _check_kernels(device: torch.device) -> None:
 
     rows, bias = (torch.randn(n, 120, device=device).bfloat16() * 5 for n in (7, 3))
     ids = torch.tensor([0, 0, 1, 2, 2, 2, 2], device=device)
+    _same(triton_scaled.round_rows(x, powers=True), round_rows(x.cpu(), powers=True))
+    assert not triton_scaled.round_rows(bad, powers=True).scales.isfinite().any()
     found = triton_rows.activate_rounded(rows, ids, bias, 1.702, 7.0)
     plain = triton_rows.activate(rows, ids, bias, 1.702, 7.0)
     _same(found, round_rows(plain.cpu()))

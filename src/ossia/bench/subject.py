@@ -14,6 +14,7 @@ from ossia.api.threads import use_fitting_threads
 from ossia.engine.config import CpuActivations
 from ossia.env import threads_chosen
 from ossia.errors import RequestError
+from ossia.model.fp8_prefill import bytes_of_copies
 from ossia.model.fp8_weights import rounded_parts
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear
@@ -46,7 +47,8 @@ class Subject:
         kept = sum(param.nbytes for param in self.network.parameters())
         layers = [part for part in self.network.modules() if isinstance(part, Linear)]
         rounded = [matrix for layer in layers for matrix in (layer.int8, layer.fp8) if matrix]
-        return kept + sum(part.nbytes for matrix in rounded for part in matrix)
+        rest = sum(part.nbytes for matrix in rounded for part in matrix)
+        return kept + rest + bytes_of_copies(self.network)
 
     @property
     def is_int8(self) -> bool:

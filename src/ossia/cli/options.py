@@ -77,7 +77,7 @@ CPU_ACTIVATIONS_HELP = (
     "On the CPU, what enters products with experts and int8 matrices: full rounds nothing, int8 is "
     "faster for prompts and batches; see docs/cpu.md."
 )
-FP8_PREFILL_HELP = "Compute passes of 4,096 tokens and more in 8-bit floats, on CUDA; faster prompts for a second copy of the weights."
+FP8_PREFILL_HELP = "Compute passes of 4,096 tokens and more in 8-bit floats, on Hopper GPUs, with a second copy of the weights: docs/gpu.md."
 FP8_WEIGHTS_HELP = (
     "On CUDA, which matrices are rounded to 8-bit floats: half their memory, and half to read for each "
     "token; see docs/gpu.md."

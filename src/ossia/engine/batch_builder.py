@@ -45,6 +45,7 @@ class BatchBuilder:
         heads: Query heads of the model.
         device: Where it is.
         int8_activations: As in ForwardBatch.
+        fp8_prefill: As in ForwardBatch.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class BatchBuilder:
         device: torch.device,
         *,
         int8_activations: bool = False,
+        fp8_prefill: bool = False,
     ) -> None:
         self._int8_activations = int8_activations
+        self._fp8_prefill = fp8_prefill
         self._layout = layout
         self._heads = heads
         self._pool = pool
@@ -81,6 +84,7 @@ class BatchBuilder:
                 kv=self._paged(entries, owner, positions, lens, ends),
                 logits_rows=_integers(rows),
                 int8_activations=self._int8_activations,
+                fp8_prefill=self._fp8_prefill,
             ),
             draw_rows=draw_rows,
             scored_rows=scored_rows,

@@ -73,9 +73,9 @@ class EngineConfig:
             ("unembedding,attention"), or "none". Takes half their memory and half of what a step reads of
             them, and changes the logits a little.
         fp8_prefill: Whether passes of 4,096 tokens and more round what enters the products of attention's
-            projections and of the experts to 8-bit floats (e4m3), on CUDA. Long prompts are faster, their
-            logits and all behind them change a little, and a second copy of these matrices takes memory:
-            20 GB for gpt-oss-20b.
+            projections and of the experts to 8-bit floats (e4m3), on Hopper GPUs. Long prompts take less
+            arithmetic, their logits and all behind them change a little, and a second copy of these matrices
+            takes memory: 20 GB for gpt-oss-20b.
         deterministic: Whether the output of a greedy or seeded request is the same, bit for bit,
             whatever runs beside it and whenever it arrives, at the same settings on the same device.
             Costs speed: `engine/deterministic.py` says what is done otherwise.

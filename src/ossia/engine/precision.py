@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 
 from ossia.config import LayerType
-from ossia.engine.config import EngineConfig
+from ossia.engine.config import EngineConfig, StepLimits
 from ossia.errors import ConfigError
-from ossia.kernels.fp8 import FP8, has_fp8
+from ossia.kernels.fp8 import FP8, MANY_TOKENS, has_fp8
 from ossia.log import logger
 from ossia.machine import machine_memory
-from ossia.model.fp8_prefill import add_copies, drop_copies
+from ossia.model.fp8_prefill import add_copies
 from ossia.model.fp8_prefill import why_not as why_no_copies
 from ossia.model.fp8_weights import round_weights, rounded_parts
 from ossia.model.fp8_weights import why_not as why_not_fp8
@@ -96,13 +96,21 @@ def round_to_fp8(config: EngineConfig, model: CausalLM) -> None:
 
 
 def choose_prefill(config: EngineConfig, model: CausalLM) -> None:
-    """Copies in 8-bit floats if prompts are to be computed with them; none otherwise."""
+    """Copies in 8-bit floats if prompts are to be computed with them; engines that want none make no use of them."""
     if not config.fp8_prefill:
-        drop_copies(model)
         return
     if (reason := why_no_copies(model)) is not None:
         raise ConfigError(f"fp8_prefill: this model or machine {reason}; leave it out")
     add_copies(model)
+
+
+def check_prefill(config: EngineConfig, limits: StepLimits) -> None:
+    """Whether any pass can be of as many tokens as the copies are for."""
+    if config.fp8_prefill and limits.max_batch_tokens < MANY_TOKENS:
+        raise ConfigError(
+            f"fp8_prefill is for passes of {MANY_TOKENS} tokens and more, but max_batch_tokens is "
+            f"{limits.max_batch_tokens}; raise it, or leave fp8_prefill out"
+        )
 
 
 def choose_weights(config: EngineConfig, model: CausalLM, *, int8_activations: bool) -> None:

@@ -15,6 +15,7 @@ from ossia.engine.fast_decode import FastDecode
 from ossia.engine.kv_budget import layout_for, share_out
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.precision import (
+    check_prefill,
     choose_prefill,
     choose_weights,
     int8_activations_of,
@@ -109,10 +110,11 @@ class ModelRunner:
         self.limits, self.num_pages = share_out(
             config, model.config, layout, context, row_bytes, weight.device
         )
+        check_prefill(config, self.limits)
         self._pool = KVPool(layout, self.num_pages, kept, weight.device)
         self._builder = BatchBuilder(
             layout, self._pool, model.config.num_attention_heads, weight.device,
-            int8_activations=int8_activations,
+            int8_activations=int8_activations, fp8_prefill=config.fp8_prefill,
         )  # fmt: skip
         self.rows_alike = 1
         self._fast = self._graphs = self._cpu_decoder = self._cpu_step = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -20,8 +21,24 @@ from ossia.model.padded_kv import PaddedKV
 from ossia.model.recording import Recording
 
 
+class RoundedProjections(NamedTuple):
+    """A layer's projections in 8-bit floats, for many tokens (model/fp8_prefill.py).
+
+    Args:
+        inputs: Of queries, keys and values, one below the other.
+        out: Of what attention gives.
+    """
+
+    inputs: fp8.ScaledFp8
+    out: fp8.ScaledFp8
+
+
 class Attention(nn.Module):
-    """Grouped-query attention with sinks; slides on layers whose type says so."""
+    """Grouped-query attention with sinks; slides on layers whose type says so.
+
+    Attributes:
+        rounded: A copy of its projections, for batches that ask for it. New weights drop it.
+    """
 
     def __init__(self, config: ModelConfig, layer_idx: int) -> None:
         super().__init__()
@@ -37,7 +54,7 @@ class Attention(nn.Module):
         self.v_proj = Linear(config.hidden_size, kv_size, bias=bias)
         self.o_proj = Linear(q_size, config.hidden_size, bias=bias)
         self.sinks = nn.Parameter(torch.zeros(config.num_attention_heads))
-        self.rounded: fp8.ScaledFp8 | None = None  # queries, keys and values, as `Linear.rounded`
+        self.rounded: RoundedProjections | None = None
         self.register_load_state_dict_pre_hook(_before_loading)
         self._all_projections: tuple[_Weight, torch.Tensor | None] | None = None
 
@@ -58,16 +75,22 @@ class Attention(nn.Module):
         elif self.q_proj.int8 is None:
             self._all_projections = (_joined([part.weight for part in parts]), bias)
 
-    def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _project(
+        self, x: torch.Tensor, rounded: RoundedProjections | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values: (tokens, heads or kv_heads, head_dim), rows maybe apart."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
         joined = self._all_projections
-        if joined is not None and _are_views(parts, *joined) and not torch.is_grad_enabled():
+        if rounded is not None:
+            bias = (
+                torch.cat([part.bias for part in parts]) if self.q_proj.bias is not None else None
+            )
+            joint = fp8.linear_rounded(x, rounded.inputs, bias)
+            q, k, v = joint.split([part.out_features for part in parts], dim=-1)
+        elif joined is not None and _are_views(parts, *joined) and not torch.is_grad_enabled():
             weight, bias = joined
             sizes = [part.out_features for part in parts]
-            if self.rounded is not None and fp8.takes(x):
-                joint = fp8.linear_rounded(x, self.rounded, bias)
-            elif isinstance(weight, fp8.Fp8Matrix):
+            if isinstance(weight, fp8.Fp8Matrix):
                 joint = fp8.linear(x, weight, bias)
             else:
                 joint = linear(x, weight, bias)
@@ -84,15 +107,22 @@ class Attention(nn.Module):
         self, x: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor], batch: ForwardBatch
     ) -> torch.Tensor:
         """(tokens, hidden) to the same; writes keys and values where the batch has a cache."""
+        rounded = self.rounded if batch.fp8_prefill and fp8.takes(x) else None
         if isinstance(batch.kv, PagedKV):
-            return self.o_proj(self.mix_paged(x, rope, batch.seq_lens, batch.kv))
-        q, k, v = self._project(x)
+            mixed = self.mix_paged(x, rope, batch.seq_lens, batch.kv, rounded)
+            return self._project_out(mixed, rounded)
+        q, k, v = self._project(x, rounded)
         q, k = apply_rope(q, *rope), apply_rope(k, *rope)
         if batch.kv is None:
             out = attend_ragged(q, k, v, batch.positions, batch.seq_lens, self.sinks, self.window)
         else:
             out = self._attend_padded(q, k, v, batch.kv, batch.recording)
-        return self.o_proj(out.flatten(1))
+        return self._project_out(out.flatten(1), rounded)
+
+    def _project_out(self, mixed: torch.Tensor, rounded: RoundedProjections | None) -> torch.Tensor:
+        if rounded is None:
+            return self.o_proj(mixed)
+        return fp8.linear_rounded(mixed, rounded.out, self.o_proj.bias)
 
     def mix_paged(
         self,
@@ -100,6 +130,7 @@ class Attention(nn.Module):
         rope: tuple[torch.Tensor, torch.Tensor],
         query_lens: list[int],
         kv: PagedKV,
+        rounded: RoundedProjections | None = None,
     ) -> torch.Tensor:
         """All of `forward` but the output projection, over pages.
 
@@ -108,11 +139,12 @@ class Attention(nn.Module):
             rope: Cosines and sines of the tokens, (tokens, head_dim / 2) both.
             query_lens: Tokens of each sequence; where `kv` has blocks nobody asks for it.
             kv: Where keys and values are, and where those of these tokens go.
+            rounded: What is used in place of the projections.
 
         Returns:
             (tokens, heads * head_dim).
         """
-        q, k, v = self._project(x)
+        q, k, v = self._project(x, rounded)
         k_pages, v_pages = kv.k_pages[self.layer_idx], kv.v_pages[self.layer_idx]
         q = rotate_and_write(q, k, v, rope, (k_pages, v_pages), kv.slots[self.layer_type])
         return attend_paged(

@@ -62,6 +62,8 @@ class ForwardBatch:
         recompute: Arguments of `torch.utils.checkpoint.checkpoint`: layers keep their input only
             and are computed again for the gradient. None keeps all activations.
         int8_activations: Whether packed experts take activations rounded to 8 bits.
+        fp8_prefill: Whether, of many tokens, attention's projections and the experts are computed with the copies
+            that model/fp8_prefill.py has made.
     """
 
     input_ids: torch.Tensor
@@ -73,6 +75,7 @@ class ForwardBatch:
     recording: Recording | None = None
     recompute: Mapping[str, Any] | None = None
     int8_activations: bool = False
+    fp8_prefill: bool = False
 
     @classmethod
     def from_sequences(

@@ -201,7 +201,7 @@ class DecodeStep:
     def size_alike(rows: int) -> int:
         """Rows of the graph in which each of so many gets the same bits whatever the others are.
 
-        The experts' products for few tokens are cut by how many experts all of these have chosen.
+        But on Hopper, the experts' products for few tokens are cut by how many experts all of these have chosen.
         """
         return DecodeStep.size_for(rows if rows == 1 else max(rows, FEW_TOKENS + 1))
 

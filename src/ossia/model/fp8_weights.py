@@ -51,6 +51,7 @@ def round_weights(model: CausalLM, parts: Collection[str]) -> None:
         _round([layer for layer in group if isinstance(layer, Linear)])
     for attention in _attentions(model) if ATTENTION in parts else ():
         attention.join_projections()  # as they lie now
+        attention.rounded = None  # a copy of what was not yet rounded
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what the matrices took is free for the KV cache
 

@@ -58,9 +58,10 @@ class KernelChain(ABC):
         self._model, self._ids, self._positions = model, ids, positions
         self._between = tensors
         self._slots = None
-        self._wide = tokens * top_k > WIDE_SLOTS * config.num_experts and runs_on(device)
         sizes = config.hidden_size, config.intermediate_size
         self._at_once = several.fits(tokens, top_k, config.num_experts, sizes, device)
+        many = tokens * top_k > WIDE_SLOTS * config.num_experts
+        self._wide = many and not self._at_once and runs_on(device)
         if tokens > (several.CHOOSING_TOKENS if self._at_once else FEW_TOKENS):
             counts, width = (tokens * top_k, config.num_experts), None
             if self._at_once or self._wide:

@@ -22,7 +22,6 @@ class Linear(nn.Linear):
             state gets a matrix of the parameter's dtype all the same.
         int8_activations: Whether inputs are rounded to 8 bits, too.
         fp8: The weights in 8-bit floats, on a GPU; else as `int8`.
-        rounded: A copy of them for inputs of many tokens, which are rounded then, too (model/fp8_prefill.py).
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -30,15 +29,12 @@ class Linear(nn.Linear):
         self.int8: Int8Matrix | None = None
         self.int8_activations = False
         self.fp8: fp8.Fp8Matrix | None = None
-        self.rounded: fp8.ScaledFp8 | None = None
         self._settled = False
         self.register_state_dict_post_hook(_as_in_checkpoints)
         self.register_load_state_dict_pre_hook(_before_loading)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # as torch names it
         """(..., in_features) to (..., out_features)."""
-        if self.rounded is not None and fp8.takes(input):
-            return fp8.linear_rounded(input, self.rounded, self.bias)
         if self.fp8 is not None:
             return fp8.linear(input, self.fp8, self.bias)
         if self.int8 is None:
@@ -86,7 +82,6 @@ def _before_loading(module: nn.Module, *args: object) -> None:
     """What is loaded is not of 8 bits, and shapes are compared."""
     del args
     assert isinstance(module, Linear)
-    module.rounded = None
     if module.int8 is not None or module.fp8 is not None:
         module.int8 = module.fp8 = None
         module.weight.data = module.weight.data.new_empty(module.out_features, module.in_features)

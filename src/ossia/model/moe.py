@@ -8,7 +8,8 @@ from torch import nn
 from ossia.config import MXFP4_BLOCK, ModelConfig
 from ossia.kernels import fp8
 from ossia.kernels.cpu import page_out
-from ossia.kernels.moe import ExpertWeights, rounded, route_and_run
+from ossia.kernels.moe import ExpertWeights, route_and_run
+from ossia.kernels.moe.rounded import RoundedExperts, run_rounded
 from ossia.kernels.mxfp4 import (
     InterleavedMxfp4,
     Mxfp4Tensor,
@@ -30,7 +31,7 @@ class Experts(nn.Module):
     Whoever asks for the state gets the checkpoint's order all the same.
 
     Attributes:
-        rounded: A copy for passes of many tokens (model/fp8_prefill.py).
+        rounded: A copy in 8-bit floats, for batches that ask for it (model/fp8_prefill.py). New weights drop it.
     """
 
     gate_up_proj: nn.Parameter
@@ -47,7 +48,7 @@ class Experts(nn.Module):
         self.limit = config.swiglu_limit
         self.relaid = False
         self.interleaved = False
-        self.rounded: rounded.RoundedExperts | None = None
+        self.rounded: RoundedExperts | None = None
         self._columns = {
             "gate_up_proj": config.hidden_size,
             "down_proj": config.intermediate_size,
@@ -182,22 +183,15 @@ class MoE(nn.Module):
         recording: Recording | None = None,
         *,
         int8_activations: bool = False,
+        fp8_prefill: bool = False,
     ) -> torch.Tensor:
-        """(tokens, hidden) to the same."""
+        """(tokens, hidden) to the same; the options are those of ForwardBatch."""
         logits = self.router(x)  # (tokens, experts)
         if recording is not None:
             recording.keep_router_logits(self.layer_idx, logits)
-        if self.experts.rounded is not None and fp8.takes(x):
-            return self._run_rounded(x, logits, self.experts.rounded)
+        copy = self.experts.rounded if fp8_prefill and fp8.takes(x) else None
+        if copy is not None:
+            weights, expert_ids = route(logits, self.top_k)
+            return run_rounded(x, expert_ids, weights, copy, self.experts.weights())
         experts = self.experts.weights(int8_activations=int8_activations)
         return route_and_run(x, logits, self.top_k, experts)
-
-    def _run_rounded(
-        self, x: torch.Tensor, logits: torch.Tensor, copy: rounded.RoundedExperts
-    ) -> torch.Tensor:
-        experts = self.experts
-        weights, expert_ids = route(logits, self.top_k)
-        biases = experts.gate_up_proj_bias, experts.down_proj_bias
-        return rounded.run_experts(
-            x, expert_ids, weights, copy, biases, experts.alpha, experts.limit
-        )  # fmt: skip

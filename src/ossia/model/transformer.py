@@ -34,7 +34,9 @@ class DecoderLayer(nn.Module):
         """(tokens, hidden) to the same."""
         x = x + self.self_attn(self.input_layernorm(x), rope, batch)
         normed = self.post_attention_layernorm(x)
-        return x + self.mlp(normed, batch.recording, int8_activations=batch.int8_activations)
+        return x + self.mlp(
+            normed, batch.recording, int8_activations=batch.int8_activations, fp8_prefill=batch.fp8_prefill
+        )  # fmt: skip
 
 
 class Decoder(nn.Module):
@@ -99,7 +101,9 @@ class Decoder(nn.Module):
             x, normed = layer.post_attention_layernorm.behind(
                 x, layer.self_attn(normed, rope, batch)
             )
-            delta = layer.mlp(normed, int8_activations=batch.int8_activations)
+            delta = layer.mlp(
+                normed, int8_activations=batch.int8_activations, fp8_prefill=batch.fp8_prefill
+            )  # fmt: skip
         return self.norm(x) if delta is None else self.norm.behind(x, delta)[1]
 
     def _may_join(self, batch: ForwardBatch) -> bool:

@@ -29,7 +29,7 @@ _FLIGHT = 2  # stages on their way at once: enough for all the bandwidth, no mor
 def fits(
     tokens: int, top_k: int, experts: int, sizes: tuple[int, int], device: torch.device
 ) -> bool:
-    """Whether a device runs the kernel for experts of such sizes, hidden and ffn, and it is the best for so many tokens."""
+    """Whether a device runs the kernel for experts of such sizes, hidden and ffn, and tokens are as few as it is for."""
     return (
         is_hopper(device)
         and (tokens <= CHOOSING_TOKENS or tokens * top_k <= max(WIDTHS.values()) * experts)

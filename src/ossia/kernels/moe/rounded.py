@@ -1,8 +1,8 @@
 """The expert layer with what enters its products in 8-bit floats, for prompts: less precise, and faster.
 
-Experts are a second copy, rounded from MXFP4 to e4m3 with a scale for each row (kernels/fp8/scaled.py). An MXFP4
-number is its code times its block's power of two, and every code is one of e4m3's; so what is rounded of a row's weights
-are those whose block's scale is far below the row's greatest, and what the row's own scale adds.
+Experts are a second copy in e4m3, whose scales for each row are powers of two. An MXFP4 number is a code, which e4m3 has,
+times its block's power of two; so the copy is exact but where a block's scale is more than 2^14 below its row's greatest. What
+is rounded is what enters the products.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from ossia.kernels.fp8.scaled import ScaledFp8, grouped_product, round_rows
-from ossia.kernels.moe.reference import clamped_swiglu
+from ossia.kernels.moe.reference import ExpertWeights, clamped_swiglu
 
 
 class RoundedExperts(NamedTuple):
@@ -27,14 +27,12 @@ class RoundedExperts(NamedTuple):
     down: ScaledFp8
 
 
-def run_experts(
+def run_rounded(
     x: torch.Tensor,
     expert_ids: torch.Tensor,
     weights: torch.Tensor,
-    experts: RoundedExperts,
-    biases: tuple[torch.Tensor, torch.Tensor],
-    alpha: float,
-    limit: float,
+    rounded: RoundedExperts,
+    experts: ExpertWeights,
 ) -> torch.Tensor:
     """As `reference.run_experts`; no gradients.
 
@@ -42,32 +40,29 @@ def run_experts(
         x: bfloat16 (tokens, hidden).
         expert_ids: int64 (tokens, top_k).
         weights: (tokens, top_k).
-        experts: On x's device.
-        biases: (experts, 2 ffn), gate and up interleaved, and (experts, hidden).
-        alpha: Steepness of the gate's sigmoid.
-        limit: Clamp.
+        rounded: On x's device.
+        experts: What they are a copy of, for biases and the activation.
     """
-    top_k, num_experts = expert_ids.shape[1], len(biases[0])
+    top_k, num_experts = expert_ids.shape[1], len(experts.down_bias)
     ids, order = torch.sort(expert_ids.flatten(), stable=True)  # (slots,) both
     numbers = torch.arange(num_experts, device=x.device)
     ends = torch.searchsorted(ids, numbers, right=True, out_int32=True)  # (experts,)
     rows = round_rows(x).rows(order // top_k)
-    said = grouped_product(rows, experts.gate_up, ends)
-    inner = _activate(said, ids, biases[0], alpha, limit)
-    said = grouped_product(inner, experts.down, ends)
+    said = grouped_product(rows, rounded.gate_up, ends)
+    inner = _activate(said, ids, experts)
+    said = grouped_product(inner, rounded.down, ends)
     places = torch.empty_like(order)
     places[order] = torch.arange(len(order), device=x.device)
     if said.is_cuda:
         from ossia.kernels.moe import triton_rows
 
-        return triton_rows.combine(said, places, expert_ids, weights, biases[1])
-    slots = (said + biases[1][ids])[places].view(*expert_ids.shape, -1)
+        return triton_rows.combine(said, places, expert_ids, weights, experts.down_bias)
+    slots = (said + experts.down_bias[ids])[places].view(*expert_ids.shape, -1)
     return (slots.float() * weights.float()[..., None]).sum(1).to(x.dtype)
 
 
-def _activate(
-    said: torch.Tensor, ids: torch.Tensor, bias: torch.Tensor, alpha: float, limit: float
-) -> ScaledFp8:
+def _activate(said: torch.Tensor, ids: torch.Tensor, experts: ExpertWeights) -> ScaledFp8:
+    bias, alpha, limit = experts.gate_up_bias, experts.alpha, experts.limit
     if said.is_cuda:
         from ossia.kernels.moe import triton_rows
 

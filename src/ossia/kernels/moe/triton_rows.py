@@ -180,7 +180,7 @@ def _activate_rounded_kernel(
     row = tl.program_id(0).to(tl.int64)
     out = _activated(rows_ptr, ids_ptr, bias_ptr, row, 0, alpha, limit, FFN, UP)
     out = out.to(rows_ptr.dtype.element_ty).to(tl.float32)
-    store_rounded(out, codes_ptr, scales_ptr, row, FFN, UP)
+    store_rounded(out, codes_ptr, scales_ptr, row, FFN, UP, POWERS=False)
 
 
 @triton.jit

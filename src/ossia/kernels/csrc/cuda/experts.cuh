@@ -176,7 +176,7 @@ struct Routing {
 
 // 8 codes of a lane as the operands of an instruction: they are laid out so that signs and magnitudes come into
 // their places together (kernels/mxfp4/relaid.py). Integer instructions are what bounds the products of few
-// tokens, so these are as few as any layout needs; shifts to the left are multiplications, which are free.
+// tokens; no other layout needs fewer shifts and masks, and shifts to the left become multiplications.
 __device__ __forceinline__ void fp4_operands(u32 (&A)[4], u32 codes) {
   A[0] = codes & 0x81C081C0u;
   A[1] = codes << 6 & 0x81C081C0u;

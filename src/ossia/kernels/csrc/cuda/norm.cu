@@ -134,8 +134,8 @@ __device__ __forceinline__ void norm(const Norm& a) {
 }
 
 // By how many threads a block may have: with 1,024 there are too few registers for the router's rows. With
-// two experts a block there is room for it beside slab.cu, and without a router beside several.cu, so that it
-// is there early; with eight, many tokens are soon done.
+// two experts a block there is room for it beside slab.cu, so that it is there early; with eight, many tokens
+// are soon done.
 extern "C" __global__ void __maxnreg__(72) norm_plain_512(const __grid_constant__ Norm a) { norm<0>(a); }
 extern "C" __global__ void __launch_bounds__(1024) norm_plain_1024(const __grid_constant__ Norm a) { norm<0>(a); }
 extern "C" __global__ void __maxnreg__(72) norm_route_2_512(const __grid_constant__ Norm a) { norm<2>(a); }

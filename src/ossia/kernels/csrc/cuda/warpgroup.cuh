@@ -1,4 +1,4 @@
-// Hopper's warpgroup products of FP4 weights: of wide.cu.
+// Hopper's warpgroup products of FP4 weights, for wide.cu.
 //
 // Weights are A, from registers: a warp expands its 16 rows as in routed.cu. Slots are B, from shared
 // memory, in the order of k in which those registers hold it: within each 32, number 16 m + 8 h + 2 q + j
