@@ -126,7 +126,7 @@ WAYS = [("several", width) for width in several.WIDTHS] + [("wide", width) for w
 
 
 @pytest.mark.parametrize(("way", "width"), [("routed", None), *WAYS])
-@pytest.mark.parametrize("tokens", [1, 5, 17, 32, 48, 128, 129, 200, 512])
+@pytest.mark.parametrize("tokens", [*range(1, 18), 31, 33, 48, 96, 128, 129, 200, 512])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_step_of_many_sequences(tokens, shape, way, width):
     if width is not None and not runs_on(DEVICE):
