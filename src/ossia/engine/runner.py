@@ -27,6 +27,7 @@ from ossia.engine.sampler import Sampler, drawn_greedily, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
+from ossia.kernels.cpu import read_ahead
 from ossia.kernels.int8 import row_width
 from ossia.kernels.sampling import widened
 from ossia.model.batch import ForwardBatch
@@ -105,6 +106,8 @@ class ModelRunner:
         int8_activations = int8_activations_of(config, model)
         choose_weights(config, model, int8_activations=int8_activations)
         choose_prefill(config, model)
+        # Each new token's row would else be waited for.
+        read_ahead(model.model.embed_tokens.weight.data)
         kept = [weight.dtype if stays_wide(kind, dtype) else dtype for kind in layout.groups]
         row_bytes = min(row_width(layout.head_dim, each) * each.itemsize for each in kept)
         self.limits, self.num_pages = share_out(

@@ -98,6 +98,7 @@ struct Rounded {
         bias(floats(random, rows, OSSIA_BF16)), matrix{codes.data(), scales.data(), bias.data(), rows} {
     const auto weight = floats(random, rows * columns, OSSIA_BF16);
     check(ossia_quantize(weight.data(), rows, columns, codes.data(), scales.data(), threads), "quantize");
+    ossia_read_ahead(weight.data(), rows * columns * 2);
   }
 };
 

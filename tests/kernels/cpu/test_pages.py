@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from ossia.checkpoint.safetensors_file import SafetensorsFile
-from ossia.kernels.cpu import in_large_pages, page_out, pages
+from ossia.kernels.cpu import in_large_pages, page_out, pages, read_ahead
 from support import cpu_kernels
 
 safetensors = pytest.importorskip("safetensors.torch")
@@ -31,6 +35,7 @@ def test_without_the_library_a_tensor_stays_where_it_is(monkeypatch):
     tensor = torch.arange(5)
     assert in_large_pages(tensor) is tensor
     page_out(tensor)
+    assert read_ahead(tensor) is None
     assert tensor.tolist() == [0, 1, 2, 3, 4]
 
 
@@ -47,6 +52,35 @@ def test_what_was_paged_out_is_read_again_and_what_was_written_stays(tmp_path):
         assert _resident(mapped) < before / 2
     mapped[123_456] -= 1
     assert torch.equal(mapped, values)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="asks Linux to forget a file's pages")
+def test_what_is_read_ahead_lies_in_memory(tmp_path):
+    cpu_kernels.needed()
+    path = tmp_path / "file.safetensors"
+    safetensors.save_file({"weights": torch.zeros(5_000_000, dtype=torch.uint8)}, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    mapped = SafetensorsFile(path).get("weights")
+    thread = read_ahead(mapped)
+    assert thread is not None
+    thread.join()
+    until = time.monotonic() + 60
+    while _share_in_memory(mapped) < 0.99:  # pages that were asked for arrive later
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _share_in_memory(tensor: torch.Tensor) -> float:
+    """Of the whole pages that a tensor lies in, those that the system has in memory, mapped or not."""
+    size = mmap.PAGESIZE
+    first = -(-tensor.data_ptr() // size) * size
+    count = (tensor.data_ptr() + tensor.nbytes - first) // size
+    present = (ctypes.c_ubyte * count)()
+    libc = ctypes.CDLL(None)
+    assert libc.mincore(ctypes.c_void_p(first), ctypes.c_size_t(count * size), present) == 0
+    return sum(one & 1 for one in present) / count
 
 
 def _resident(tensor: torch.Tensor) -> int:

@@ -5,7 +5,7 @@ operations do the work, and `why_not` says what to do about it.
 """
 
 from ossia.kernels.cpu.kernel_library import KernelLibrary, load, why_not
-from ossia.kernels.cpu.pages import in_large_pages, page_out
+from ossia.kernels.cpu.pages import in_large_pages, page_out, read_ahead
 from ossia.kernels.cpu.threads import allowed_cpus, num_threads
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "load",
     "num_threads",
     "page_out",
+    "read_ahead",
     "why_not",
 ]

@@ -168,6 +168,7 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_read": (ctypes.c_uint64, (_pointer, _int64, _int64, _int)),
     "ossia_ask_for_large_pages": (None, (_pointer, _int64)),
     "ossia_page_out": (None, (_pointer, _int64)),
+    "ossia_read_ahead": (None, (_pointer, _int64)),
     "ossia_interleave": (
         _int,
         (_pointer, _pointer, _int64, _int64, _int64, _int, _pointer, _pointer, _int),
@@ -307,6 +308,11 @@ class KernelLibrary:
         """Let the system take back a contiguous tensor's pages, as far as they are a file's."""
         assert memory.is_contiguous()
         self._functions.ossia_page_out(memory.data_ptr(), memory.nbytes)
+
+    def read_ahead(self, memory: torch.Tensor) -> None:
+        """Have the system read a contiguous tensor's pages, as far as they are a file's; returns once all are asked for."""
+        assert memory.is_contiguous()
+        self._functions.ossia_read_ahead(memory.data_ptr(), memory.nbytes)
 
     def call(self, name: str, *arguments: object) -> None:
         """Call a function of the interface that returns a status; torch's profiler sees it by name.

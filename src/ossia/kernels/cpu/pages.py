@@ -6,6 +6,8 @@ are small ones.
 
 from __future__ import annotations
 
+from threading import Thread
+
 import torch
 
 from ossia.kernels.cpu.kernel_library import load
@@ -29,3 +31,17 @@ def page_out(tensor: torch.Tensor) -> None:
     kernels = load()
     if kernels is not None and tensor.device.type == "cpu" and tensor.is_contiguous():
         kernels.page_out(tensor)
+
+
+def read_ahead(tensor: torch.Tensor) -> Thread | None:
+    """Have the system read the pages of a tensor that is a view on a mapped file, in the background.
+
+    Returns:
+        The thread that asks for them, which nobody has to wait for; None where there is nothing to ask for.
+    """
+    kernels = load()
+    if kernels is None or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        return None
+    thread = Thread(target=kernels.read_ahead, args=(tensor,), name="read ahead", daemon=True)
+    thread.start()
+    return thread

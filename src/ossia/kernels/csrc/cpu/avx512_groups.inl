@@ -75,6 +75,7 @@ alignas(64) constexpr uint16_t kNarrowValues[32] = {
 struct Mxfp4Group {
   static constexpr int64_t kBytes = kCodeBytes, kScaleBytes = kTileRows, kAhead = 8192;
   static constexpr int kRaise = kMxfp4Raise;
+  static constexpr bool kPairs = true;  // of vectors in a line of codes
   static __m512i weights(const uint8_t* codes, int i) {
     const __m512i both = _mm512_loadu_si512(codes + i / 2 * 64);
     return raised(i % 2 == 0 ? both : _mm512_srli_epi16(both, 4));
@@ -104,6 +105,7 @@ struct Mxfp4Group {
 struct ByteGroup {
   static constexpr int64_t kBytes = kByteCodeBytes, kScaleBytes = kByteScaleBytes, kAhead = 2048;
   static constexpr int kRaise = kByteRaise;
+  static constexpr bool kPairs = false;
   static __m512i weights(const uint8_t* codes, int i) { return _mm512_loadu_si512(codes + i * 64); }
   static __m512 scales(const uint8_t* scales) {
     const __m256i narrow = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales));

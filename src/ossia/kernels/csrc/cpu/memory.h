@@ -60,6 +60,16 @@ inline void page_out([[maybe_unused]] const void* memory, [[maybe_unused]] int64
 #endif
 }
 
+// Has the system read a file's pages before they are looked at; returns when all are asked for.
+inline void read_ahead([[maybe_unused]] const void* memory, [[maybe_unused]] int64_t count) {
+#if defined(__linux__)
+  constexpr size_t kPiece = 128 << 10;  // of one request the system may leave out what goes beyond
+  const Pages pages(memory, count, 4096);
+  for (size_t at = 0; at < pages.bytes; at += kPiece)
+    madvise(pages.first + at, pages.bytes - at < kPiece ? pages.bytes - at : kPiece, MADV_WILLNEED);
+#endif
+}
+
 // At the start of a cache line; throws std::bad_alloc.
 inline Bytes allocate(int64_t bytes) {
   const size_t align = static_cast<size_t>(bytes) < kLargePage ? kLine : kLargePage;

@@ -35,10 +35,11 @@ OSSIA_API void ossia_keep_workers(int kept);
 // fetching so many bytes ahead helps depends on the machine; 0 leaves it to the processor.
 OSSIA_API uint64_t ossia_read(const uint8_t* bytes, int64_t count, int64_t ahead, int threads);
 
-// Asks for large pages, before memory is first written; and lets the system take pages of a mapped file
-// back, where what was written stays.
+// Asks for large pages, before memory is first written; lets the system take pages of a mapped file back,
+// where what was written stays; and has it read some before they are looked at.
 OSSIA_API void ossia_ask_for_large_pages(void* memory, int64_t bytes);
 OSSIA_API void ossia_page_out(const void* memory, int64_t bytes);
+OSSIA_API void ossia_read_ahead(const void* memory, int64_t bytes);
 
 // Packed MXFP4 matrices from the checkpoint's order (experts, rows, groups, 16) and (experts, rows,
 // groups) into tiles of 16 rows: codes (experts, rows / 16, groups, 256), scales (experts, rows / 16,
