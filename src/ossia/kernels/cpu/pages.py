@@ -39,8 +39,9 @@ def read_ahead(tensor: torch.Tensor) -> Thread | None:
     Returns:
         The thread that asks for them, which nobody has to wait for; None where there is nothing to ask for.
     """
-    kernels = load()
-    if kernels is None or tensor.device.type != "cpu" or not tensor.is_contiguous():
+    if tensor.device.type != "cpu" or not tensor.is_contiguous():
+        return None
+    if (kernels := load()) is None:
         return None
     thread = Thread(target=kernels.read_ahead, args=(tensor,), name="read ahead", daemon=True)
     thread.start()
