@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
+from urllib.request import Request, urlopen
 
 import pytest
 from openai import AuthenticationError, NotFoundError, OpenAI
@@ -49,6 +50,10 @@ def server(tmp_path_factory):
     match = re.search(r"http://127\.0\.0\.1:\d+", banner)
     assert match is not None, banner + process.communicate()[1]
     yield match[0], banner
+    # One request of its own: the module's tests are dealt out to several processes.
+    models = Request(f"{match[0]}/v1/models", headers={"Authorization": "Bearer key-1"})
+    with urlopen(models, timeout=60) as answer:
+        assert answer.status == 200
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=30)
     assert process.returncode == 0, log
