@@ -18,7 +18,7 @@ from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS, whole_units
 CHOOSING_TOKENS = 8
 """Up to which blocks find by themselves what the router has chosen; more tokens' slots are sorted before."""
 WIDTHS = {8: 6, 16: 12}
-"""By slots that an item has at most: slots of an expert on average up to which that is the best."""
+"""By slots that an item has at most: slots of an expert on average up to which that is the best, as measured with gpt-oss-20b on an H200."""
 _WARPS, _UNITS, _SUMMING, _MOST_STAGES, _UNIT_BYTES = 15, 3, 4, 16, 544  # of several.cu
 _THREADS = (_WARPS + 1 + _SUMMING) * 32
 _SHARED_BYTES = 232_448 - 3_072  # that a block may have, without what it always has

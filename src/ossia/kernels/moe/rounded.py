@@ -1,4 +1,4 @@
-"""The expert layer with what enters its products in 8-bit floats, for prompts: less precise, and faster.
+"""The expert layer with what enters its products in 8-bit floats, for long prompts: less precise, for less arithmetic.
 
 Experts are a second copy in e4m3, whose scales for each row are powers of two. An MXFP4 number is a code, which e4m3 has,
 times its block's power of two; so the copy is exact but where a block's scale is more than 2^14 below its row's greatest. What
