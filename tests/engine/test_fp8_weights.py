@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from ossia.config import PRESETS
-from ossia.engine import runner
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
@@ -227,7 +226,7 @@ def test_a_gpu_gets_its_memory_back():
         model = _on_a_gpu()
         before = torch.cuda.memory_allocated()
         head = model.lm_head.weight.nbytes
-        assert runner.why_not_fp8(model, ALL) is None
+        assert why_not(model, ALL) is None
         round_weights(model, (UNEMBEDDING,))
         scales = 4 * model.config.vocab_size
         assert torch.cuda.memory_allocated() <= before - head // 2 + scales + 4096
