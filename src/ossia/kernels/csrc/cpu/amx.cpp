@@ -14,10 +14,9 @@
 namespace ossia {
 namespace {
 
-// Tokens of an expert from which on tiles are faster: up to 16 of gpt-oss-20b's take about 0.12 ms, on 14
-// threads, where avx512_vnni takes 0.027 ms a token, and a little over half of that for 8 bits. Worked out
-// from calls with 1.5, 8, 16 and 64 tokens an expert on average: 1.47, 7.0, 12.3, 63.8 ms a layer against
-// 2.51 (by vdpbf16ps), 4.5, 5.4, 15.3; of 8 bits 1.5, 3.9, 6.8, 28.5.
+// Tokens of an expert from which on tiles are faster. gpt-oss-20b's experts on 16 threads, ms: 4 tokens an
+// expert 3.6 in vectors, 5 to 12 in tiles 3.4 to 4.3, and in avx512_vnni's vectors 4.2 at 5, 8.9 at 12. Of 8
+// bits 9 in vectors 3.8 to 4.1, 10 to 12 in tiles 3.9 to 4.7, where vectors take 4.5 and 5.6.
 constexpr int kLeastTokens = 5, kLeastInt8Tokens = 10;
 
 // Tokens of a panel as tiles of `lines` tokens each; the last tile may begin with some of the one before.
