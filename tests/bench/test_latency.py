@@ -40,8 +40,12 @@ class Played:
         self.runs = list(runs)
         self.asked: list[tuple[list[tuple[int, ...]], int, int]] = []
 
-    def __call__(self, core, prompts, tokens, *, cached_tokens=0) -> list[RequestTiming]:
+    def __call__(
+        self, core, prompts, tokens, *, cached_tokens=0, clock=None, between_steps=lambda: None
+    ) -> list[RequestTiming]:
         self.asked.append((list(prompts), tokens, cached_tokens))
+        for _ in range(9):
+            between_steps()
         run = self.runs.pop(0)
         return [RequestTiming(started=0.0, input_tokens=0, pieces=pieces) for pieces in run]
 
@@ -78,12 +82,12 @@ def test_rates_from_known_times(tiny, monkeypatch):
 def test_what_memory_gave_is_measured_beside_each_repeat(tiny, monkeypatch):
     played = Played([[1.0, 2.0], [1.0, 2.0]], RUN, SLOW)
     monkeypatch.setattr(latency, "play", played)
-    moments = iter([1e9, 3e9, 5e9])
+    moments = iter([1e9, 3e9, 2e9, 6e9])  # behind the first and the ninth step of either repeat
     plan = LatencyPlan(batches=(2,), prompt=6, tokens=5, repeats=2)
     _, decode = list(LatencyBench(tiny, plan).run(CEILINGS, reads=lambda: next(moments)))
     assert isinstance(decode, DecodeResult)
-    assert decode.read_bandwidth == 3e9
-    assert decode.share == pytest.approx(decode.weight_bytes * (1.0 / 2e9 + 0.5 / 4e9) / 2)
+    assert decode.read_bandwidth == pytest.approx((1.5e9 + 3e9) / 2)
+    assert decode.share == pytest.approx(decode.weight_bytes * (1.0 / 1.5e9 + 0.5 / 3e9) / 2)
 
 
 def test_contexts_come_first_and_every_prompt_is_new(tiny, monkeypatch):

@@ -44,8 +44,12 @@ def test_every_request_gets_all_its_tokens(tiny):
 
 def test_steps_can_be_limited(tiny):
     core = core_for(tiny.network, CONFIG)
-    found = play(core, prompts(2, 4), 50, max_steps=3)
+    between: list[int] = []
+    found = play(
+        core, prompts(2, 4), 50, max_steps=3, between_steps=lambda: between.append(len(between))
+    )
     assert [one.output_tokens for one in found] == [3, 3]
+    assert len(between) == 3
     assert not core.has_work
     core.check()
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ossia.errors import KernelError
 from ossia.kernels import sampling
+from ossia.kernels.cpu.kernel_library import NarrowLogitsCall
 from ossia.kernels.sampling import Drawing, choice, cpu, reference
 from support import cpu_kernels
 from support.tolerances import assert_near
@@ -294,3 +295,29 @@ def test_only_float32_rows_on_the_cpu_go_to_the_kernels(monkeypatch):
         assert ids.tolist() == logits.argmax(dim=1).tolist()
         assert peaks.tolist() == logits.amax(dim=1).tolist()
     assert len(taken) == 1
+
+
+@isas
+@settings(max_examples=20, deadline=None)
+@given(
+    vocab=st.sampled_from(VOCABS), rows=st.integers(1, 3), threads=st.integers(1, 3),
+    odd=st.sampled_from([None, math.nan, math.inf, -math.inf]), seed=_SEEDS,
+)  # fmt: skip
+def test_the_most_likely_of_narrow_logits(isa, vocab, rows, threads, odd, seed):
+    """As of the same logits widened: ties, NaN and infinities, among neighbours that do not count."""
+    torch.manual_seed(seed)
+    narrow = torch.full((rows, vocab + 3), math.nan, dtype=torch.bfloat16)
+    narrow[:, :vocab] = torch.randn(rows, vocab)
+    if odd is not None:
+        narrow[seed % rows, seed % vocab] = odd
+    expected = sample(isa, narrow[:, :vocab].float(), [None] * rows)
+    ids, peaks = torch.full((rows,), -1), torch.full((rows,), 7.0)
+    call = NarrowLogitsCall(
+        logits=narrow.data_ptr(), ids=ids.data_ptr(), peaks=peaks.data_ptr(),
+        rows=rows, vocab=vocab, stride=vocab + 3, threads=threads,
+    )  # fmt: skip
+    kernels = cpu_kernels.needed()
+    with kernels.using(isa):
+        kernels.call("ossia_most_likely", call)
+    assert ids.tolist() == expected[0]
+    np.testing.assert_array_equal(peaks.numpy(), np.array(expected[1], dtype=np.float32))

@@ -13,6 +13,7 @@ from ossia.engine import runner
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
+from ossia.kernels.cpu.kernel_library import StepCall
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder, why_not
 from ossia.model.cpu_step import CpuStep
@@ -133,18 +134,18 @@ def test_models_that_it_does_not_take():
 @pytest.mark.parametrize("int8", [False, True])
 def test_engines_use_it_for_steps_and_for_prompts_where_it_is_faster(int8, monkeypatch):
     lengths, steps = list[int](), list[int]()
-    run, run_step = CpuDecoder.run, CpuStep.run
+    run, run_step = CpuDecoder.run, CpuStep._run
 
     def noted(self: CpuDecoder, batch: ForwardBatch) -> torch.Tensor:
         lengths.append(len(batch.input_ids))
         return run(self, batch)
 
-    def noted_step(self: CpuStep, ids: list[int], *rest: Any) -> torch.Tensor:
+    def noted_step(self: CpuStep, call: StepCall, ids: list[int], *rest: Any) -> int:
         steps.append(len(ids))
-        return run_step(self, ids, *rest)
+        return run_step(self, call, ids, *rest)
 
     monkeypatch.setattr(CpuDecoder, "run", noted)
-    monkeypatch.setattr(CpuStep, "run", noted_step)
+    monkeypatch.setattr(CpuStep, "_run", noted_step)
     prompts = [tuple(range(80)), (4, 5, 6)]
 
     def outputs() -> list[list[int]]:

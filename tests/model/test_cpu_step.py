@@ -42,8 +42,8 @@ def _core(model: CausalLM, *, by_steps: bool, **config: object) -> tuple[EngineC
     step, ran = runner._cpu_step, list[int]()
     assert isinstance(step, CpuStep)
     if by_steps:
-        plain = step.run
-        step.run = lambda ids, *rest: (ran.append(len(ids)), plain(ids, *rest))[1]
+        plain = step._run
+        step._run = lambda call, ids, *rest: (ran.append(len(ids)), plain(call, ids, *rest))[1]  # type: ignore[method-assign]
     else:
         runner._cpu_step = None
     return core, ran

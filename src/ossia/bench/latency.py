@@ -11,12 +11,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from statistics import mean
 
 from ossia.api.runtime import core_for
 from ossia.bench.ceilings import Ceilings
 from ossia.bench.distribution import Distribution
+from ossia.bench.moments import Moments
 from ossia.bench.playing import Prompt, play, random_prompt
 from ossia.bench.request_timing import RequestTiming
 from ossia.bench.roofline import kv_bytes, prefill_flops, weight_bytes
@@ -119,7 +119,7 @@ class DecodeResult:
         tpot_ms: Time of a pass, and so per token of a sequence.
         weight_bytes: Of weights that a pass must read; experts as uniform routing would choose.
         kv_bytes: Of keys and values that it must read besides, half way through.
-        read_bandwidth: Bytes a second, mean over the repeats; on a CPU measured before and after each.
+        read_bandwidth: Bytes a second, mean over the repeats; on a CPU measured between steps.
         share: Of the read bandwidth, weights counted, mean over the repeats.
         share_with_kv: The same with keys and values.
     """
@@ -232,16 +232,15 @@ class LatencyBench:
         reads: Callable[[], float] | None,
     ) -> list[LatencyResult]:
         plan = self._plan
-        now = reads or (lambda: ceilings.read_bandwidth)
         contexts = self._contexts(core, batch, depth)
         self._once(core, contexts, min(plan.tokens, _WARM_UP_TOKENS))
         repeats: list[list[RequestTiming]] = []
-        moments = [now()]
+        beside: list[float] = []
         for _ in range(plan.repeats):
-            repeats.append(self._once(core, contexts, plan.tokens))
-            moments.append(now())
+            moments = None if reads is None else Moments(reads)
+            repeats.append(self._once(core, contexts, plan.tokens, moments))
+            beside.append(ceilings.read_bandwidth if moments is None else moments.bandwidth())
         passes = [_decode_window(timings) for timings in repeats]
-        beside = [(before + after) / 2 for before, after in pairwise(moments)]
         return [
             self._prefill(batch, depth, repeats, ceilings),
             self._decode(batch, depth, [batch / each for each in passes], beside),
@@ -256,13 +255,23 @@ class LatencyBench:
         return contexts
 
     def _once(
-        self, core: EngineCore, contexts: Sequence[Prompt], tokens: int
+        self,
+        core: EngineCore,
+        contexts: Sequence[Prompt],
+        tokens: int,
+        moments: Moments | None = None,
     ) -> list[RequestTiming]:
         prompts = [
             context + random_prompt(self._numbers, self._vocab, self._plan.prompt)
             for context in contexts
         ]
-        return play(core, prompts, tokens, cached_tokens=len(contexts[0]))
+        cached = len(contexts[0])
+        if moments is None:
+            return play(core, prompts, tokens, cached_tokens=cached)
+        return play(
+            core, prompts, tokens, cached_tokens=cached, clock=moments.clock,
+            between_steps=moments.between_steps,
+        )  # fmt: skip
 
     def _prefill(
         self, batch: int, depth: int, repeats: list[list[RequestTiming]], ceilings: Ceilings

@@ -27,6 +27,7 @@ def play(
     output_tokens: int | Sequence[int],
     *,
     clock: Callable[[], float] = time.perf_counter,
+    between_steps: Callable[[], None] = lambda: None,
     max_steps: int | None = None,
     cached_tokens: int = 0,
 ) -> list[RequestTiming]:
@@ -37,6 +38,7 @@ def play(
         prompts: All queued before the first step.
         output_tokens: Length of the outputs, or of each.
         clock: Seconds.
+        between_steps: Called behind each step.
         max_steps: Give up after so many, and end what still runs; None never.
         cached_tokens: How many of each prompt's tokens the prefix cache has to hold.
 
@@ -71,6 +73,7 @@ def play(
             timing = timings[output.request_id]
             timing.pieces.append(now)
             timing.output_tokens += 1
+        between_steps()
     for request_id in core.live_requests:
         core.abort(request_id)
     return list(timings.values())

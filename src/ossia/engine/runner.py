@@ -176,9 +176,10 @@ class ModelRunner:
         sequences, draws = [entry.sequence for entry in plan.entries], plan.draws
         positions = [sequence.num_computed for sequence in sequences]
         ids = [one.token_ids[at] for one, at in zip(sequences, positions, strict=True)]
-        logits = step.run(ids, positions, [sequence.own_pages.tables for sequence in sequences])
+        tables = [sequence.own_pages.tables for sequence in sequences]
         if len(draws) == len(ids) and self._sampler.takes_argmax(draws):
-            return drawn_greedily(*step.most_likely(len(ids)))
+            return drawn_greedily(*step.most_likely(ids, positions, tables))
+        logits = step.logits(ids, positions, tables)
         logits[:, self._valid_end :] = -torch.inf
         rows = [row for row, entry in enumerate(plan.entries) if entry.draws]
         return self._sampler.sample(_pick(logits, rows), draws) if draws else []

@@ -17,7 +17,12 @@ from torch import nn
 
 from ossia.config import LayerType
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.kernel_library import DecoderCall, Draw, LinearCall, SamplingCall
+from ossia.kernels.cpu.kernel_library import (
+    DecoderCall,
+    LinearCall,
+    NarrowLogitsCall,
+    StepCall,
+)
 from ossia.model.cpu_decoder import CpuDecoder, two_pointers
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear
@@ -99,22 +104,26 @@ class CpuStep:
             x=_address(self._x), out=_address(self._logits), rows=head.out_features,
             columns=head.in_features, **matrix,
         )  # fmt: skip
-        self._draws = (Draw * rows)(*(Draw(temperature=0.0) for _ in range(rows)))
-        self._drawing = SamplingCall(
-            logits=_address(self._wide), draws=self._draws, ids=_address(self._ids),
-            peaks=_address(self._peaks), vocab=valid_end, stride=head.out_features,
+        self._drawing = NarrowLogitsCall(
+            logits=_address(self._logits), ids=_address(self._ids), peaks=_address(self._peaks),
+            vocab=valid_end, stride=head.out_features,
         )  # fmt: skip
+        one, other = ctypes.pointer(self._layers), ctypes.pointer(self._unembedding)
+        self._step = StepCall(layers=one, unembedding=other)
+        self._drawn_step = StepCall(
+            layers=one, unembedding=other, drawing=ctypes.pointer(self._drawing)
+        )
 
     def is_current(self) -> bool:
         """Whether nobody has replaced the embeddings since, or looks at what they give."""
         return why_not(self._model) is None and self._made_of == _parts_of(self._model)
 
-    def run(
+    def most_likely(
         self,
         ids: Sequence[int],
         positions: Sequence[int],
         tables: Sequence[Sequence[array[int]]],
-    ) -> torch.Tensor:
+    ) -> tuple[list[int], list[float]]:
         """One step.
 
         Args:
@@ -123,32 +132,50 @@ class CpuStep:
             tables: For each row and group its page numbers, the new token's included.
 
         Returns:
-            Logits, float32 (rows, vocab), until the next step; they may be changed.
+            Of each row the most likely valid id, the lowest among equals, and its logit.
 
         Raises:
             KernelError: memory is out.
         """
-        kernels, rows, threads = load(), len(ids), num_threads()
+        rows = self._run(self._drawn_step, ids, positions, tables)
+        return self._ids[:rows].tolist(), self._peaks[:rows].tolist()
+
+    def logits(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        tables: Sequence[Sequence[array[int]]],
+    ) -> torch.Tensor:
+        """The same step.
+
+        Returns:
+            float32 (rows, vocab), until the next step; they may be changed.
+        """
+        rows, kernels = self._run(self._step, ids, positions, tables), load()
+        assert kernels is not None
+        numbers = rows * self._wide.shape[1]
+        narrow, wide = _address(self._logits), _address(self._wide)
+        kernels.call("ossia_widen", narrow, wide, numbers, num_threads())
+        return self._result[:rows]
+
+    def _run(
+        self,
+        step: StepCall,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        tables: Sequence[Sequence[array[int]]],
+    ) -> int:
+        """How many rows it had."""
+        kernels, rows = load(), len(ids)
         assert kernels is not None
         assert rows <= self.max_rows, rows
         self._decoder.use_pages(self._pages, self._groups)
         self._fill(ids, positions, tables)
-        layers, unembedding = self._layers, self._unembedding
-        layers.seqs = layers.tokens = unembedding.tokens = rows
-        layers.threads = unembedding.threads = threads
-        kernels.call("ossia_run_decoder", ctypes.byref(layers))
-        kernels.call("ossia_run_linear", ctypes.byref(unembedding))
-        numbers = rows * self._wide.shape[1]
-        kernels.call("ossia_widen", _address(self._logits), _address(self._wide), numbers, threads)
-        return self._result[:rows]
-
-    def most_likely(self, rows: int) -> tuple[list[int], list[float]]:
-        """Of each row of the step that ran last the most likely valid id, the lowest among equals, and its logit."""
-        kernels, drawing = load(), self._drawing
-        assert kernels is not None
-        drawing.rows, drawing.threads = rows, num_threads()
-        kernels.call("ossia_sample", drawing)
-        return self._ids[:rows].tolist(), self._peaks[:rows].tolist()
+        layers, unembedding, drawing = self._layers, self._unembedding, self._drawing
+        layers.seqs = layers.tokens = unembedding.tokens = drawing.rows = rows
+        layers.threads = unembedding.threads = drawing.threads = num_threads()
+        kernels.call("ossia_run_step", step)
+        return rows
 
     def _fill(
         self,

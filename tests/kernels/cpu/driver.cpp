@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -169,6 +170,11 @@ std::vector<int64_t> sampling(int64_t rows, int64_t vocab, int threads, unsigned
     check(ossia_sample(&call), "sample");
     all.insert(all.end(), ids.begin(), ids.end());
   }
+  std::vector<int64_t> likely(static_cast<size_t>(rows), -1);
+  std::vector<float> peaks(likely.size());
+  const ossia_narrow_logits greedy = {narrow.data(), likely.data(), peaks.data(), rows, vocab, vocab, threads};
+  check(ossia_most_likely(&greedy), "most_likely");
+  if (!std::equal(likely.begin(), likely.end(), all.begin())) check(-1, "other tokens are the most likely ones");
   const int64_t num_top = vocab < 20 ? vocab : 20;
   const std::vector<int64_t> token_ids(static_cast<size_t>(rows), vocab - 1);
   std::vector<float> chosen(token_ids.size()), top(token_ids.size() * static_cast<size_t>(num_top));

@@ -145,6 +145,26 @@ class SamplingCall(ctypes.Structure):
     )
 
 
+class NarrowLogitsCall(ctypes.Structure):
+    """Arguments of `ossia_most_likely`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        *((name, _pointer) for name in ("logits", "ids", "peaks")),
+        *((name, _int64) for name in ("rows", "vocab", "stride")),
+        ("threads", _int),
+    )
+
+
+class StepCall(ctypes.Structure):
+    """Arguments of `ossia_run_step`; csrc/cpu/ossia_cpu.h says what each holds."""
+
+    _fields_ = (
+        ("layers", ctypes.POINTER(DecoderCall)),
+        ("unembedding", ctypes.POINTER(LinearCall)),
+        ("drawing", ctypes.POINTER(NarrowLogitsCall)),
+    )
+
+
 class LogprobsCall(ctypes.Structure):
     """Arguments of `ossia_token_logprobs`; csrc/cpu/ossia_cpu.h says what each holds."""
 
@@ -185,6 +205,8 @@ _INTERFACE = {  # name -> result, arguments
     "ossia_run_experts": (_int, (ctypes.POINTER(ExpertsCall),)),
     "ossia_widen": (_int, (_pointer, _pointer, _int64, _int)),
     "ossia_sample": (_int, (ctypes.POINTER(SamplingCall),)),
+    "ossia_most_likely": (_int, (ctypes.POINTER(NarrowLogitsCall),)),
+    "ossia_run_step": (_int, (ctypes.POINTER(StepCall),)),
     "ossia_token_logprobs": (_int, (ctypes.POINTER(LogprobsCall),)),
 }
 

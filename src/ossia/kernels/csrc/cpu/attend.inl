@@ -316,6 +316,15 @@ class Attention {
     });
   }
 
+  // Has keys and values of a part's first block on their way.
+  void expect(int64_t part) const {
+    const int64_t first = first_seen(t_.position), end = t_.position + t_.tokens;
+    const int64_t from = part * kAttendPart > first ? part * kAttendPart : first;
+    int64_t elements[kKeys];
+    find(from / kKeys * kKeys, from, end, elements);
+    for (const int64_t element : elements) fetch_key(element);
+  }
+
   // Keys of a part; those before `fetch_end` are going to be used soon.
   void go_over(int64_t part, int64_t fetch_end, float* state) {
     const int64_t first = first_seen(t_.position), end = t_.position + t_.tokens;
@@ -328,11 +337,8 @@ class Attention {
       load(elements);
       for_each_panel([&](auto width, int64_t kv_head, int64_t row) {
         if (row == 0)  // memory is kept busy meanwhile
-          for (int64_t j = kv_head * kKeys / t_.kv_heads; j < (kv_head + 1) * kKeys / t_.kv_heads; ++j) {
-            if (next[j] < 0) continue;
-            fetch(static_cast<const InPage*>(t_.k_pages) + next[j]);
-            fetch(static_cast<const InPage*>(t_.v_pages) + next[j]);
-          }
+          for (int64_t j = kv_head * kKeys / t_.kv_heads; j < (kv_head + 1) * kKeys / t_.kv_heads; ++j)
+            fetch_key(next[j]);
         attend_block<width>(block, kv_head, row, state_of(state, kv_head, row));
       });
       find(block + kKeys, from, to, elements);
@@ -361,9 +367,16 @@ class Attention {
   void finish(float* state) const {
     for_each_softmax(state, [&](auto softmax, int64_t kv_head, int64_t first) {
       constexpr int kRows = decltype(softmax)::kCount;
+      using Floats = Vector<kRows>;
+      constexpr int kStep = static_cast<int>(sizeof(Floats) / 4);
+      for (int row = 0; row < kRows; row += kStep) {
+        const auto total = load_as<Floats>(softmax.total + row);
+        for (int64_t at = row; at < dim() * kRows; at += kRows)
+          store(softmax.sums + at, load_as<Floats>(softmax.sums + at) / total);
+      }
       for (int r = 0; r < kRows && first + r < rows_; ++r) {
         Element* out = static_cast<Element*>(t_.out) + place(kv_head, first + r);
-        for (int64_t d = 0; d < dim(); ++d) put(out, d, softmax.sums[d * kRows + r] / softmax.total[r]);
+        for (int64_t d = 0; d < dim(); ++d) put(out, d, softmax.sums[d * kRows + r]);
       }
     });
   }
@@ -450,6 +463,13 @@ class Attention {
     }
   }
 
+  // A key with its value, of all key heads; `element` as `find` has it.
+  [[gnu::always_inline]] void fetch_key(int64_t element) const {
+    if (element < 0) return;
+    fetch(static_cast<const InPage*>(t_.k_pages) + element);
+    fetch(static_cast<const InPage*>(t_.v_pages) + element);
+  }
+
   // Inlined before GCC takes a function that only fetches for one that does nothing.
   [[gnu::always_inline]] void fetch(const InPage* rows) const {
     for (int64_t i = 0; i < t_.kv_heads * Stored::units(dim()); i += 64 / int64_t(sizeof(InPage)))
@@ -513,6 +533,7 @@ template <typename Element, typename Stored>
 void attend(const AttendTile& tile, int64_t first_part, int64_t end_part, float* scratch) {
   with_attention<Element, Stored>(tile, scratch, [&](auto attention) {
     float *whole = attention.state(0), *one = attention.state(1);
+    attention.expect(first_part);
     attention.take_queries();
     attention.begin(whole, 1.0f);
     for (int64_t part = first_part; part < end_part; ++part) {
@@ -528,6 +549,7 @@ template <typename Element, typename Stored>
 void attend_part(const AttendTile& tile, int64_t part, float* state, float* scratch) {
   with_attention<Element, Stored>(tile, scratch, [&](auto attention) {
     const int64_t end = tile.position + tile.tokens, part_end = (part + 1) * kAttendPart;
+    attention.expect(part);
     attention.take_queries();
     attention.begin(state, 0.0f);
     attention.go_over(part, part_end < end ? part_end : end, state);

@@ -219,7 +219,7 @@ extern const Isa avx2 = {
     {kVectorTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_int8_for_mxfp4, mxfp4_int8},
     {kVectorTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_int8_for_int8, byte_int8},
     {kVectorTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_for_int8, multiply_planes<byte_int8>},
-    dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add, sum_rows,
     kSampling,
 };
 

@@ -80,7 +80,7 @@ const char* obstacle() {
 }  // namespace
 
 extern const Isa avx512_bf16 = {
-    "avx512_bf16", obstacle, kF32, {kFewTokens, kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16_pairs, mxfp4_bf16}, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "avx512_bf16", obstacle, kF32, {kFewTokens, kCodeBytes, kTileRows, kBf16GroupBytes, put_bf16_pairs, mxfp4_bf16}, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepBf16>::run, true, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add, sum_rows,
     kSampling,
 };
 

@@ -9,7 +9,7 @@ constexpr Product kMxfp4Planes = {
     multiply_planes<Mxfp4Int8::tile>};
 
 extern const Isa avx512_vnni = {
-    "avx512_vnni", vnni_obstacle, kF32, kMxfp4Planes, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepF32>::run, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    "avx512_vnni", vnni_obstacle, kF32, kMxfp4Planes, kMxfp4Int8, kInt8, kInt8Planes, Dense<StepF32>::run, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add, sum_rows,
     kSampling,
 };
 

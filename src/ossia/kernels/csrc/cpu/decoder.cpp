@@ -138,3 +138,10 @@ int ossia_run_decoder(const ossia_decoder* call) {
     return OSSIA_BAD_MEMORY;
   }
 }
+
+int ossia_run_step(const ossia_step* call) {
+  int status = ossia_run_decoder(call->layers);
+  if (status == OSSIA_OK) status = ossia_run_linear(call->unembedding);
+  if (status == OSSIA_OK && call->drawing != nullptr) status = ossia_most_likely(call->drawing);
+  return status;
+}

@@ -20,15 +20,6 @@ constexpr int64_t kManyTokens = 8;      // worth waking others for what is done 
 constexpr int64_t kMostByExperts = 128;  // beyond, what the experts say no longer fits a near cache
 constexpr int64_t kBlock = 2 * kTileRows;  // inner elements of a task: a group of the second product
 
-// Floats of either type.
-struct Floats {
-  const void* data;
-  bool is_bf16;
-  float operator[](int64_t i) const {
-    return is_bf16 ? widened(static_cast<const uint16_t*>(data)[i]) : static_cast<const float*>(data)[i];
-  }
-};
-
 // Tokens of an expert that go through a product together. Slots (token * top_k + choice) are put in the
 // order of their experts; a panel is some that follow each other there.
 struct Panel {
@@ -52,13 +43,20 @@ class Layer {
         first_(first_token), tokens_(tokens), slots_(tokens * call.top_k),
         hidden_groups_(call.hidden / kGroup), ffn_groups_(call.ffn / kGroup),
         row_bytes_(row_bytes(hidden_groups_)), inner_bytes_(row_bytes(ffn_groups_)) {
+    order_ = scratch_.take_array<int64_t>(slots_);
+    places_ = scratch_.take_array<Place>(slots_);
+    weights_ = scratch_.take_array<float>(slots_);
+    load(c_.weights, first_ * c_.top_k, slots_, weights_);
+    panels_.reserve(static_cast<size_t>(slots_));
+    shares_.reserve(static_cast<size_t>(std::min(slots_, c_.experts)));
     share_out();
     rows_ = scratch_.take(slots_ * row_bytes_);
     inner_ = scratch_.take(slots_ * inner_bytes_);
   }
 
   void run() {
-    for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
+    if (tokens_ == 1 && static_cast<int64_t>(shares_.size()) == c_.top_k) take_only_token();
+    else for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tokens_, [this](int64_t token, int) { take_token(token); });
     const int64_t blocks = static_cast<int64_t>(shares_.size()) * ffn_groups_;
     for_each_in_runs(c_.threads, blocks, [&](int64_t task, int) {
       gate_and_up(task, task + 1 < blocks ? task + 1 : task);
@@ -79,12 +77,14 @@ class Layer {
   }
 
   void share_out() {
-    std::vector<std::vector<int64_t>> all(static_cast<size_t>(c_.experts));
-    for (int64_t slot = 0; slot < slots_; ++slot) all[c_.ids[first_ * c_.top_k + slot]].push_back(slot);
-    places_.resize(static_cast<size_t>(slots_));
-    int64_t place = 0;
-    for (int64_t expert = 0; expert < c_.experts; ++expert) {
-      const auto count = static_cast<int64_t>(all[expert].size());
+    const int64_t* ids = c_.ids + first_ * c_.top_k;
+    int64_t* ends = scratch_.take_array<int64_t>(c_.experts + 1);  // of each expert's slots, in their order
+    std::fill(ends, ends + c_.experts + 1, 0);
+    for (int64_t slot = 0; slot < slots_; ++slot) ++ends[ids[slot] + 1];
+    for (int64_t expert = 0; expert < c_.experts; ++expert) ends[expert + 1] += ends[expert];
+    for (int64_t slot = 0; slot < slots_; ++slot) order_[ends[ids[slot]]++] = slot;
+    for (int64_t expert = 0, place = 0; expert < c_.experts; place = ends[expert], ++expert) {
+      const int64_t count = ends[expert] - place;
       if (count == 0) continue;
       const Product& product = count < many_.least ? few_ : many_.product;
       const int64_t first_panel = static_cast<int64_t>(panels_.size());
@@ -92,14 +92,21 @@ class Layer {
       for (int64_t i = 0; i < panels; ++i) {  // about equally large
         const int64_t from = count * i / panels, to = count * (i + 1) / panels;
         panels_.push_back({&product, place + from, static_cast<int>(to - from)});
-        for (int64_t j = from; j < to; ++j) {
-          order_.push_back(all[expert][j]);
-          places_[all[expert][j]] = {first_panel + i, static_cast<int>(j - from)};
-        }
+        for (int64_t j = from; j < to; ++j) places_[order_[place + j]] = {first_panel + i, static_cast<int>(j - from)};
       }
       shares_.push_back({expert, first_panel, first_panel + panels});
-      place += count;
     }
+  }
+
+  // One row, the same for all its experts.
+  void take_only_token() {
+    for (int64_t group = 0; group < hidden_groups_; ++group) {
+      float values[kGroup];
+      load(c_.x, first_ * c_.hidden + group * kGroup, kGroup, values);
+      few_.put_group(values, rows_ + place_of(few_, group, 1, 0));
+    }
+    const auto bytes = static_cast<size_t>(hidden_groups_ * few_.group_bytes);
+    for (int64_t choice = 1; choice < c_.top_k; ++choice) std::memcpy(rows_ + choice * row_bytes_, rows_, bytes);
   }
 
   void take_token(int64_t token) {
@@ -193,8 +200,9 @@ class Layer {
       down(shares_[task / tiles], task % tiles, 1, down_tile(shares_[following / tiles], following % tiles),
            said + task % tiles * kTileRows, c_.hidden);
     });
-    for_each_task(tokens_ < kManyTokens ? 1 : c_.threads, tiles, [&](int64_t tile, int) {
-      add_up(said + tile * kTileRows, c_.hidden, tile, 1);
+    if (tokens_ < kManyTokens) return add_up(said, c_.hidden, 0, c_.hidden);
+    for_each_task(c_.threads, tiles, [&](int64_t tile, int) {
+      add_up(said + tile * kTileRows, c_.hidden, tile * kTileRows, kTileRows);
     });
   }
 
@@ -209,7 +217,7 @@ class Layer {
         const bool is_last = &share == &shares_.back();
         down(share, first, count, down_tile(is_last ? share : (&share)[1], first), own, columns);
       }
-      add_up(own, columns, first, count);
+      add_up(own, columns, first * kTileRows, count * kTileRows);
     });
   }
 
@@ -237,20 +245,17 @@ class Layer {
     }
   }
 
-  // The weighted sums of some tiles, in routing order.
-  void add_up(const float* said, int64_t stride, int64_t first_tile, int64_t tiles) {
-    const Floats weights{c_.weights, is_bf16_};
+  // The weighted sums of some rows, in routing order.
+  void add_up(const float* said, int64_t stride, int64_t first_row, int64_t rows) {
+    constexpr int64_t kAtOnce = 512;
     for (int64_t token = 0; token < tokens_; ++token)
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        float sum[kTileRows] = {};
-        for (int64_t choice = 0; choice < c_.top_k; ++choice) {
-          const int64_t slot = token * c_.top_k + choice;
-          const float weight = weights[first_ * c_.top_k + slot];
-          for (int64_t r = 0; r < kTileRows; ++r) sum[r] += weight * said[slot * stride + tile * kTileRows + r];
-        }
-        const int64_t to = (first_ + token) * c_.hidden + (first_tile + tile) * kTileRows;
-        if (is_bf16_) isa_.narrow(sum, static_cast<uint16_t*>(c_.out) + to, kTileRows);
-        else std::memcpy(static_cast<float*>(c_.out) + to, sum, sizeof(sum));
+      for (int64_t row = 0; row < rows; row += kAtOnce) {
+        float sum[kAtOnce];
+        const int64_t count = std::min(kAtOnce, rows - row), first = token * c_.top_k;
+        isa_.sum_rows(said + first * stride + row, stride, weights_ + first, c_.top_k, sum, count);
+        const int64_t to = (first_ + token) * c_.hidden + first_row + row;
+        if (is_bf16_) isa_.narrow(sum, static_cast<uint16_t*>(c_.out) + to, count);
+        else std::memcpy(static_cast<float*>(c_.out) + to, sum, static_cast<size_t>(count) * sizeof(float));
       }
   }
 
@@ -267,9 +272,10 @@ class Layer {
   const int64_t first_, tokens_, slots_, hidden_groups_, ffn_groups_, row_bytes_, inner_bytes_;
   std::vector<Share> shares_;
   std::vector<Panel> panels_;
-  std::vector<int64_t> order_;  // slots by expert
-  std::vector<Place> places_;   // of slots
   Scratch scratch_;
+  int64_t* order_;  // slots by expert
+  Place* places_;   // of slots
+  float* weights_;
   uint8_t *rows_, *inner_;
 };
 

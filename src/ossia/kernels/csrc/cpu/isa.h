@@ -157,6 +157,9 @@ struct Isa {
   void (*widen)(const uint16_t* x, float* out, int64_t count);   // bfloat16 to float32
   void (*narrow)(const float* x, uint16_t* out, int64_t count);  // to nearest, ties to even
   void (*add)(uint16_t* x, const uint16_t* y, int64_t count);    // x += y, in bfloat16
+  // The sum of rows of `count` floats, each times its weight, `stride` floats apart, in their order.
+  void (*sum_rows)(
+      const float* rows, int64_t stride, const float* weights, int64_t row_count, float* out, int64_t count);
   SamplingOps sampling;
   // Instead of mxfp4_bf16, and of mxfp4_int8 for tokens in bfloat16. Both take bfloat16, the second rounded
   // to 8 bits before.

@@ -157,7 +157,7 @@ extern const Isa neon_dotprod = {
     {kVectorTokens, kCodeBytes, kTileRows, kInt8GroupBytes, put_for_mxfp4, product<Mxfp4Quarter>},
     {kVectorTokens, kByteCodeBytes, kByteScaleBytes, kInt8GroupBytes, put_for_int8, product<ByteQuarter>},
     {kVectorTokens / 2, kByteCodeBytes, kByteScaleBytes, kPlanesGroupBytes, put_planes_plain, multiply_planes<product<ByteQuarter>>},
-    plain_dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add,
+    plain_dense, false, kLayerF32, kLayerBf16, read, swiglu, widen, narrow, add, sum_rows,
     kSampling,
 };
 

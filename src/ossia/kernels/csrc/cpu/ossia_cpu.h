@@ -192,6 +192,26 @@ struct ossia_sampling {
 // A token for each row; kernels/sampling/reference.py defines it.
 OSSIA_API int ossia_sample(const struct ossia_sampling* call);
 
+struct ossia_narrow_logits {
+  const void* logits;  // (rows, vocab), bfloat16, rows `stride` apart
+  int64_t* ids;        // (rows,)
+  float* peaks;        // (rows,); these two as in ossia_sampling
+  int64_t rows, vocab, stride;
+  int threads;
+};
+
+// The most likely token of each row, the lowest among equals: what ossia_sample takes at temperature 0.
+OSSIA_API int ossia_most_likely(const struct ossia_narrow_logits* call);
+
+struct ossia_step {
+  const struct ossia_decoder* layers;
+  const struct ossia_linear* unembedding;     // of the layers' x
+  const struct ossia_narrow_logits* drawing;  // of what that gives; may be null
+};
+
+// One after the other.
+OSSIA_API int ossia_run_step(const struct ossia_step* call);
+
 struct ossia_logprobs {
   const float* logits;       // (rows, vocab), rows `stride` apart
   const int64_t* token_ids;  // (rows,), below vocab

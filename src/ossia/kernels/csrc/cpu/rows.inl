@@ -53,6 +53,13 @@ inline uint16_t narrowed(float x) {
     x[i] = narrowed(float_of(uint32_t(x[i]) << 16) + float_of(uint32_t(y[i]) << 16));
 }
 
+[[maybe_unused]] void sum_rows(
+    const float* rows, int64_t stride, const float* weights, int64_t row_count, float* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) out[i] = weights[0] * rows[i];
+  for (int64_t row = 1; row < row_count; ++row)
+    for (int64_t i = 0; i < count; ++i) out[i] += weights[row] * rows[row * stride + i];
+}
+
 // e**x for x from -87 to 88 to about 2 units in the last place, by Cody and Waite's reduction and a Taylor
 // polynomial; NaN stays NaN.
 inline float exponential_within(float x) {

@@ -9,6 +9,7 @@
 #include <limits>
 #include <new>
 
+#include "bfloat16.h"
 #include "isa.h"
 #include "memory.h"
 #include "ossia_cpu.h"
@@ -21,6 +22,7 @@ using namespace ossia;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kSliceBlocks = 128;  // that a thread takes at a time
 constexpr int64_t kFewBlocks = 256;    // below this, waking others takes longer than the work
+constexpr int64_t kWideBlocks = 16;    // that are widened at a time, and looked at while they are near
 constexpr int64_t kCandidateBlocks[] = {32, 256};  // in which most distributions reach top_p
 
 struct Candidate {
@@ -317,6 +319,37 @@ int ossia_widen(const void* x, float* out, int64_t count, int threads) {
         const int64_t first = slice * kSlice, left = count - first;
         used_isa().widen(from + first, out + first, left < kSlice ? left : kSlice);
       });
+  return OSSIA_OK;
+}
+
+int ossia_most_likely(const ossia_narrow_logits* call) {
+  const ossia_narrow_logits& c = *call;
+  const Isa& isa = used_isa();
+  const int64_t blocks = (c.vocab + kSampleBlock - 1) / kSampleBlock;
+  try {
+    Scratch scratch;
+    float* const peaks = scratch.take_array<float>(blocks);
+    for (int64_t row = 0; row < c.rows; ++row) {
+      const auto* logits = static_cast<const uint16_t*>(c.logits) + row * c.stride;
+      for_each_task(blocks < kFewBlocks ? 1 : c.threads, (blocks + kWideBlocks - 1) / kWideBlocks, [&](int64_t task, int) {
+        const int64_t from = task * kWideBlocks * kSampleBlock, count = std::min(kWideBlocks * kSampleBlock, c.vocab - from);
+        float wide[kWideBlocks * kSampleBlock];
+        isa.widen(logits + from, wide, count);
+        isa.sampling.find_peaks(wide, count, peaks + task * kWideBlocks);
+      });
+      float peak = -kInfinity;
+      for (int64_t block = 0; block < blocks && !std::isnan(peak); ++block)
+        peak = std::isnan(peaks[block]) ? peaks[block] : std::max(peak, peaks[block]);
+      c.peaks[row] = peak, c.ids[row] = 0;
+      if (!std::isfinite(peak)) continue;
+      int64_t id = 0;
+      while (peaks[id / kSampleBlock] != peak) id += kSampleBlock;
+      while (widened(logits[id]) != peak) ++id;
+      c.ids[row] = id;
+    }
+  } catch (const std::bad_alloc&) {
+    return OSSIA_BAD_MEMORY;
+  }
   return OSSIA_OK;
 }
 
