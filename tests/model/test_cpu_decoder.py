@@ -13,7 +13,6 @@ from ossia.engine import runner
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
-from ossia.kernels.cpu.kernel_library import StepCall
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder, why_not
 from ossia.model.cpu_step import CpuStep
@@ -140,9 +139,9 @@ def test_engines_use_it_for_steps_and_for_prompts_where_it_is_faster(int8, monke
         lengths.append(len(batch.input_ids))
         return run(self, batch)
 
-    def noted_step(self: CpuStep, call: StepCall, ids: list[int], *rest: Any) -> int:
+    def noted_step(self: CpuStep, ids: list[int], *rest: Any, draws: bool) -> int:
         steps.append(len(ids))
-        return run_step(self, call, ids, *rest)
+        return run_step(self, ids, *rest, draws=draws)
 
     monkeypatch.setattr(CpuDecoder, "run", noted)
     monkeypatch.setattr(CpuStep, "_run", noted_step)

@@ -43,7 +43,7 @@ def _core(model: CausalLM, *, by_steps: bool, **config: object) -> tuple[EngineC
     assert isinstance(step, CpuStep)
     if by_steps:
         plain = step._run
-        step._run = lambda call, ids, *rest: (ran.append(len(ids)), plain(call, ids, *rest))[1]  # type: ignore[method-assign]
+        step._run = lambda ids, *rest, **how: (ran.append(len(ids)), plain(ids, *rest, **how))[1]  # type: ignore[method-assign]
     else:
         runner._cpu_step = None
     return core, ran

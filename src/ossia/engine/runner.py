@@ -141,28 +141,20 @@ class ModelRunner:
             )
         self._sampler = Sampler(weight.device, self._rows_of_draws(config))
 
-    @torch.inference_mode()
     def execute(self, plan: StepPlan) -> StepResult:
         """As Runner says."""
-        with torch.cuda.device_of(self._pool.k_pages[0]):  # kernels start on the current device
+        if (step := self._cpu_step) is not None and _takes(step, plan):  # mostly without torch
+            return StepResult(self._drawn_on_cpu(step, plan), [[] for _ in plan.entries])
+        # Kernels start on the current device.
+        with torch.inference_mode(), torch.cuda.device_of(self._pool.k_pages[0]):
             return self._execute(plan)
 
     def _execute(self, plan: StepPlan) -> StepResult:
-        self._pool.copy(
-            [pair for entry in plan.entries for pair in entry.sequence.own_pages.copies]
-        )
+        self._copy_pages(plan)
         if self._fast is not None:
             if self._fast.takes(plan):
                 return self._fast.execute(plan, self._sampler)
             self._fast.drop()
-        step = self._cpu_step
-        if (
-            step is not None
-            and 0 < len(plan.entries) <= step.max_rows
-            and plan.only_decodes
-            and step.is_current()
-        ):
-            return StepResult(self._drawn_on_cpu(step, plan), [[] for _ in plan.entries])
         built = self._builder.build(plan)
         logits = widened(self._forward(built.forward))  # (rows, vocab)
         logits[:, self._valid_end :] = -torch.inf
@@ -172,17 +164,25 @@ class ModelRunner:
         drawn = self._sampler.sample(_pick(logits, rows), draws) if draws else []
         return StepResult(drawn, scores)
 
+    def _copy_pages(self, plan: StepPlan) -> None:
+        pairs = [pair for entry in plan.entries for pair in entry.sequence.own_pages.copies]
+        if pairs:
+            with torch.inference_mode():
+                self._pool.copy(pairs)
+
     def _drawn_on_cpu(self, step: CpuStep, plan: StepPlan) -> list[Drawn]:
+        self._copy_pages(plan)
         sequences, draws = [entry.sequence for entry in plan.entries], plan.draws
         positions = [sequence.num_computed for sequence in sequences]
         ids = [one.token_ids[at] for one, at in zip(sequences, positions, strict=True)]
         tables = [sequence.own_pages.tables for sequence in sequences]
         if len(draws) == len(ids) and self._sampler.takes_argmax(draws):
             return drawn_greedily(*step.most_likely(ids, positions, tables))
-        logits = step.logits(ids, positions, tables)
-        logits[:, self._valid_end :] = -torch.inf
-        rows = [row for row, entry in enumerate(plan.entries) if entry.draws]
-        return self._sampler.sample(_pick(logits, rows), draws) if draws else []
+        with torch.inference_mode():
+            logits = step.logits(ids, positions, tables)
+            logits[:, self._valid_end :] = -torch.inf
+            rows = [row for row, entry in enumerate(plan.entries) if entry.draws]
+            return self._sampler.sample(_pick(logits, rows), draws) if draws else []
 
     def release(self, sequence: Sequence) -> None:
         """As Runner says."""
@@ -246,6 +246,10 @@ def _forward_graphs(
         -(-context // min(layout.page_sizes)) + 1,
         queries,
     )
+
+
+def _takes(step: CpuStep, plan: StepPlan) -> bool:
+    return 0 < len(plan.entries) <= step.max_rows and plan.only_decodes and step.is_current()
 
 
 def _pick(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:

@@ -62,8 +62,8 @@ class CpuStep:
         head = model.lm_head
         assert isinstance(head, Linear)
         self.max_rows = rows = _FEW_ROWS if head.int8 is None else _MOST_ROWS
-        self._model, self._made_of = model, _parts_of(model)
-        self._embeddings = model.model.embed_tokens.weight.data.view(torch.int16).numpy()
+        self._model, self._parts = model, (model.model.embed_tokens, head)
+        self._made_of = _made_of(*self._parts)
         self._rotary, self._decoder, self._pages, self._groups = (
             model.model.rotary, decoder, pages, tuple(groups)
         )  # fmt: skip
@@ -80,8 +80,11 @@ class CpuStep:
         self._logits = np.zeros((rows, head.out_features), dtype=np.int16)
         self._wide = np.zeros((rows, head.out_features), dtype=np.float32)
         self._result = torch.from_numpy(self._wide)
-        self._ids = np.zeros(rows, dtype=np.int64)
-        self._peaks = np.zeros(rows, dtype=np.float32)
+        # What a step is given and gives, as arrays that take and return Python's numbers quickly.
+        self._given_ids, self._positions = (ctypes.c_int64 * rows)(), (ctypes.c_int64 * rows)()
+        self._pages_of = (ctypes.c_void_p * rows)(), (ctypes.c_void_p * rows)()
+        self._page_counts = (ctypes.c_int64 * rows)(), (ctypes.c_int64 * rows)()
+        self._ids, self._peaks = (ctypes.c_int64 * rows)(), (ctypes.c_float * rows)()
         decoder.use_pages(pages, self._groups)
         self._layers = DecoderCall(
             x=_address(self._x), cos=_address(self._rope[0]), sin=_address(self._rope[1]),
@@ -105,18 +108,28 @@ class CpuStep:
             columns=head.in_features, **matrix,
         )  # fmt: skip
         self._drawing = NarrowLogitsCall(
-            logits=_address(self._logits), ids=_address(self._ids), peaks=_address(self._peaks),
+            logits=_address(self._logits), ids=ctypes.addressof(self._ids),
+            peaks=ctypes.addressof(self._peaks),
             vocab=valid_end, stride=head.out_features,
         )  # fmt: skip
-        one, other = ctypes.pointer(self._layers), ctypes.pointer(self._unembedding)
-        self._step = StepCall(layers=one, unembedding=other)
-        self._drawn_step = StepCall(
-            layers=one, unembedding=other, drawing=ctypes.pointer(self._drawing)
-        )
+        embedding = model.model.embed_tokens.weight
+        self._step = StepCall(
+            layers=ctypes.pointer(self._layers), unembedding=ctypes.pointer(self._unembedding),
+            embeddings=embedding.data_ptr(), vocab=len(embedding), kinds=len(self._groups),
+            ids=ctypes.addressof(self._given_ids), positions=ctypes.addressof(self._positions),
+            pages=two_pointers(map(ctypes.addressof, self._pages_of)),
+            page_counts=two_pointers(map(ctypes.addressof, self._page_counts)),
+            x=_address(self._x), layers_cos=_address(self._rope[0]),
+            layers_sin=_address(self._rope[1]), context_lens=_address(self._contexts),
+            slots=self._layers.slots, page_tables=self._layers.page_tables,
+        )  # fmt: skip
 
     def is_current(self) -> bool:
         """Whether nobody has replaced the embeddings since, or looks at what they give."""
-        return why_not(self._model) is None and self._made_of == _parts_of(self._model)
+        model, parts = self._model, self._parts
+        if (model.model.embed_tokens, model.lm_head) != parts or any(map(_is_watched, parts)):
+            return False
+        return self._made_of == _made_of(*parts)
 
     def most_likely(
         self,
@@ -137,8 +150,8 @@ class CpuStep:
         Raises:
             KernelError: memory is out.
         """
-        rows = self._run(self._drawn_step, ids, positions, tables)
-        return self._ids[:rows].tolist(), self._peaks[:rows].tolist()
+        rows = self._run(ids, positions, tables, draws=True)
+        return self._ids[:rows], self._peaks[:rows]
 
     def logits(
         self,
@@ -151,7 +164,7 @@ class CpuStep:
         Returns:
             float32 (rows, vocab), until the next step; they may be changed.
         """
-        rows, kernels = self._run(self._step, ids, positions, tables), load()
+        rows, kernels = self._run(ids, positions, tables, draws=False), load()
         assert kernels is not None
         numbers = rows * self._wide.shape[1]
         narrow, wide = _address(self._logits), _address(self._wide)
@@ -160,46 +173,37 @@ class CpuStep:
 
     def _run(
         self,
-        step: StepCall,
         ids: Sequence[int],
         positions: Sequence[int],
         tables: Sequence[Sequence[array[int]]],
+        *,
+        draws: bool,
     ) -> int:
         """How many rows it had."""
         kernels, rows = load(), len(ids)
         assert kernels is not None
         assert rows <= self.max_rows, rows
         self._decoder.use_pages(self._pages, self._groups)
-        self._fill(ids, positions, tables)
+        if max(positions) >= self._cos_sin.shape[1]:
+            self._grow_table(max(positions))
+        self._given_ids[:rows], self._positions[:rows] = ids, positions
+        for row, own in enumerate(tables):
+            for addresses, counts, table in zip(
+                self._pages_of, self._page_counts, own, strict=False
+            ):
+                addresses[row], counts[row] = table.buffer_info()
         layers, unembedding, drawing = self._layers, self._unembedding, self._drawing
         layers.seqs = layers.tokens = unembedding.tokens = drawing.rows = rows
         layers.threads = unembedding.threads = drawing.threads = num_threads()
-        kernels.call("ossia_run_step", step)
+        self._step.drawing = ctypes.pointer(drawing) if draws else None
+        kernels.call("ossia_run_step", self._step)
         return rows
-
-    def _fill(
-        self,
-        ids: Sequence[int],
-        positions: Sequence[int],
-        tables: Sequence[Sequence[array[int]]],
-    ) -> None:
-        rows, size = len(ids), self._page_size
-        if max(positions) >= self._cos_sin.shape[1]:
-            self._grow_table(max(positions))
-        for row, (token_id, position, own) in enumerate(zip(ids, positions, tables, strict=True)):
-            self._x[row] = self._embeddings[token_id]
-            self._rope[:, row] = self._cos_sin[:, position]
-            place, within = divmod(position, size)
-            for group, table in enumerate(own):
-                self._slots[group, row] = table[place] * size + within
-                self._tables[group, row, : len(table)] = table
-        self._contexts[:rows] = positions
-        self._contexts[:rows] += 1
 
     def _grow_table(self, position: int) -> None:
         """Cosines and sines up to a position, and further."""
         count = max(_FIRST_POSITIONS, 2 * self._cos_sin.shape[1], position + 1)
         self._cos_sin = np.stack([part.numpy() for part in self._rotary(torch.arange(count))])
+        self._step.cos, self._step.sin = map(_address, self._cos_sin)
 
 
 def why_not(model: CausalLM) -> str | None:
@@ -207,21 +211,25 @@ def why_not(model: CausalLM) -> str | None:
     embedding, head = model.model.embed_tokens, model.lm_head
     if type(embedding) is not nn.Embedding or type(head) is not Linear:
         return "needs plain embeddings"
-    if any(part._forward_hooks or part._forward_pre_hooks for part in (embedding, head)):
+    if _is_watched(embedding) or _is_watched(head):
         return "somebody looks at what its embeddings give"
     if not embedding.weight.is_contiguous() or not head.weight.is_contiguous():
         return "needs contiguous embeddings"
     return None if head.bias is None else "needs an unembedding without a bias"
 
 
-def _parts_of(model: CausalLM) -> tuple[int, int, int | None]:
-    """Where that lies which a step reads beside the layers."""
-    head = model.lm_head
-    int8 = head.int8 if isinstance(head, Linear) else None
+def _is_watched(part: nn.Module) -> bool:
+    return bool(part._forward_hooks or part._forward_pre_hooks)
+
+
+def _made_of(embedding: nn.Embedding, head: Linear) -> tuple[int, int, int | None, bool]:
+    """Where that lies which a step reads beside the layers, and whether that is all of it."""
+    int8 = head.int8
     return (
-        model.model.embed_tokens.weight.data_ptr(),
+        embedding.weight.data_ptr(),
         head.weight.data_ptr(),
         None if int8 is None else int8.codes.data_ptr(),
+        head.bias is None,
     )
 
 

@@ -162,6 +162,13 @@ class StepCall(ctypes.Structure):
         ("layers", ctypes.POINTER(DecoderCall)),
         ("unembedding", ctypes.POINTER(LinearCall)),
         ("drawing", ctypes.POINTER(NarrowLogitsCall)),
+        *((name, _pointer) for name in ("embeddings", "cos", "sin", "ids", "positions")),
+        ("pages", _pointer * 2),
+        ("page_counts", _pointer * 2),
+        *((name, _pointer) for name in ("x", "layers_cos", "layers_sin", "context_lens")),
+        ("slots", _pointer * 2),
+        ("page_tables", _pointer * 2),
+        *((name, _int64) for name in ("vocab", "kinds")),
     )
 
 

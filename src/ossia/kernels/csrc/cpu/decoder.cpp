@@ -140,8 +140,29 @@ int ossia_run_decoder(const ossia_decoder* call) {
 }
 
 int ossia_run_step(const ossia_step* call) {
-  int status = ossia_run_decoder(call->layers);
-  if (status == OSSIA_OK) status = ossia_run_linear(call->unembedding);
-  if (status == OSSIA_OK && call->drawing != nullptr) status = ossia_most_likely(call->drawing);
+  const ossia_step& c = *call;
+  const ossia_decoder& layers = *c.layers;
+  const int64_t half = layers.head_dim / 2;
+  for (int64_t token = 0; token < layers.tokens; ++token) {
+    if (c.ids[token] < 0 || c.ids[token] >= c.vocab) return OSSIA_BAD_TOKEN;
+    const int64_t position = c.positions[token];
+    std::memcpy(
+        static_cast<uint16_t*>(c.x) + token * layers.hidden,
+        static_cast<const uint16_t*>(c.embeddings) + c.ids[token] * layers.hidden,
+        static_cast<size_t>(layers.hidden) * sizeof(uint16_t));
+    std::memcpy(c.layers_cos + token * half, c.cos + position * half, static_cast<size_t>(half) * sizeof(float));
+    std::memcpy(c.layers_sin + token * half, c.sin + position * half, static_cast<size_t>(half) * sizeof(float));
+    c.context_lens[token] = position + 1;
+    for (int64_t kind = 0; kind < c.kinds; ++kind) {
+      const int32_t* pages = c.pages[kind][token];
+      c.slots[kind][token] = pages[position / layers.page_size] * layers.page_size + position % layers.page_size;
+      std::memcpy(
+          c.page_tables[kind] + token * layers.max_pages[kind], pages,
+          static_cast<size_t>(c.page_counts[kind][token]) * sizeof(int32_t));
+    }
+  }
+  int status = ossia_run_decoder(c.layers);
+  if (status == OSSIA_OK) status = ossia_run_linear(c.unembedding);
+  if (status == OSSIA_OK && c.drawing != nullptr) status = ossia_most_likely(c.drawing);
   return status;
 }

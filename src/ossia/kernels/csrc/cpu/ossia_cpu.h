@@ -204,12 +204,26 @@ struct ossia_narrow_logits {
 OSSIA_API int ossia_most_likely(const struct ossia_narrow_logits* call);
 
 struct ossia_step {
-  const struct ossia_decoder* layers;
+  const struct ossia_decoder* layers;         // a token for each of some sequences
   const struct ossia_linear* unembedding;     // of the layers' x
   const struct ossia_narrow_logits* drawing;  // of what that gives; may be null
+  const void* embeddings;                     // (vocab, hidden), bfloat16
+  const float* cos;                           // (positions, head_dim / 2), as sin
+  const float* sin;
+  const int64_t* ids;             // (tokens,)
+  const int64_t* positions;       // (tokens,)
+  const int32_t* const* pages[2];  // (tokens,): for either kind each sequence's own table, page_counts long
+  const int64_t* page_counts[2];  // (tokens,)
+  void* x;                        // these are the layers' and are filled
+  float* layers_cos;
+  float* layers_sin;
+  int64_t* context_lens;
+  int64_t* slots[2];
+  int32_t* page_tables[2];
+  int64_t vocab, kinds;
 };
 
-// One after the other.
+// Gives the layers what they need of ids, positions and pages, and computes one after the other.
 OSSIA_API int ossia_run_step(const struct ossia_step* call);
 
 struct ossia_logprobs {
