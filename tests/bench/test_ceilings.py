@@ -42,7 +42,30 @@ def test_a_moments_bandwidth_is_that_of_the_fastest_read(monkeypatch, kernels):
     ends = itertools.count()
     clock = itertools.accumulate(next(took) if n % 2 else 0.0 for n in ends)
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
-    assert CpuReads(1 << 20).now() == (1 << 20) / 2
+    assert CpuReads(nbytes=1 << 20).now() == (1 << 20) / 2
+
+
+def test_a_moments_pieces_lie_in_the_memory_that_is_given(monkeypatch):
+    large, small = torch.arange(1 << 20), torch.arange(3 << 10, dtype=torch.int32).view(3, -1)
+    reads = CpuReads([large, small], nbytes=1 << 20)
+    pieces = [piece for _ in range(40) for piece in reads._pieces()]
+    assert sum(piece.nbytes for piece in pieces) == 40 << 20
+    starts = {large.data_ptr(): large.nbytes, small.data_ptr(): small.nbytes}
+    seen = set[int]()
+    for piece in pieces:
+        (start,) = (at for at in starts if 0 <= piece.data_ptr() - at < starts[at])
+        assert piece.data_ptr() + piece.nbytes <= start + starts[start]
+        assert piece.nbytes <= (1 << 20) // 8
+        seen.add(start)
+    assert large.data_ptr() in seen
+    assert len({piece.data_ptr() for piece in pieces}) > 100
+    read = list[int]()
+    monkeypatch.setattr(ceilings, "load", lambda: None)
+    monkeypatch.setattr(
+        ceilings, "clock_seconds", lambda each, _: (each(), read.append(1), [0.5])[2]
+    )
+    assert reads.now() == 2 << 20
+    assert read == [1]
 
 
 def test_medians_leave_the_first_call_out(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +17,9 @@ _CUDA_BYTES, _CPU_BYTES = 2 << 30, 1 << 30  # well above any cache
 _CUDA_SIDE, _CPU_SIDE = 8192, 1024
 _REPEATS = 7
 _MOMENT_BYTES = 256 << 20  # read in some milliseconds
+_MOMENT_PIECES = 8
 _MOMENT_REPEATS = 3
+_PAGE = 4096
 _AHEAD = (0, 4096)  # bytes that the kernels' loop fetches ahead; the better one differs
 
 
@@ -61,25 +65,50 @@ def read_bandwidth(device: torch.device, nbytes: int | None = None) -> float:
 class CpuReads:
     """How fast a CPU reads its memory at a moment.
 
-    Where others use the same memory, or a hypervisor moves cores about, this changes from one second
-    to the next by a factor of two. What is compared with it has to be measured beside it.
+    Where others use the same memory, or a hypervisor moves cores and memory about, this changes from one
+    second to the next by a factor of two, and one part of memory may be slower than another. What is compared with
+    it has to be measured beside it, and over the same memory.
 
     Args:
-        nbytes: Of the buffer, which no cache should hold.
+        memory: Contiguous tensors, of which a few pieces anywhere are read; none: a buffer of its own.
+        nbytes: To read, more than a cache holds.
+        seed: Of the choice of pieces.
     """
 
-    def __init__(self, nbytes: int = _MOMENT_BYTES) -> None:
-        self._values = in_large_pages(torch.ones(nbytes // 4, dtype=torch.float32))
+    def __init__(
+        self, memory: Sequence[torch.Tensor] = (), nbytes: int = _MOMENT_BYTES, *, seed: int = 0
+    ) -> None:
+        own = memory or (in_large_pages(torch.ones(nbytes // 4, dtype=torch.float32)),)
+        self._bytes = [one.view(-1).view(torch.uint8) for one in own]
+        self._nbytes, self._numbers = nbytes, random.Random(seed)
 
     def now(self) -> float:
         """Bytes a second of the fastest of some reads, by the kernels' loop, else by torch's sum."""
-        kernels, values = load(), self._values
-        if kernels is None:
-            return values.nbytes / min(clock_seconds(values.sum, _MOMENT_REPEATS))
-        reads = [partial(kernels.read, values, num_threads(), ahead=ahead) for ahead in _AHEAD]
-        return values.nbytes / min(
-            seconds for read in reads for seconds in clock_seconds(read, _MOMENT_REPEATS)
+        kernels, pieces = load(), list(self._pieces())
+        nbytes = sum(piece.nbytes for piece in pieces)
+
+        def read(ahead: int) -> None:
+            for piece in pieces:
+                if kernels is None:
+                    piece.view(torch.int32).sum()
+                else:
+                    kernels.read(piece, num_threads(), ahead=ahead)
+
+        reads = [partial(read, ahead) for ahead in (_AHEAD if kernels is not None else (0,))]
+        return nbytes / min(
+            seconds for each in reads for seconds in clock_seconds(each, _MOMENT_REPEATS)
         )
+
+    def _pieces(self) -> Iterator[torch.Tensor]:
+        """Of random tensors, the larger the likelier, from random pages on; whole words."""
+        left, sizes = self._nbytes, [one.nbytes for one in self._bytes]
+        most = max(self._nbytes // _MOMENT_PIECES, _PAGE)
+        while left > 0:
+            (one,) = self._numbers.choices(self._bytes, sizes)
+            size = min(left, most, one.nbytes)
+            first = self._numbers.randrange(0, one.nbytes - size + 1, _PAGE)
+            yield one[first : first + size // 4 * 4]
+            left -= size
 
 
 def matrix_rate(device: torch.device, side: int | None = None) -> float:

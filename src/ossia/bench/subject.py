@@ -21,6 +21,8 @@ from ossia.model.layers import Linear
 from ossia.model.quantizing import is_quantized
 from ossia.types import ProgressCallback
 
+_SMALL = 1 << 20  # bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -49,6 +51,15 @@ class Subject:
         rounded = [matrix for layer in layers for matrix in (layer.int8, layer.fp8) if matrix]
         rest = sum(part.nbytes for matrix in rounded for part in matrix)
         return kept + rest + bytes_of_copies(self.network)
+
+    def memory_of_steps(self) -> list[torch.Tensor]:
+        """What steps read of it, as it lies in memory by now; not what is small."""
+        layers = [part for part in self.network.modules() if isinstance(part, Linear)]
+        replaced = {id(layer.weight) for layer in layers if layer.int8 is not None}
+        replaced.add(id(self.network.model.embed_tokens.weight))
+        kept = [param.data for param in self.network.parameters() if id(param) not in replaced]
+        kept += [layer.int8.codes for layer in layers if layer.int8 is not None]
+        return [one for one in kept if one.nbytes >= _SMALL and one.is_contiguous()]
 
     @property
     def is_int8(self) -> bool:

@@ -157,7 +157,8 @@ def latency(
         show_heading(output, report)
     results: list[LatencyResult] = []
     try:
-        reads = CpuReads().now if subject.device.type == "cpu" else None
+        on_cpu = subject.device.type == "cpu"
+        reads = CpuReads(subject.memory_of_steps()).now if on_cpu else None
         results.extend(bench.run(ceilings, output.status, reads))
     finally:  # what was measured before a case that does not fit is worth keeping
         output.clear_status()
