@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ossia.errors import KernelError
 from ossia.kernels import sampling
-from ossia.kernels.cpu.kernel_library import NarrowLogitsCall
+from ossia.kernels.cpu.calls import NarrowLogitsCall
 from ossia.kernels.sampling import Drawing, choice, cpu, reference
 from support import cpu_kernels
 from support.tolerances import assert_near

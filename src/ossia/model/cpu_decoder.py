@@ -12,7 +12,7 @@ from torch import nn
 from ossia.config import LayerType
 from ossia.kernels.backend import choose
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.kernel_library import DecoderCall, DecoderLayerArguments, MatrixArguments
+from ossia.kernels.cpu.calls import DecoderCall, DecoderLayerArguments, MatrixArguments
 from ossia.model.attention import Attention
 from ossia.model.batch import ForwardBatch, PagedKV
 from ossia.model.fp8_weights import rounded_parts

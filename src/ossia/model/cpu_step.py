@@ -17,12 +17,7 @@ from torch import nn
 
 from ossia.config import LayerType
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.kernel_library import (
-    DecoderCall,
-    LinearCall,
-    NarrowLogitsCall,
-    StepCall,
-)
+from ossia.kernels.cpu.calls import DecoderCall, LinearCall, NarrowLogitsCall, StepCall
 from ossia.model.cpu_decoder import CpuDecoder, two_pointers
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear

@@ -7,7 +7,8 @@ import ctypes
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.kernel_library import TYPES, AttentionCall
+from ossia.kernels.cpu.calls import AttentionCall
+from ossia.kernels.cpu.kernel_library import TYPES
 
 
 def attend_paged(

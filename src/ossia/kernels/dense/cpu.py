@@ -7,7 +7,7 @@ import ctypes
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.kernel_library import LinearCall
+from ossia.kernels.cpu.calls import LinearCall
 from ossia.kernels.int8 import Int8Matrix
 
 

@@ -7,7 +7,8 @@ import ctypes
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.kernel_library import TYPES, RopeCall
+from ossia.kernels.cpu.calls import RopeCall
+from ossia.kernels.cpu.kernel_library import TYPES
 
 
 def rotate_and_write(

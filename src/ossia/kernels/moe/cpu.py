@@ -7,7 +7,8 @@ import ctypes
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.kernel_library import TYPES, ExpertsCall
+from ossia.kernels.cpu.calls import ExpertsCall
+from ossia.kernels.cpu.kernel_library import TYPES
 from ossia.kernels.moe.reference import ExpertWeights
 from ossia.kernels.mxfp4.interleaved import InterleavedMxfp4
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ossia.kernels.cpu import load, num_threads
-from ossia.kernels.cpu.kernel_library import Draw, LogprobsCall, SamplingCall
+from ossia.kernels.cpu.calls import Draw, LogprobsCall, SamplingCall
 from ossia.kernels.sampling.drawing import Drawing
 from ossia.kernels.sampling.reference import MIN_TEMPERATURE
 
