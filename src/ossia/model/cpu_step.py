@@ -70,7 +70,7 @@ class CpuStep:
         self._contexts = np.zeros(rows, dtype=np.int64)
         self._ones = np.ones(rows, dtype=np.int64)
         self._slots = np.zeros((2, rows), dtype=np.int64)
-        width = -(-max_context // self._page_size) + 1
+        self._width = width = -(-max_context // self._page_size) + 1
         self._tables = np.zeros((2, rows, width), dtype=np.int32)
         self._logits = np.zeros((rows, head.out_features), dtype=np.int16)
         self._wide = np.zeros((rows, head.out_features), dtype=np.float32)
@@ -104,8 +104,7 @@ class CpuStep:
         )  # fmt: skip
         self._drawing = NarrowLogitsCall(
             logits=_address(self._logits), ids=ctypes.addressof(self._ids),
-            peaks=ctypes.addressof(self._peaks),
-            vocab=valid_end, stride=head.out_features,
+            peaks=ctypes.addressof(self._peaks), vocab=valid_end, stride=head.out_features,
         )  # fmt: skip
         embedding = model.model.embed_tokens.weight
         self._step = StepCall(
@@ -186,6 +185,7 @@ class CpuStep:
             for addresses, counts, table in zip(
                 self._pages_of, self._page_counts, own, strict=False
             ):
+                assert len(table) <= self._width, len(table)
                 addresses[row], counts[row] = table.buffer_info()
         layers, unembedding, drawing = self._layers, self._unembedding, self._drawing
         layers.seqs = layers.tokens = unembedding.tokens = drawing.rows = rows

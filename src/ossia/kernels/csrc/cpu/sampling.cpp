@@ -23,6 +23,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kSliceBlocks = 128;  // that a thread takes at a time
 constexpr int64_t kFewBlocks = 256;    // below this, waking others takes longer than the work
 constexpr int64_t kWideBlocks = 16;    // that are widened at a time, and looked at while they are near
+constexpr int64_t kWideLogits = kWideBlocks * kSampleBlock;
 constexpr int64_t kCandidateBlocks[] = {32, 256};  // in which most distributions reach top_p
 
 struct Candidate {
@@ -331,9 +332,10 @@ int ossia_most_likely(const ossia_narrow_logits* call) {
     float* const peaks = scratch.take_array<float>(blocks);
     for (int64_t row = 0; row < c.rows; ++row) {
       const auto* logits = static_cast<const uint16_t*>(c.logits) + row * c.stride;
-      for_each_task(blocks < kFewBlocks ? 1 : c.threads, (blocks + kWideBlocks - 1) / kWideBlocks, [&](int64_t task, int) {
-        const int64_t from = task * kWideBlocks * kSampleBlock, count = std::min(kWideBlocks * kSampleBlock, c.vocab - from);
-        float wide[kWideBlocks * kSampleBlock];
+      const int64_t tasks = (blocks + kWideBlocks - 1) / kWideBlocks;
+      for_each_task(blocks < kFewBlocks ? 1 : c.threads, tasks, [&](int64_t task, int) {
+        const int64_t from = task * kWideLogits, count = std::min(kWideLogits, c.vocab - from);
+        float wide[kWideLogits];
         isa.widen(logits + from, wide, count);
         isa.sampling.find_peaks(wide, count, peaks + task * kWideBlocks);
       });
