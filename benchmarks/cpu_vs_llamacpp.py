@@ -7,8 +7,8 @@ The two take turns, each in a process of its own, since both models do not fit t
 together; which one begins changes from round to round. A figure is the median of the rounds. llama.cpp's
 come from llama-bench, its batches from llama-batched-bench; Ossia's from `ossia bench latency`, with weights
 and activations in 8 bits, which are what llama.cpp multiplies by, too. A share is what a token has to
-read, weights, keys and values, over the time and the read bandwidth measured before and after each
-repeat: the median of the rounds. llama.cpp reads as many bytes.
+read, weights, keys and values, over the time and the read bandwidth measured between Ossia's steps, over
+its weights: the median of the rounds. llama.cpp reads as many bytes.
 
 BIN_FOLDER holds llama-bench and llama-batched-bench built for this machine; 20b.gguf has the shape of
 gpt-oss-20b, Q8_0 and MXFP4, with random weights; ./20b is `ossia convert random:20b ./20b`.
