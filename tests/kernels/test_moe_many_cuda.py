@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ossia.kernels import cuda
-from ossia.kernels.decode import several
+from ossia.kernels.decode import dozens, several
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep
 from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up, sort_slots
 from ossia.kernels.decode.wide import VARIANTS, operand_places, runs_on, wide_down_parts, wide_up
@@ -94,11 +94,11 @@ def _run_sorted(
     """What each token's experts say, (top_k, tokens, hidden), NaN where nothing was written.
 
     Args:
-        way: "routed", "several" or "wide".
+        way: "routed", "several", "dozens" or "wide".
         x: bfloat16 (tokens, hidden).
         slots: Sorted for it.
         layer: The experts.
-        arrivals: Of `run_several`.
+        arrivals: Of `run_several` and `run_dozens`.
     """
     (tokens, hidden), ffn = x.shape, layer.gate_up_bias.shape[1] // 2
     operands = torch.zeros(tokens, -(-hidden // 64) * 64, **BF16)
@@ -107,13 +107,14 @@ def _run_sorted(
     inner[:, :ffn] = torch.nan
     said = torch.full((len(slots.ids) // tokens, tokens, hidden), torch.nan, device=DEVICE)
     given = layer.alpha, layer.limit, inner
-    if way == "several":
-        several.run_several(
+    if way in ("dozens", "wide"):
+        operands = operands[:, operand_places(operands.shape[1]).to(DEVICE)].contiguous()
+    if way in ("several", "dozens"):
+        (several.run_several if way == "several" else dozens.run_dozens)(
             operands, slots, (layer.gate_up, layer.down), (layer.gate_up_bias, layer.down_bias), *given,
             said, arrivals,
         )  # fmt: skip
     elif way == "wide":
-        operands = operands[:, operand_places(operands.shape[1]).to(DEVICE)].contiguous()
         wide_up(operands, slots, layer.gate_up, layer.gate_up_bias, *given)
         wide_down_parts(inner, slots, layer.down, layer.down_bias, said)
     else:
@@ -122,7 +123,11 @@ def _run_sorted(
     return said
 
 
-WAYS = [("several", width) for width in several.WIDTHS] + [("wide", width) for width in VARIANTS]
+WAYS = [
+    *(("several", width) for width in several.WIDTHS),
+    ("dozens", dozens.WIDTH),
+    *(("wide", width) for width in VARIANTS),
+]
 
 
 @pytest.mark.parametrize(("way", "width"), [("routed", None), *WAYS])

@@ -22,7 +22,6 @@ def _parts_of_a_device(monkeypatch: pytest.MonkeyPatch):
         decode_memory, "num_parts", lambda tokens, k, rows, device: 3 if tokens <= 4 else 1
     )
     monkeypatch.setattr(decode_memory, "split_parts", lambda rows, device: 3)
-    monkeypatch.setattr(decode_memory.several, "fits", lambda *_: False)
     monkeypatch.setattr(
         decode_memory, "num_shares", lambda tokens, heads, device: -(-264 // (tokens * heads))
     )

@@ -90,6 +90,34 @@ class BatchBuilder:
             scored_rows=scored_rows,
         )
 
+    def idle(self, tokens: int) -> ForwardBatch:
+        """A batch of one sequence whose keys and values go to no page; what it says is worth nothing.
+
+        Only kernels that know negative slots run it, as those do that run beside graphs.
+        """
+        groups = self._layout.groups
+        nowhere = torch.full((tokens,), -1)
+        blocks = blocks_for([tokens], [tokens], self._heads, self._layout.kv_heads, self._device)
+        return ForwardBatch(
+            input_ids=torch.zeros(tokens, dtype=torch.int64),
+            positions=torch.zeros(tokens, dtype=torch.int64),
+            seq_lens=[tokens],
+            kv=PagedKV(
+                k_pages=self._pool.k_pages,
+                v_pages=self._pool.v_pages,
+                page_tables={
+                    kind: torch.zeros(1, -(-tokens // size), dtype=torch.int32)
+                    for kind, size in zip(groups, self._layout.page_sizes, strict=True)
+                },
+                slots=dict.fromkeys(groups, nowhere),
+                context_lens=[tokens],
+                blocks=blocks,
+            ),
+            logits_rows=torch.zeros(1, dtype=torch.int64),
+            int8_activations=self._int8_activations,
+            fp8_prefill=self._fp8_prefill,
+        )
+
     def _paged(
         self,
         entries: list[PlanEntry],

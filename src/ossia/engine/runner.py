@@ -38,7 +38,7 @@ from ossia.model.cpu_step import why_not as why_not_cpu_step
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
-from ossia.model.forward_graphs import ForwardGraphs, pass_sizes
+from ossia.model.forward_graphs import MOST_TOKENS, ForwardGraphs, pass_sizes
 from ossia.model.heads import CausalLM
 from ossia.model.interleaving import interleave_weights
 from ossia.model.interleaving import why_not as why_not_interleaved
@@ -196,6 +196,8 @@ class ModelRunner:
                 self._fast.warm_up()
             if self._graphs is not None:
                 self._graphs.warm_up()
+                # Longer passes are no graphs, and have kernels of their own, which are compiled here.
+                self._model(self._builder.idle(MOST_TOKENS + 1).to(self._device))
 
     def _rows_of_draws(self, config: EngineConfig) -> int | None:
         if not config.deterministic:

@@ -16,8 +16,9 @@ from math import prod
 import torch
 
 from ossia.config import ModelConfig
-from ossia.kernels.decode import FEW_TOKENS, num_parts, num_shares, num_slices, several, split_parts
+from ossia.kernels.decode import num_parts, num_shares, num_slices, split_parts
 from ossia.kernels.decode.attention import PagedStep
+from ossia.kernels.decode.ways import ExpertsWay
 from ossia.kernels.decode.wide import operand_places
 from ossia.kernels.mxfp4.relaid import whole_units
 from ossia.model.heads import CausalLM
@@ -37,7 +38,7 @@ class LayerTensors:
         expert_in: bfloat16 (tokens, hidden filled up to whole units).
         inner: bfloat16 (tokens * top_k, ffn filled up to whole units).
         router_logits: float32 (tokens, experts).
-        experts_arrivals: int64 (1,), as `several.run_several` says.
+        experts_arrivals: int64 (1,), as `run_several` and `run_dozens` say.
         rope: float32 (tokens, 2, head_dim / 2).
     """
 
@@ -166,8 +167,8 @@ def _layer_shapes(config: ModelConfig, tokens: int, device: torch.device) -> dic
     hidden, top_k, head_dim = config.hidden_size, config.experts_per_token, config.head_dim
     columns = config.num_attention_heads * head_dim
     sizes = hidden, config.intermediate_size
-    all_at_once = several.fits(tokens, top_k, config.num_experts, sizes, device)
-    said = top_k if all_at_once or tokens > FEW_TOKENS else split_parts(hidden, device)
+    way = ExpertsWay.choose(tokens, top_k, config.num_experts, sizes, device)
+    said = split_parts(hidden, device) if way is ExpertsWay.FEW else top_k
     floats, halves = torch.float32, torch.bfloat16
     return {
         "stream": (halves, tokens, hidden),

@@ -18,8 +18,9 @@ from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
 from ossia.model.pass_chain import PassChain, PassInputs
 
-_SIZES = (32, 64, 128, 256, 512)
-_MOST = _SIZES[-1]
+_SIZES = (32, 64, 128, 256, 512, 768, 1024)
+MOST_TOKENS = _SIZES[-1]
+"""New tokens of a pass that is a graph, at most."""
 _FEW_ROWS = 4
 
 
@@ -60,14 +61,14 @@ class ForwardGraphs:
         device = pages[0][0].device
         # Ids, positions, rows of logits, slots of each group; then the blocks.
         lines = 3 + len(self._groups)
-        numbers = (lines + 4) * _MOST
+        numbers = (lines + 4) * MOST_TOKENS
         tables = len(self._groups), max_sequences * max_pages
         self._numbers = torch.zeros(numbers, dtype=torch.int32, device=device)
         self._tables = torch.zeros(tables, dtype=torch.int32, device=device)
         self._host_numbers = torch.zeros(numbers, dtype=torch.int32, pin_memory=True)
         self._host_tables = torch.zeros(tables, dtype=torch.int32, pin_memory=True)
-        self._lines = self._host_numbers.numpy()[: lines * _MOST].reshape(lines, _MOST)
-        self._blocks = self._host_numbers.numpy()[lines * _MOST :].reshape(_MOST, 4)
+        self._lines = self._host_numbers.numpy()[: lines * MOST_TOKENS].reshape(lines, MOST_TOKENS)
+        self._blocks = self._host_numbers.numpy()[lines * MOST_TOKENS :].reshape(MOST_TOKENS, 4)
         self._copied = torch.cuda.Event()
         self._temporary = torch.cuda.graph_pool_handle()
         self._ready: dict[_Shape, tuple[torch.cuda.CUDAGraph, PassChain]] = {}
@@ -79,7 +80,7 @@ class ForwardGraphs:
             isinstance(kv, PagedKV)
             and kv.blocks is not None
             and batch.logits_rows is not None
-            and 0 < len(batch.input_ids) <= _MOST
+            and 0 < len(batch.input_ids) <= MOST_TOKENS
             and len(batch.seq_lens) <= self._max_sequences
             and len(batch.logits_rows) <= self._max_sequences
             and batch.recording is batch.inputs_embeds is batch.recompute is None

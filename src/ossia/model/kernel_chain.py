@@ -10,18 +10,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from ossia.kernels.decode import (
-    FEW_TOKENS,
-    X_SCALE,
-    add_and_norm,
-    project_down,
-    project_up,
-    several,
-    wide,
-)
+from ossia.kernels.decode import X_SCALE, add_and_norm, dozens, project_down, project_up, several
 from ossia.kernels.decode.experts import RoutedStep
 from ossia.kernels.decode.routed import Slots, dispatch, routed_down, routed_up
-from ossia.kernels.decode.wide import WIDE_SLOTS, runs_on, wide_down_parts, wide_up
+from ossia.kernels.decode.ways import ExpertsWay
+from ossia.kernels.decode.wide import wide_down_parts, wide_up
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.model.decode_memory import DecodeMemory, LayerTensors
 from ossia.model.heads import CausalLM
@@ -59,18 +52,14 @@ class KernelChain(ABC):
         self._between = tensors
         self._slots = None
         sizes = config.hidden_size, config.intermediate_size
-        self._at_once = several.fits(tokens, top_k, config.num_experts, sizes, device)
-        many = tokens * top_k > WIDE_SLOTS * config.num_experts
-        self._wide = many and not self._at_once and runs_on(device)
-        if tokens > (several.CHOOSING_TOKENS if self._at_once else FEW_TOKENS):
-            counts, width = (tokens * top_k, config.num_experts), None
-            if self._at_once or self._wide:
-                width = (several if self._at_once else wide).width_for(*counts)
+        self._way = ExpertsWay.choose(tokens, top_k, config.num_experts, sizes, device)
+        if self._way.is_sorted(tokens):
+            width = self._way.width(tokens * top_k, config.num_experts)
             self._slots = Slots.empty(tokens, config.num_experts, top_k, device, width)
         # The router of many tokens is a product of its own, with operands as the experts take them.
         self._routers: list[torch.Tensor] | None = None
         if tokens > _ROUTED_TOKENS:
-            self._routers = memory.routers(model, in_places=self._wide)
+            self._routers = memory.routers(model, in_places=self._way.in_places)
         self._routed = RoutedStep(
             logits=tensors.router_logits, positions=positions, top_k=top_k
         )  # fmt: skip
@@ -131,7 +120,7 @@ class KernelChain(ABC):
             parts=addends([layer.self_attn.o_proj], between.parts),
             bias=bias_of(layer.self_attn.o_proj), scale=X_SCALE,
             router=told if product is None else None,
-            in_places=self._wide,
+            in_places=self._way.in_places,
         )  # fmt: skip
         if product is not None:
             operands = between.expert_in[:, : product.shape[1]]
@@ -147,7 +136,7 @@ class KernelChain(ABC):
         dispatch(self._slots, routed)
 
     def _experts(self, layer: DecoderLayer) -> list[Stage]:
-        if self._at_once:
+        if self._way in (ExpertsWay.SEVERAL, ExpertsWay.DOZENS):
             return [("experts", partial(self._all_experts, layer))]
         return [("gate_up", partial(self._gate_up, layer)), ("down", partial(self._down, layer))]
 
@@ -155,11 +144,16 @@ class KernelChain(ABC):
         experts, between = layer.mlp.experts.weights(), self._between
         assert isinstance(experts.gate_up, RelaidMxfp4)
         assert isinstance(experts.down, RelaidMxfp4)
-        several.run_several(
-            between.expert_in, self._routed if self._slots is None else self._slots,
+        rest = (
             (experts.gate_up, experts.down), (experts.gate_up_bias.data, experts.down_bias.data),
             experts.alpha, experts.limit, between.inner, between.said, between.experts_arrivals,
         )  # fmt: skip
+        if self._way is ExpertsWay.DOZENS:
+            assert self._slots is not None
+            dozens.run_dozens(between.expert_in, self._slots, *rest)
+        else:
+            routed = self._routed if self._slots is None else self._slots
+            several.run_several(between.expert_in, routed, *rest)
 
     def _gate_up(self, layer: DecoderLayer) -> None:
         experts, between = layer.mlp.experts.weights(), self._between
@@ -169,7 +163,7 @@ class KernelChain(ABC):
         )  # fmt: skip
         if self._slots is None:
             project_up(between.expert_in, self._routed, *rest)
-        elif self._wide:
+        elif self._way is ExpertsWay.WIDE:
             wide_up(between.expert_in, self._slots, *rest, overlap=True)
         else:
             routed_up(between.expert_in, self._slots, *rest)
@@ -180,7 +174,7 @@ class KernelChain(ABC):
         rest = (experts.down, experts.down_bias.data, between.said)
         if self._slots is None:
             project_down(between.inner, self._routed, *rest)
-        elif self._wide:
+        elif self._way is ExpertsWay.WIDE:
             wide_down_parts(between.inner, self._slots, *rest, overlap=True)
         else:
             routed_down(between.inner, self._slots, *rest)

@@ -73,7 +73,7 @@ def _joined(acc, peak, mass, scores, values):
     return acc, top, mass * fade + tl.sum(shares, 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["table_stride"])  # else it is compiled anew for each kind of length
 def _attend_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, table_ptr, sinks_ptr, blocks_ptr, table_stride, q_stride, scale,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, PAGE: tl.constexpr,

@@ -32,6 +32,10 @@ Several = _structure(
     "Several", up=Matrix, down=Matrix, x=_P, inner=_P, y=_P, slots=_P, items=_P, num_items=_P, weights=_P,
     logits=_P, positions=_P, arrivals=_P, tokens=_U, experts=_U, top_k=_U, stages=_U, stage=_U, flight=_U, alpha=_F, limit=_F,
 )  # fmt: skip
+Dozens = _structure(
+    "Dozens", up=Matrix, down=Matrix, x=_P, inner=_P, y=_P, slots=_P, items=_P, num_items=_P, weights=_P,
+    arrivals=_P, tokens=_U, top_k=_U, stages=_U, alpha=_F, limit=_F,
+)  # fmt: skip
 Attention = _structure(
     "Attention", qkv=_P, bias=_P * 3, rope=_P, sinks=_P, positions=_P, table=_P, width=_P,
     keys=_P, values=_P, out=_P, scratch=_P, arrivals=_P,

@@ -15,7 +15,10 @@ from ossia.kernels.fp8 import FP8
 HEAD_DIM = 64
 MAX_GROUP = 8  # query heads that share a key head
 _KERNELS = {torch.bfloat16: "attention", FP8: "attention_fp8"}
-_MANY_TOKENS = 48  # from which blocks of four warps are the faster ones
+_WARPS = ((112, 2), (48, 4), (0, 8))  # from so many sequences on, warps of a block
+_STAGED_BYTES = (
+    2 * 4096
+)  # of a warp's keys and values in shared memory, where blocks have fewer than 8
 _MAX_SHARES = 64
 _SCRATCH = MAX_GROUP * (HEAD_DIM + 2)  # floats of a share
 
@@ -94,7 +97,8 @@ def attend_one(
     )  # fmt: skip
     # A window within the least share of a block needs no second one.
     shares = 1 if window is not None and window <= 256 else step.scratch.shape[2]
-    warps = 4 if tokens >= _MANY_TOKENS else 8
+    warps = next(warps for least, warps in _WARPS if tokens >= least)
     kernel = program("attention.cu", qkv.device)[f"{_KERNELS[keys.dtype]}_{warps}"]
     # Second shares, which few sequences have, begin behind all first ones.
-    launch(kernel, (kv_heads, tokens, shares), warps * 32, 0, arguments)
+    shared = warps * _STAGED_BYTES if warps < 8 else 0
+    launch(kernel, (kv_heads, tokens, shares), warps * 32, shared, arguments)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ossia.kernels.decode.arguments import Experts, address
+from ossia.kernels.decode.arguments import Experts, Matrix, address
 from ossia.kernels.decode.launching import COLUMNS, FEW_TOKENS, Product
 from ossia.kernels.mxfp4 import RelaidMxfp4
-from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
+from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS, whole_units
 
 X_SCALE = 2.0**64
 """Experts take their inputs times this, so that FP4 codes can be read as tiny bfloat16 numbers."""
@@ -97,6 +97,16 @@ def project_down(
     product = Product("down", inner.device)
     unit = _UNIT_BYTES + 4 * COLUMNS  # operands of its own, too
     product.launch(product.split_blocks(rows), unit, 0, arguments)
+
+
+def expert_matrix(weights: RelaidMxfp4, bias: torch.Tensor) -> ctypes.Structure:
+    """One of a layer's two matrices, all experts of it, as kernels take it that run both."""
+    _, tiles, units, _ = weights.blocks.shape
+    assert units * UNIT_COLUMNS == whole_units(weights.columns)
+    return Matrix(
+        blocks=address(weights.blocks), scales=address(weights.scales), bias=address(bias),
+        tiles=tiles, units=units, rows=bias.shape[1],
+    )  # fmt: skip
 
 
 def _arguments(

@@ -16,7 +16,7 @@ from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
 
 _WEIGHT_BYTES, _OPERAND_BYTES = 640, 2 * UNIT_COLUMNS  # of a unit: a warp's, a slot's
 _THREADS = 1024
-_TOKENS_OF_A_BLOCK = 128  # that `dispatch` chooses for by itself
+_TOKENS_OF_A_BLOCK = 32  # that `dispatch` chooses for by itself
 _CHOOSING_WARPS = 8  # of a block of `choose`, one a token
 PACKED_SLOTS = 24
 """Slots an expert on average up to which these products are the fastest way, but on Hopper."""

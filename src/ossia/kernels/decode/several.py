@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
-from ossia.kernels.decode.arguments import Matrix, Several, address
-from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K, RoutedStep
+from ossia.kernels.decode.arguments import Several, address
+from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K, RoutedStep, expert_matrix
 from ossia.kernels.decode.launching import TILE_ROWS, is_hopper, multiprocessors
 from ossia.kernels.decode.routed import Slots
 from ossia.kernels.mxfp4 import RelaidMxfp4
-from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS, whole_units
+from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
 
 CHOOSING_TOKENS = 8
 """Up to which blocks find by themselves what the router has chosen; more tokens' slots are sorted before."""
-WIDTHS = {8: 6, 16: 12}
+WIDTHS = {8: 6, 16: 10}
 """By slots that an item has at most: slots of an expert on average up to which that is the best, as measured with gpt-oss-20b on an H200."""
 _WARPS, _UNITS, _SUMMING, _MOST_STAGES, _UNIT_BYTES = 15, 3, 4, 16, 544  # of several.cu
 _THREADS = (_WARPS + 1 + _SUMMING) * 32
@@ -70,7 +68,7 @@ def run_several(
             left as they are.
         arrivals: int64 (1,), zero at first, then left alone.
     """
-    up, down = (_matrix(matrix, bias) for matrix, bias in zip(weights, biases, strict=True))
+    up, down = (expert_matrix(matrix, bias) for matrix, bias in zip(weights, biases, strict=True))
     top_k, tokens, rows = out.shape
     assert weights[0].paired
     assert not weights[1].paired
@@ -104,12 +102,3 @@ def run_several(
         name = f"several_choosing_{width}"
     kernel = program("several.cu", x.device)[name]
     launch(kernel, (multiprocessors(x.device), 1, 1), _THREADS, stages * (stage + sums), arguments)
-
-
-def _matrix(weights: RelaidMxfp4, bias: torch.Tensor) -> ctypes.Structure:
-    _, tiles, units, _ = weights.blocks.shape
-    assert units * UNIT_COLUMNS == whole_units(weights.columns)
-    return Matrix(
-        blocks=address(weights.blocks), scales=address(weights.scales), bias=address(bias),
-        tiles=tiles, units=units, rows=bias.shape[1],
-    )  # fmt: skip

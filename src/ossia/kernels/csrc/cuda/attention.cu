@@ -3,9 +3,8 @@
 // share of the keys; the shares of a long sequence are joined, in their order, by the block that ends
 // last.
 //
-// Queries are A of mma.m16n8k16 (the lower 8 of 16 rows stay empty), keys come straight from pages as
-// B. For the second product a lane takes 8 dimensions of 4 keys, so column n of its product i is
-// dimension 8 n + i.
+// Queries are A of mma.m16n8k16 (the lower 8 of 16 rows stay empty), keys are B as they lie in pages. For the
+// second product a lane takes 8 dimensions of 4 keys, so column n of its product i is dimension 8 n + i.
 //
 // Keys and values of 8 bits are floats of 16 bits, too, so both products are of those then; what is written
 // is what is read later. A warp takes twice as many keys at once, so that as many bytes are on their way.
@@ -39,12 +38,17 @@ template <>
 struct Eight<true> {
   typedef uint2 Type;
 };
+constexpr u32 WARP_BYTES = 4096;  // of the keys and values that a warp takes at once
+constexpr u32 VALUES = 2048;      // bytes of keys in front of the values
 
-template <int AWARPS, bool FP8>
+// STAGED: keys and values go through shared memory, two rounds ahead. Else they go to registers: what shared memory
+// a kernel takes, the next one cannot fill with weights meanwhile, and of few sequences that counts for more.
+template <int AWARPS, bool FP8, bool STAGED>
 __device__ __forceinline__ void attend(const Attention& a) {
   constexpr int ATHREADS = AWARPS * 32;
   constexpr int AT_ONCE = FP8 ? 2 : 1;  // sixteens of keys that a warp takes
   constexpr u32 STEP = 128 * AT_ONCE;  // of which shares are made
+  extern __shared__ __align__(16) u8 fetched[];  // [one round or the next][warp][keys, then values][lane]
   __shared__ __align__(16) u16 queries[GROUP][DIM];
   __shared__ float key[DIM], value[DIM];
   __shared__ float peak[AWARPS][GROUP], mass[AWARPS][GROUP];
@@ -66,42 +70,82 @@ __device__ __forceinline__ void attend(const Attention& a) {
   auto row = [&](u32 page, u32 k) {
     return ((u64)(page * a.page_size + k % a.page_size) * a.kv_heads + kv_head) * DIM;
   };
+  // A warp takes 16 or 32 keys a round. The numbers of pages are there before the rows are asked for, so that no
+  // wait follows another; a lane reads only what it has copied itself.
+  constexpr u32 ROUND = AWARPS * 16 * AT_ONCE;
+  struct Pages {
+    u32 key[2 * AT_ONCE], value[4 * AT_ONCE];
+  };
+  auto key_at = [&](u32 k0, int t) { return k0 + t * 8 + r; };
+  auto value_at = [&](u32 k0, int t) { return k0 + t / 2 * 8 + 2 * q + t % 2; };
+  auto find = [&](u32 k0) {
+    Pages pages;
+#pragma unroll
+    for (int t = 0; t < 2 * AT_ONCE; t++) pages.key[t] = key_at(k0, t) < end ? table[key_at(k0, t) / a.page_size] : 0;
+#pragma unroll
+    for (int t = 0; t < 4 * AT_ONCE; t++) pages.value[t] = value_at(k0, t) < end ? table[value_at(k0, t) / a.page_size] : 0;
+    return pages;
+  };
+  const u32 my_place = shared_address(fetched) + warp * WARP_BYTES + lane * 16;
+  auto place_of = [&](u32 odd) { return my_place + odd * (AWARPS * WARP_BYTES); };
   uint4 kv[2 * AT_ONCE][FP8 ? 1 : 2];
   typename Eight<FP8>::Type vv[4 * AT_ONCE];
-  auto fetch = [&](u32 k0) {  // page numbers first, so that neither they nor the rows wait for each other
-    u32 key_page[2 * AT_ONCE], value_page[4 * AT_ONCE];
-    auto key_at = [&](int t) { return k0 + t * 8 + r; };
-    auto value_at = [&](int t) { return k0 + t / 2 * 8 + 2 * q + t % 2; };
-#pragma unroll
-    for (int t = 0; t < 2 * AT_ONCE; t++) key_page[t] = key_at(t) < end ? table[key_at(t) / a.page_size] : 0;
-#pragma unroll
-    for (int t = 0; t < 4 * AT_ONCE; t++) value_page[t] = value_at(t) < end ? table[value_at(t) / a.page_size] : 0;
+  auto load = [&](const Pages& pages, u32 k0) {
 #pragma unroll
     for (int t = 0; t < 2 * AT_ONCE; t++) {
+      const u64 at = row(pages.key[t], key_at(k0, t));
+      const bool there = key_at(k0, t) < end;
       if constexpr (FP8) {
-        const u8* keys = (const u8*)a.keys;
-        kv[t][0] = key_at(t) < end ? *((const uint4*)(keys + row(key_page[t], key_at(t))) + q) : zero4();
+        kv[t][0] = there ? *(const uint4*)((const u8*)a.keys + at + q * 16) : zero4();
       } else {
-        kv[t][0] = kv[t][1] = zero4();
-        if (key_at(t) < end) {
-          const uint4* p = (const uint4*)(a.keys + row(key_page[t], key_at(t))) + q;
-          kv[t][0] = p[0], kv[t][1] = p[4];
-        }
+        kv[t][0] = there ? *(const uint4*)(a.keys + at + q * 8) : zero4();
+        kv[t][1] = there ? *(const uint4*)(a.keys + at + q * 8 + 32) : zero4();
       }
     }
 #pragma unroll
     for (int t = 0; t < 4 * AT_ONCE; t++) {
-      if constexpr (FP8) {
-        const u8* values = (const u8*)a.values;
-        vv[t] = make_uint2(0, 0);
-        if (value_at(t) < end) vv[t] = *((const uint2*)(values + row(value_page[t], value_at(t))) + r);
-      } else {
-        const u16* values = a.values;
-        vv[t] = value_at(t) < end ? *((const uint4*)(values + row(value_page[t], value_at(t))) + r) : zero4();
-      }
+      const u64 at = row(pages.value[t], value_at(k0, t)) + r * 8;
+      const bool there = value_at(k0, t) < end;
+      if constexpr (FP8) vv[t] = there ? *(const uint2*)((const u8*)a.values + at) : make_uint2(0, 0);
+      else vv[t] = there ? *(const uint4*)(a.values + at) : zero4();
     }
   };
-  if (works) fetch(begin + warp * (16 * AT_ONCE));  // keys of earlier steps need not wait
+  auto copy = [&](const Pages& pages, u32 k0, u32 odd) {
+    const u32 to = place_of(odd);
+    if (k0 < end) {
+#pragma unroll
+      for (int t = 0; t < 2 * AT_ONCE; t++) {
+        const bool there = key_at(k0, t) < end;
+        const u64 at = row(pages.key[t], key_at(k0, t));
+        if constexpr (FP8) {
+          copy16(to + t * 512, (const u8*)a.keys + at + q * 16, there);
+        } else {
+          copy16(to + t * 1024, a.keys + at + q * 8, there);
+          copy16(to + t * 1024 + 512, a.keys + at + q * 8 + 32, there);
+        }
+      }
+#pragma unroll
+      for (int t = 0; t < 4 * AT_ONCE; t++) {
+        const bool there = value_at(k0, t) < end;
+        const u64 at = row(pages.value[t], value_at(k0, t)) + r * 8;
+        if constexpr (FP8) copy8(to + VALUES + t * 256 - lane * 8, (const u8*)a.values + at, there);
+        else copy16(to + VALUES + t * 512, a.values + at, there);
+      }
+    }
+    copies_end();
+  };
+  const u32 mine = begin + warp * (16 * AT_ONCE);
+  Pages next;  // of the round to copy next
+  if (works) {  // keys of earlier steps need not wait
+    const Pages first = find(mine);
+    if constexpr (STAGED) {
+      const Pages second = find(mine + ROUND);
+      next = find(mine + 2 * ROUND);
+      copy(first, mine, 0), copy(second, mine + ROUND, 1);
+    } else {
+      load(first, mine);
+    }
+  }
   // A thread has two neighbouring dimensions of a head and the two that are 32 further, with which rope
   // pairs them. Biases, sinks and page numbers need not wait; the table of rope must, since the kernels
   // between its own and this one let the next begin before they have waited themselves.
@@ -205,8 +249,23 @@ __device__ __forceinline__ void attend(const Attention& a) {
     m = score, l = q == 0;
     for (int i = 0; i < 8; i++) acc[i][0] = value[16 * q + i], acc[i][1] = value[16 * q + 8 + i];
   }
-  constexpr u32 ROUND = AWARPS * 16 * AT_ONCE;
-  for (u32 k0 = begin + warp * (16 * AT_ONCE); k0 < end; k0 += ROUND) {
+  u32 odd = 0;
+  for (u32 k0 = mine; k0 < end; k0 += ROUND, odd ^= 1) {
+    if constexpr (STAGED) {
+      copies_wait<1>();
+      const u32 from = place_of(odd);
+#pragma unroll
+      for (int t = 0; t < 2 * AT_ONCE; t++) {
+        if constexpr (FP8) kv[t][0] = shared4(from + t * 512);
+        else kv[t][0] = shared4(from + t * 1024), kv[t][1] = shared4(from + t * 1024 + 512);
+      }
+#pragma unroll
+      for (int t = 0; t < 4 * AT_ONCE; t++) {
+        if constexpr (FP8) vv[t] = shared2(from + VALUES + t * 256 - lane * 8);
+        else vv[t] = shared4(from + VALUES + t * 512);
+      }
+      copy(next, k0 + 2 * ROUND, odd), next = find(k0 + 3 * ROUND);
+    }
     float s[2 * AT_ONCE][4] = {};
 #pragma unroll
     for (int t = 0; t < 2 * AT_ONCE; t++) {
@@ -276,7 +335,9 @@ __device__ __forceinline__ void attend(const Attention& a) {
         }
       }
     }
-    if (k0 + ROUND < end) fetch(k0 + ROUND);
+    if constexpr (!STAGED) {
+      if (k0 + ROUND < end) load(find(k0 + ROUND), k0 + ROUND);
+    }
   }
   l += __shfl_xor_sync(EVERY_LANE, l, 1);
   l += __shfl_xor_sync(EVERY_LANE, l, 2);
@@ -286,7 +347,7 @@ __device__ __forceinline__ void attend(const Attention& a) {
   __syncthreads();
 
   const u32 place = token * a.kv_heads + kv_head;
-  float* mine = a.scratch + (u64)(place * gridDim.z + blockIdx.z) * GROUP * (DIM + 2);
+  float* share = a.scratch + (u64)(place * gridDim.z + blockIdx.z) * GROUP * (DIM + 2);
   auto finish = [&](u32 g, u32 d, float top, float sum, float out) {
     float sink = sinks[g], peak = fmaxf(top, sink), fade = expf(top - peak);
     out = out * fade / (sum * fade + expf(sink - peak));
@@ -305,8 +366,8 @@ __device__ __forceinline__ void attend(const Attention& a) {
     if (shares == 1) {
       finish(g, d, top, sum, out);
     } else {
-      mine[g * (DIM + 2) + d] = out;
-      if (d == 0) mine[g * (DIM + 2) + DIM] = top, mine[g * (DIM + 2) + DIM + 1] = sum;
+      share[g * (DIM + 2) + d] = out;
+      if (d == 0) share[g * (DIM + 2) + DIM] = top, share[g * (DIM + 2) + DIM + 1] = sum;
     }
   }
   if (shares == 1) return;
@@ -332,17 +393,23 @@ __device__ __forceinline__ void attend(const Attention& a) {
   }
 }
 
-// Blocks of eight warps are done soonest; of blocks of four more fit a multiprocessor, which counts where
-// there are many.
+// Blocks of eight warps are done soonest; of smaller ones more fit a multiprocessor, which counts where there are
+// many: what each does beside its keys takes its time, and all run at once.
 extern "C" __global__ void __launch_bounds__(256) attention_8(const __grid_constant__ Attention a) {
-  attend<8, false>(a);
+  attend<8, false, false>(a);
 }
 extern "C" __global__ void __launch_bounds__(128, 5) attention_4(const __grid_constant__ Attention a) {
-  attend<4, false>(a);
+  attend<4, false, true>(a);
+}
+extern "C" __global__ void __launch_bounds__(64, 10) attention_2(const __grid_constant__ Attention a) {
+  attend<2, false, true>(a);
 }
 extern "C" __global__ void __launch_bounds__(256) attention_fp8_8(const __grid_constant__ Attention a) {
-  attend<8, true>(a);
+  attend<8, true, false>(a);
 }
 extern "C" __global__ void __launch_bounds__(128, 4) attention_fp8_4(const __grid_constant__ Attention a) {
-  attend<4, true>(a);
+  attend<4, true, true>(a);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) attention_fp8_2(const __grid_constant__ Attention a) {
+  attend<2, true, true>(a);
 }

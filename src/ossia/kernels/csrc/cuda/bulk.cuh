@@ -12,26 +12,17 @@ __device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
 __device__ __forceinline__ void barrier_arrive(u32 barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
-// Until the barrier's phase of this parity is over; a new barrier is in phase 0.
+// Until the barrier's phase of this parity is over; a new barrier is in phase 0. The time (ns) is what the hardware
+// may let a thread sleep: without it, threads that wait ask again and again, and take turns that others could use.
 __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
   asm volatile(
       "{\n.reg .pred done;\n"
-      "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@done bra.uni over;\nbra.uni again;\nover:\n}" ::"r"(barrier), "r"(parity) : "memory");
+      "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1, %2;\n"
+      "@done bra.uni over;\nbra.uni again;\nover:\n}" ::"r"(barrier), "r"(parity), "n"(10000000) : "memory");
 }
 __device__ __forceinline__ void bulk_copy(u32 to, const void* from, u32 bytes, u32 barrier, u64 once) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
                ::"r"(to), "l"(from), "r"(bytes), "r"(barrier), "l"(once) : "memory");
-}
-__device__ __forceinline__ uint4 shared4(u32 at) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
-  return v;
-}
-__device__ __forceinline__ u32 shared1(u32 at) {
-  u32 v;
-  asm volatile("ld.shared.u32 %0,[%1];" : "=r"(v) : "r"(at));
-  return v;
 }
 // Some of a block's warps wait for each other.
 template <int THREADS>

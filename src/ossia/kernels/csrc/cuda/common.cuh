@@ -49,6 +49,9 @@ __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvt
 __device__ __forceinline__ void copy16(u32 to, const void* from, bool there = true) {  // else zeros
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
+__device__ __forceinline__ void copy8(u32 to, const void* from, bool there = true) {  // likewise
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from), "r"(there ? 8 : 0) : "memory");
+}
 // Weights are read once a step: they are the first to leave the second-level cache, so that small things
 // and instructions stay there.
 __device__ __forceinline__ u64 read_once() {
@@ -66,6 +69,22 @@ __device__ __forceinline__ void copies_end() { asm volatile("cp.async.commit_gro
 template <int N>
 __device__ __forceinline__ void copies_wait() {  // all groups but the newest N are there
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+__device__ __forceinline__ uint4 shared4(u32 at) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
+  return v;
+}
+__device__ __forceinline__ uint2 shared2(u32 at) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0,%1},[%2];" : "=r"(v.x), "=r"(v.y) : "r"(at) : "memory");
+  return v;
+}
+__device__ __forceinline__ u32 shared1(u32 at) {
+  u32 v;
+  asm volatile("ld.shared.u32 %0,[%1];" : "=r"(v) : "r"(at));
+  return v;
 }
 
 __device__ __forceinline__ uint4 stream(const uint4* p, u64 once) {  // past the first-level cache

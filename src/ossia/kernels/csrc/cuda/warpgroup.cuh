@@ -1,4 +1,4 @@
-// Hopper's warpgroup products of FP4 weights, for wide.cu.
+// Hopper's warpgroup products of FP4 weights, for wide.cu and dozens.cu.
 //
 // Weights are A, from registers: a warp expands its 16 rows as in routed.cu. Slots are B, from shared
 // memory, in the order of k in which those registers hold it: within each 32, number 16 m + 8 h + 2 q + j
@@ -26,16 +26,20 @@ __device__ __forceinline__ void hold(float (&d)[NT][4]) {
 }
 
 // Rows of 128 bytes whose pieces of 16 are swapped by the row's number (the 128-byte swizzle).
-__device__ __forceinline__ u64 operand(u32 address) {
-  return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+// `low` of what lies n bytes further is n / 16 more.
+__device__ __forceinline__ u32 operand_low(u32 address) { return address >> 4 | 1u << 16; }
+__device__ __forceinline__ u64 operand_at(u32 low) {
+  u64 r;
+  asm("mov.b64 %0, {%1, %2};" : "=l"(r) : "r"(low), "n"(64u | 1u << 30));
+  return r;
 }
 
 // Half a unit of a lane: 32 k, the registers of two products.
 template <int HALF>
 __device__ __forceinline__ void expand(u32 (&A)[2][4], u32 first, u32 second, u32 scales) {
-  // A scale s twice, and of both (s + 64) << 7: 2^(s - 63) as a pair of bfloat16.
-  const u32 above = __byte_perm(scales, 0, HALF ? 0x4141 : 0x4040) * 128 + 0x20002000u;
-  const u32 below = __byte_perm(scales, 0, HALF ? 0x4343 : 0x4242) * 128 + 0x20002000u;
+  // Of a scale s (s + 64) << 7, twice: 2^(s - 63) as a pair of bfloat16.
+  const u32 above = __byte_perm(scales, 0, HALF ? 0x4441 : 0x4440) * 0x800080u + 0x20002000u;
+  const u32 below = __byte_perm(scales, 0, HALF ? 0x4443 : 0x4442) * 0x800080u + 0x20002000u;
 #pragma unroll
   for (int m = 0; m < 2; m++) {
     fp4_operands(A[m], m ? second : first);
@@ -78,9 +82,23 @@ __device__ __forceinline__ u32 swiglu(u32 gates, u32 ups, float alpha, u32 limit
   return times(pack(first, second), X_SCALES);
 }
 
+// Of a pair of bfloat16 the lower one to a place, the other so many bytes further.
+__device__ __forceinline__ void put_pair(u32 to, u32 further, u32 pair) {
+  asm volatile("st.shared.u16 [%0],%1;" ::"r"(to), "h"((u16)pair) : "memory");
+  asm volatile("st.shared.u16 [%0],%1;" ::"r"(to + further), "h"((u16)(pair >> 16)) : "memory");
+}
+
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// d += a . b for a warpgroup: 64 rows, 32 to 128 slots, 16 k.
+// d += a . b for a warpgroup: 64 rows, 24 to 128 slots, 16 k.
 #define SUMS(t) "+f"(d[t][0]), "+f"(d[t][1]), "+f"(d[t][2]), "+f"(d[t][3])
+__device__ __forceinline__ void warpgroup_mma(float (&d)[3][4], const u32 (&a)[4], u64 b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n24k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11}, "
+      "{%12, %13, %14, %15}, %16, 1, 1, 1, 0;"
+      : SUMS(0), SUMS(1), SUMS(2)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
 __device__ __forceinline__ void warpgroup_mma(float (&d)[4][4], const u32 (&a)[4], u64 b) {
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"

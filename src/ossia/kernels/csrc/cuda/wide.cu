@@ -28,12 +28,6 @@ struct Wide {
   float alpha, limit;
 };
 
-// Of a pair of bfloat16 the lower one to a place, the other so many bytes further.
-__device__ __forceinline__ void put_pair(u32 to, u32 further, u32 pair) {
-  asm volatile("st.shared.u16 [%0],%1;" ::"r"(to), "h"((u16)pair) : "memory");
-  asm volatile("st.shared.u16 [%0],%1;" ::"r"(to + further), "h"((u16)(pair >> 16)) : "memory");
-}
-
 enum Way { UP, DOWN, DOWN_PARTS };
 
 // NT: tiles of 8 slots that are multiplied. A warp has 16 rows.
@@ -50,6 +44,7 @@ __device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
   const u64 unit = (u64)(item.x * a.tiles + min(tile, a.tiles - 1)) * U;
   const uint4* pw = a.blocks + unit * 32 + lane;
   const u32* ps = a.scales + unit * 8 + r;
+  const u32 first_operand = operand_low(base);
   const u32 words = base + STAGES * B_BYTES + warp * 512 + lane * 16;
   const u32 scales = base + STAGES * (B_BYTES + W_BYTES) + warp * 128 + lane * 4;
   const uint4* px[PIECES_X];
@@ -103,8 +98,8 @@ __device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
       if (half) expand<1>(A[1], w[2], w[3], s);
       else expand<0>(A[0], w[0], w[1], s);
       mma_fence();
-      warpgroup_mma(acc, A[half][0], operand(base + stage * B_BYTES + half * 64));
-      warpgroup_mma(acc, A[half][1], operand(base + stage * B_BYTES + half * 64 + 32));
+      warpgroup_mma(acc, A[half][0], operand_at(first_operand + stage * (B_BYTES / 16) + half * 4));
+      warpgroup_mma(acc, A[half][1], operand_at(first_operand + stage * (B_BYTES / 16) + half * 4 + 2));
       mma_commit();
     }
     if (++stage == STAGES) stage = 0;
