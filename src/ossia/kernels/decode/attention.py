@@ -15,7 +15,7 @@ from ossia.kernels.fp8 import FP8
 HEAD_DIM = 64
 MAX_GROUP = 8  # query heads that share a key head
 _KERNELS = {torch.bfloat16: "attention", FP8: "attention_fp8"}
-_WARPS = ((112, 2), (48, 4), (0, 8))  # from so many sequences on, warps of a block
+_WARPS = ((96, 2), (48, 4), (0, 8))  # from so many sequences on, warps of a block
 _STAGED_BYTES = (
     2 * 4096
 )  # of a warp's keys and values in shared memory, where blocks have fewer than 8
