@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,14 @@ def test_a_start_is_told_in_its_order():
     assert found.peak_resident_bytes > subject.nbytes
     assert found.peak_device_bytes is None
     assert found.peak_over_weights == found.peak_resident_bytes / found.weight_bytes
+
+
+def test_a_start_as_a_server_s_in_an_environment_of_its_own(tmp_path):
+    """Whose cache the demo is unpacked to."""
+    environ = {**os.environ, "OSSIA_CACHE": str(tmp_path)}
+    found = measure_load("demo", device="cpu", threads=1, serving=True, environ=environ)
+    assert found.loaded <= found.ready <= found.first_token
+    assert list(tmp_path.iterdir())
 
 
 def test_a_start_that_fails_says_why(monkeypatch):

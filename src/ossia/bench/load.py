@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ossia.errors import OssiaError, RequestError
@@ -22,7 +23,7 @@ class LoadResult:
     Args:
         imported: Python runs and torch is there.
         loaded: The weights are where they belong (on the CPU: mapped, and read when first used).
-        ready: The engine can take a request.
+        ready: The engine can take a request; where it serves, one that waits for nothing but its tokens.
         first_token: It has given the first token of one.
         weight_bytes: Of all weights.
         peak_resident_bytes: The most memory that the process held on the host.
@@ -48,6 +49,8 @@ def measure_load(
     revision: str | None = None,
     prompt: int = 8,
     threads: int | None = None,
+    serving: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> LoadResult:
     """Start a process that loads a model and makes a token.
 
@@ -58,6 +61,9 @@ def measure_load(
         revision: Of a hub id.
         prompt: Tokens of the prompt.
         threads: Of torch on the CPU.
+        serving: Whether the engine is one as `ossia serve` makes it, with all kernels compiled and CUDA graphs captured
+            before it is ready; else one for a single sequence, which does that when it must.
+        environ: The process's environment; None: this one's.
 
     Raises:
         RequestError: the prompt has no length.
@@ -72,6 +78,7 @@ def measure_load(
         "revision": revision,
         "prompt": prompt,
         "threads": threads,
+        "serving": serving,
     }
     begun = time.monotonic()
     done = subprocess.run(
@@ -79,6 +86,7 @@ def measure_load(
         capture_output=True,
         text=True,
         check=False,
+        env=environ,
     )
     lines = done.stdout.splitlines()
     told = json.loads(lines[-1]) if lines else {}

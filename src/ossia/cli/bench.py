@@ -295,6 +295,9 @@ def load(
     model: ModelOption = "demo",
     prompt: Annotated[int, typer.Option("--prompt", help="Tokens of the prompt.")] = 8,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Starts.")] = 3,
+    serving: Annotated[
+        bool, typer.Option("--serving", help="As ossia serve starts: ready when all is compiled.")
+    ] = False,
     threads: ThreadsOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -329,6 +332,7 @@ def load(
                 revision=revision,
                 prompt=prompt,
                 threads=threads,
+                serving=serving,
             )
         )
     report = Report(
