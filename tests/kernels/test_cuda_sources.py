@@ -11,11 +11,11 @@ import pytest
 from ossia.errors import KernelError
 from ossia.kernels.cuda.nvrtc import compile_cubin, find_nvrtc
 from ossia.kernels.cuda.program import arch_of, source_of
-from ossia.kernels.decode import routed, several, slab, stream, wide
+from ossia.kernels.decode import attention, dozens, routed, several, slab, stream, wide
 from ossia.kernels.decode.launching import VARIANTS
 
 FILES = (
-    "argmax", "attention", "dense", "dispatch", "down", "expand", "fp8", "gate_up", "gemv", "norm",
+    "argmax", "attention", "dense", "dispatch", "down", "dozens", "expand", "fp8", "gate_up", "gemv", "norm",
     "routed", "several", "slab", "stream", "wide",
 )  # fmt: skip
 ELF = b"\x7fELF"
@@ -96,6 +96,41 @@ def test_so_do_the_numbers_of_several():
         assert f"several<{width // 8}, false>" in line
     line = _definition("several.cu", f"several_choosing_{several.CHOOSING_TOKENS}")
     assert f"several<{several.CHOOSING_TOKENS // 8}, true>" in line
+
+
+def test_and_those_of_dozens():
+    source, _ = source_of("dozens.cu")
+    assert f"NT = {dozens.WIDTH // 8};" in source
+    assert f"GROUPS = {dozens._GROUPS}, EACH = {dozens._EACH}, UNITS = EACH * GROUPS;" in source
+    assert f"MOST_STAGES = {dozens._MOST_STAGES};" in source
+    assert "THREADS = (GROUPS * 4 + 8) * 32;" in source
+    assert dozens._THREADS == (dozens._GROUPS * 4 + 8) * 32
+
+
+@pytest.mark.parametrize("units", [(45, 45), (1, 1), (4, 45), (45, 1), (30, 45)])
+def test_what_dozens_takes_of_a_multiprocessor(units):
+    """The ring must not hold the stage after the next quad's first: a quad's scales lie where those before the last did."""
+    stages = dozens._stages(units)
+    assert 2 <= stages <= -(-min(units) // dozens._UNITS) + 1
+    taken = dozens._fixed_bytes(max(units)) + stages * dozens._STAGE_BYTES
+    assert taken + 3_072 <= 232_448
+
+
+def test_dozens_refuses_what_has_no_room():
+    assert dozens._stages((64, 64)) < 2
+
+
+@pytest.mark.parametrize("warps", [2, 4, 8])
+@pytest.mark.parametrize("kernel", attention._KERNELS.values())
+def test_blocks_of_attention_stage_what_they_are_launched_for(kernel, warps):
+    source, _ = source_of("attention.cu")
+    begin = source.index(f" {kernel}_{warps}(")
+    fp8, staged = ("fp8" in kernel), warps < 8
+    cut = f"attend<{warps}, {str(fp8).lower()}, {str(staged).lower()}>(a);"
+    assert cut in source[begin : begin + 120]
+    assert f"__launch_bounds__({warps * 32}" in source[begin - 40 : begin]
+    assert "WARP_BYTES = 4096;" in source
+    assert attention._STAGED_BYTES == 2 * 4096
 
 
 @pytest.mark.parametrize("width", routed.VARIANTS)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ossia.cli import bench_serve
+from ossia.cli import bench_load, bench_serve
+from ossia.cli.bench_options import (
+    BatchOption,
+    ChunkOption,
+    ModelOption,
+    ProfileOption,
+    SeedOption,
+    ThreadsOption,
+    settings_of,
+)
 from ossia.cli.options import (
     CpuActivations,
     CpuActivationsOption,
@@ -57,35 +65,8 @@ EXAMPLES = {
         "ossia bench kernels",
         "ossia bench kernels --model random:20b --device cuda --batch 1,8,32",
     ),
-    "load": ("ossia bench load", "ossia bench load --model ./checkpoint --device cpu"),
+    "load": bench_load.EXAMPLES,
 }
-
-ModelOption = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="MODEL",
-        help="demo, random:20b|120b|tiny, a checkpoint folder, or a downloaded hub id.",
-    ),
-]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Of torch on the CPU. [torch's choice]")
-]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of random prompts.")]
-ProfileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--profile",
-        metavar="FILE",
-        help="Afterwards run a part of it once more and write a trace for chrome://tracing.",
-    ),
-]
-BatchOption = Annotated[str, typer.Option("--batch", help="Sequences side by side; 1,8 is both.")]
-ChunkOption = Annotated[
-    int | None,
-    typer.Option("--chunk", help="Prompt tokens of a forward pass. [8192 on CUDA, 2048 on CPU]"),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -124,7 +105,7 @@ def latency(
     from the prefix cache but --depth. Shares: of a large bfloat16 product for pp, and of the read
     bandwidth for tg, which reads each weight once; both are measured in the same run.
     """
-    settings = _settings(locals())
+    settings = settings_of(locals())
     output = Output()
     _load_torch()
     from ossia.bench.ceilings import CpuReads, measure_ceilings
@@ -206,7 +187,7 @@ def throughput(
     (output tokens - 1); ITL are the gaps between tokens; E2EL ends with the last token. "Output
     token throughput" does not count prompts, "total" does.
     """
-    settings = _settings(locals())
+    settings = settings_of(locals())
     output = Output()
     _load_torch()
     from dataclasses import replace
@@ -266,7 +247,7 @@ def kernels(
     Beside it stands the time that its weights take to be read. Each kind of kernel is run over all layers' weights in turn, so that they come from memory. On
     GPUs where a step is one CUDA graph its launches are timed; elsewhere torch's operations.
     """
-    settings = _settings(locals())
+    settings = settings_of(locals())
     output = Output()
     batches = _integers(batch, "batch", least=1)
     _load_torch()
@@ -289,73 +270,6 @@ def kernels(
             show_step(output, steps[-1], ceilings)
     if as_json:
         output.json(report.to_dict(steps))
-
-
-def load(
-    model: ModelOption = "demo",
-    prompt: Annotated[int, typer.Option("--prompt", help="Tokens of the prompt.")] = 8,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Starts.")] = 3,
-    serving: Annotated[
-        bool, typer.Option("--serving", help="As ossia serve starts: ready when all is compiled.")
-    ] = False,
-    threads: ThreadsOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    revision: RevisionOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Time a start, up to the first token.
-
-    Each is a process of its own. The first start may read files from disk that later ones find in memory. The peak is of the
-    memory that the weights are in; on the CPU it holds Python, torch and the mapped files' pages.
-    """
-    settings = _settings(locals())
-    output = Output()
-    from ossia.api.model_source import find_model
-    from ossia.api.placement import torch_device
-    from ossia.bench.environment import hardware, software
-    from ossia.bench.load import measure_load
-    from ossia.bench.report import Report
-    from ossia.cli.bench_view import show_heading, show_load
-
-    place = torch_device(device)
-    with output.progress() as progress:
-        find_model(model, revision=revision, progress=progress)  # unpacks the demo, once
-    results = []
-    for number in range(repeats):
-        output.status(f"start {number + 1} of {repeats}")
-        results.append(
-            measure_load(
-                model,
-                dtype=dtype,
-                device=str(place),
-                revision=revision,
-                prompt=prompt,
-                threads=threads,
-                serving=serving,
-            )
-        )
-    report = Report(
-        command="ossia bench load",
-        settings=settings,
-        software=software(),
-        device=hardware(str(place)),
-        model={"name": model, "dtype": dtype, "weight_bytes": results[0].weight_bytes},
-    )
-    if as_json:
-        output.json(report.to_dict(results))
-    else:
-        show_heading(output, report)
-        show_load(output, results)
-
-
-def _settings(flags: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for, as JSON values."""
-    return {
-        name: str(value) if isinstance(value, Path | StrEnum) else value
-        for name, value in flags.items()
-        if name != "as_json"
-    }
 
 
 def _load_torch() -> None:
@@ -398,6 +312,6 @@ def _trace(output: Output, file: Path | None, run: Any, subject: Subject) -> Non
     output.note(f"trace: {file}")
 
 
-for _command in (latency, throughput, bench_serve.serve, kernels, load):
+for _command in (latency, throughput, bench_serve.serve, kernels, bench_load.load):
     _lines = ("\b", "Examples:", *(f"  {line}" for line in EXAMPLES[_command.__name__]))
     app.command(_command.__name__, epilog="\n".join(_lines))(_command)
