@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# On a machine with a GPU: what a change of its kernels has to go through, by parts. Minutes are an H200's.
+#   kernels    gpu tests of the kernels (4)
+#   model      those of model, loading and bench (3)
+#   engine     those of engines, `--deterministic` among them (2)
+#   sanitizer  memory checks of a few tests of each kernel (10)
+#   precision  states and logits against float32 on the CPU, the demo's answers (2)
+#   soak       an engine under mixed load (4)
+#   memory     the most that a context of 8,192 takes, by the driver (1)
+#   table      what a dated file here holds, in one run (4)
+#     benchmarks/on_gpu.sh [PYTHON] ["kernels model engine"]
+set -uo pipefail
+cd "$(dirname "$0")/.."
+python="${1:-.venv/bin/python}" parts="${2:-kernels model engine}" failed=0
+export PYTHONPATH="$PWD/src:$PWD/tests:$PWD:${PYTHONPATH:-}"
+nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+
+part() { [[ " $parts " == *" $1 "* ]]; }
+run() {
+  local begun=$SECONDS
+  echo "== $*"
+  "$@" || { failed=1 && echo "FAILED: $*"; }
+  echo "-- $((SECONDS - begun)) s"
+}
+gpu_tests() { run "$python" -m pytest -q -m gpu -p no:cacheprovider --continue-on-collection-errors "$@"; }
+bench() { run "$python" -m ossia bench "$@"; }
+
+part kernels && gpu_tests tests/kernels
+part model && gpu_tests tests/model tests/checkpoint tests/bench tests/api/models tests/test_machine.py
+part engine && gpu_tests tests/engine
+if part sanitizer; then
+  picked=$(mktemp)
+  "$python" -m pytest -q -m gpu --collect-only tests/kernels 2>/dev/null | "$python" benchmarks/few_of_each.py 6 >"$picked"
+  wc -l <"$picked"
+  run compute-sanitizer --tool memcheck --error-exitcode 9 --print-limit 5 "$python" -m pytest -q -p no:cacheprovider "@$picked"
+fi
+if part precision; then
+  run "$python" benchmarks/gpu_precision.py demo --answers 16
+  run "$python" benchmarks/gpu_precision.py random:20b
+fi
+part soak && run "$python" -m fuzz.engine_soak --model random:20b --seconds 240
+part memory && run "$python" benchmarks/peak_memory.py
+if part table; then
+  bench latency -m random:20b --batch 1,8,32,128 --prompt 128 --tokens 256 --repeats 3
+  bench latency -m random:20b --prompt 8000 --tokens 16 --repeats 5
+  bench throughput -m random:20b
+  run "$python" -m benchmarks.start_to_ready --model random:20b --starts 1
+  bench load -m /tmp/ossia-random-20b --serving --repeats 2
+  run "$python" benchmarks/decode_step.py --model random:120b --sizes "" --engine 1,8 --tokens 128
+  bench latency -m random:20b --prompt 128 --tokens 64 --depth 4096,32768,130000 --repeats 1
+  bench kernels -m random:20b --batch 1,32,128
+fi
+exit $failed
