@@ -12,41 +12,11 @@
 #include <thread>
 #include <vector>
 
+#include "driver_steps.h"
+#include "driver_tools.h"
 #include "ossia_cpu.h"
 
 namespace {
-
-std::vector<uint8_t> bytes(std::mt19937& random, int64_t count, int low, int high) {
-  std::uniform_int_distribution<int> draw(low, high);
-  std::vector<uint8_t> out(static_cast<size_t>(count));
-  for (uint8_t& byte : out) byte = static_cast<uint8_t>(draw(random));
-  return out;
-}
-
-// Floats of either type, exactly as large as they have to be.
-std::vector<uint8_t> floats(std::mt19937& random, int64_t count, int type) {
-  std::normal_distribution<float> draw;
-  std::vector<uint8_t> out(static_cast<size_t>(count * (type == OSSIA_BF16 ? 2 : 4)));
-  for (int64_t i = 0; i < count; ++i) {
-    const float x = draw(random);
-    if (type == OSSIA_BF16) std::memcpy(out.data() + 2 * i, reinterpret_cast<const char*>(&x) + 2, 2);
-    else std::memcpy(out.data() + 4 * i, &x, 4);
-  }
-  return out;
-}
-
-float at(const std::vector<uint8_t>& floats, int64_t i, int type) {
-  float x = 0.0f;
-  if (type == OSSIA_BF16) std::memcpy(reinterpret_cast<char*>(&x) + 2, floats.data() + 2 * i, 2);
-  else std::memcpy(&x, floats.data() + 4 * i, 4);
-  return x;
-}
-
-void check(int status, const char* what) {
-  if (status == OSSIA_OK) return;
-  std::fprintf(stderr, "%s: status %d\n", what, status);
-  std::abort();
-}
 
 std::vector<uint8_t> layer(
     int64_t tokens, int64_t experts, int64_t hidden, int64_t ffn, int64_t top_k, int type,
@@ -88,20 +58,6 @@ std::vector<uint8_t> linear(int64_t tokens, int64_t rows, int64_t columns, int t
     if (!std::isfinite(at(out, i, OSSIA_BF16))) check(-1, "not finite");
   return out;
 }
-
-// A matrix of 8 bits with what it needs to be one of a decoder.
-struct Rounded {
-  std::vector<uint8_t> codes, scales, bias;
-  ossia_matrix matrix;
-
-  Rounded(std::mt19937& random, int64_t rows, int64_t columns, int threads)
-      : codes(static_cast<size_t>(rows * columns)), scales(static_cast<size_t>(rows * columns / 32 * 2)),
-        bias(floats(random, rows, OSSIA_BF16)), matrix{codes.data(), scales.data(), bias.data(), rows} {
-    const auto weight = floats(random, rows * columns, OSSIA_BF16);
-    check(ossia_quantize(weight.data(), rows, columns, codes.data(), scales.data(), threads), "quantize");
-    ossia_read_ahead(weight.data(), rows * columns * 2);
-  }
-};
 
 std::vector<uint8_t> rounded_linear(
     int64_t tokens, int64_t rows, int64_t columns, int activations, int threads, unsigned seed) {
@@ -217,6 +173,8 @@ void every_kind(int threads, unsigned seed) {
           if (attention(dim, window, type, int8_pages, threads, seed) !=
               attention(dim, window, type, int8_pages, 1, seed))
             check(-1, "threads change attention");
+  for (int int8 : {0, 1})
+    if (steps(int8, threads, seed) != steps(int8, 1, seed)) check(-1, "threads change a step");
   for (int64_t rows : {1, 7})
     for (int64_t vocab : {1, 129, 50001})
       if (sampling(rows, vocab, threads, seed) != sampling(rows, vocab, 1, seed))
@@ -238,6 +196,7 @@ std::vector<std::vector<float>> one_of_each() {
     }
     for (int int8_pages : {0, 1}) keep(attention(64, 4, type, int8_pages, 2, 12), type);
   }
+  for (int int8 : {0, 1}) keep(steps(int8, 2, 16), OSSIA_BF16);
   for (int activations : {OSSIA_FULL, OSSIA_INT8})
     for (int64_t tokens : {9, 70}) keep(rounded_linear(tokens, 80, 96, activations, 2, 13), OSSIA_BF16);
   keep(linear(9, 80, 96, 2, 14), OSSIA_BF16);
