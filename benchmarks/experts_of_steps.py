@@ -64,8 +64,8 @@ def runs(way: str, slots: Slots, tokens: int, layers: list[Layer]) -> Callable[[
                     x, slots, (gate_up, down), biases, ALPHA, LIMIT, inner, said, arrivals
                 )  # fmt: skip
             elif way == "wide":
-                wide.wide_up(x, slots, gate_up, biases[0], ALPHA, LIMIT, inner)
-                wide.wide_down_parts(inner, slots, down, biases[1], said)
+                wide.wide_up(x, slots, gate_up, biases[0], ALPHA, LIMIT, inner, overlap=True)
+                wide.wide_down_parts(inner, slots, down, biases[1], said, overlap=True)
             else:
                 routed_up(x, slots, gate_up, biases[0], ALPHA, LIMIT, inner)
                 routed_down(inner, slots, down, biases[1], said)

@@ -31,6 +31,7 @@ part engine && gpu_tests tests/engine
 if part sanitizer; then
   picked=$(mktemp)
   "$python" -m pytest -q -m gpu --collect-only tests/kernels 2>/dev/null | "$python" benchmarks/few_of_each.py 6 >"$picked"
+  [[ -s "$picked" ]] || { echo "no tests were found" && exit 1; }
   wc -l <"$picked"
   run compute-sanitizer --tool memcheck --error-exitcode 9 --print-limit 5 "$python" -m pytest -q -p no:cacheprovider "@$picked"
 fi

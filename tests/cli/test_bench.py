@@ -118,6 +118,15 @@ def test_a_pasted_result_says_what_it_is(ossia, command: str):
         assert rest[0] == "measured here: memory reads 25 GB/s, bfloat16 products 2 TFLOP/s"
 
 
+def test_a_start_as_a_server_s_says_so(ossia):
+    assert "as ossia serve starts" not in ossia(*words("load")).stdout
+    result = ossia(*words("load"), "--serving")
+    assert result.exit_code == 0, result.stderr
+    assert "as ossia serve starts: ready is when all is compiled and captured" in result.stdout
+    found = strict_json(ossia(*words("load"), "--serving", "--json").stdout)
+    assert found["settings"]["serving"] is True
+
+
 @pytest.mark.parametrize("command", ["latency", "throughput"])
 def test_reports_say_which_precision_ran(ossia, command: str):
     cpu_kernels.needed()

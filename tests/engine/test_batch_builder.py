@@ -8,7 +8,31 @@ from hypothesis import strategies as st
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.runner import ModelRunner
+from ossia.model.batch import PagedKV
 from support.engines import double_model, greedy
+
+
+def test_an_idle_batch_is_as_others_are_but_goes_nowhere():
+    core = EngineCore(double_model(), EngineConfig(num_pages=30, page_size=5, prefill_chunk=16))
+    core.submit(greedy("it", tuple(range(12)), 1))
+    runner = core._runner
+    assert isinstance(runner, ModelRunner)
+    real = runner._builder.build(core._scheduler.schedule()).forward
+    idle = runner._builder.idle(12)
+    assert isinstance(real.kv, PagedKV)
+    assert isinstance(idle.kv, PagedKV)
+    for mine, theirs in (
+        (idle.input_ids, real.input_ids),
+        (idle.positions, real.positions),
+        (idle.logits_rows, real.logits_rows),
+        *((idle.kv.slots[kind], slots) for kind, slots in real.kv.slots.items()),
+        *((idle.kv.page_tables[kind], table) for kind, table in real.kv.page_tables.items()),
+    ):
+        assert mine.dtype is theirs.dtype
+        assert mine.shape == theirs.shape
+    assert idle.seq_lens == idle.kv.context_lens == [12]
+    assert all((slots == -1).all() for slots in idle.kv.slots.values())
+    assert (idle.kv.k_pages, idle.kv.v_pages) == (real.kv.k_pages, real.kv.v_pages)
 
 
 @given(

@@ -109,7 +109,7 @@ def test_and_those_of_dozens():
 
 @pytest.mark.parametrize("units", [(45, 45), (1, 1), (4, 45), (45, 1), (30, 45)])
 def test_what_dozens_takes_of_a_multiprocessor(units):
-    """The ring must not hold the stage after the next quad's first: a quad's scales lie where those before the last did."""
+    """The ring holds no more stages than a quad has and one: a quad's scales lie where those of the one before the last did."""
     stages = dozens._stages(units)
     assert 2 <= stages <= -(-min(units) // dozens._UNITS) + 1
     taken = dozens._fixed_bytes(max(units)) + stages * dozens._STAGE_BYTES
@@ -117,7 +117,9 @@ def test_what_dozens_takes_of_a_multiprocessor(units):
 
 
 def test_dozens_refuses_what_has_no_room():
-    assert dozens._stages((64, 64)) < 2
+    assert dozens._stages((46, 46)) == 2
+    assert dozens._stages((47, 47)) < 2
+    assert dozens._stages((64, 1)) < 2
 
 
 @pytest.mark.parametrize("warps", [2, 4, 8])

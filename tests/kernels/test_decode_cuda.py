@@ -264,7 +264,7 @@ def _paged_step(
 @pytest.mark.parametrize(
     ("tokens", "longest"),
     [(tokens, longest) for tokens in (1, 3, 8, 16) for longest in (1, 130, 700, 9000)]
-    + [(129, 700), (512, 300)],
+    + [(48, 700), (64, 2000), (95, 300), (96, 900), (129, 700), (512, 300)],
 )
 def test_attention(tokens, longest, window, heads, kv_heads):
     page_size = 16

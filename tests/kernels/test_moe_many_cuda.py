@@ -19,6 +19,14 @@ pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda", 0)
 BF16 = {"dtype": torch.bfloat16, "device": DEVICE}
 SHAPES = [(32, 4, 2880, 2880), (4, 2, 64, 64), (5, 1, 32, 96), (40, 8, 160, 32), (128, 4, 256, 320)]
+# More units of k than a stage of dozens.cu holds, or two or three, and others of the second matrix; the most there can be.
+LONGER = [
+    (3, 2, 1600, 1664),
+    (8, 2, 832, 1600),
+    (8, 2, 1984, 320),
+    (3, 2, 64, 2496),
+    (4, 2, 2944, 704),
+]
 SIZES = [1, 2, 7, 16, 17, 31, 33, 64, 100, 128, 257, 512, 1024, 3000]
 
 
@@ -165,7 +173,26 @@ def test_a_step_of_many_sequences(tokens, shape, way, width):
     assert torch.equal(first, run()), "two runs differ"
 
 
-def test_experts_of_tokens_that_are_not_there():
+@pytest.mark.parametrize("tokens", [3, 40, 97])
+@pytest.mark.parametrize("shape", LONGER)
+def test_dozens_where_quads_have_several_stages(tokens, shape):
+    if not runs_on(DEVICE):
+        pytest.skip("needs Hopper")
+    experts, top_k, hidden, ffn = shape
+    layer, twin = _layer(experts, hidden, ffn)
+    x, logits = torch.randn(tokens, hidden, **BF16), _untied(tokens, experts)
+    weights, ids = route(logits.bfloat16(), top_k)
+    expected = reference.run_experts(x.double(), ids, weights.double(), twin)
+    arrivals = torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    slots = Slots.empty(tokens, experts, top_k, DEVICE, dozens.WIDTH)
+    dispatch(slots, RoutedStep(logits=logits, positions=None, top_k=top_k))
+    first = _run_sorted("dozens", x, slots, layer, arrivals).sum(0)
+    assert _distance(first, expected) < 6e-3
+    assert torch.equal(first, _run_sorted("dozens", x, slots, layer, arrivals).sum(0))
+
+
+@pytest.mark.parametrize(("way", "width"), [("several", 8), ("dozens", dozens.WIDTH)])
+def test_experts_of_tokens_that_are_not_there(way, width):
     """Nothing is written, and the blocks' meetings stay in step."""
     if not runs_on(DEVICE):
         pytest.skip("needs Hopper")
@@ -175,10 +202,10 @@ def test_experts_of_tokens_that_are_not_there():
     weights, ids = route(logits.bfloat16(), 2)
     expected = reference.run_experts(x.double(), ids, weights.double(), twin)
     for there in (False, True, False, True):
-        slots = Slots.empty(9, 5, 2, DEVICE, 8)
+        slots = Slots.empty(9, 5, 2, DEVICE, width)
         positions = torch.full((9,), 0 if there else -1, dtype=torch.int32, device=DEVICE)
         dispatch(slots, RoutedStep(logits=logits, positions=positions, top_k=2))
-        said = _run_sorted("several", x, slots, layer, arrivals)
+        said = _run_sorted(way, x, slots, layer, arrivals)
         if there:
             assert _distance(said.sum(0), expected) < 6e-3
         else:

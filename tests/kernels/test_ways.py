@@ -46,6 +46,15 @@ def test_experts_too_large_for_a_multiprocessor_go_elsewhere(hopper):
     assert ExpertsWay.choose(128, 4, 32, (4096, 4096), DEVICE) is ExpertsWay.WIDE
 
 
+@pytest.mark.parametrize("sizes", [(2944, 2944), (2880, 2912)])
+def test_what_only_dozens_has_room_for(hopper, sizes):
+    """A few tokens do not go there: their slots are not sorted."""
+    ways = [ExpertsWay.choose(tokens, 4, 32, sizes, DEVICE) for tokens in (1, 4, 5, 64, 192, 256)]
+    assert ways == [ExpertsWay.FEW] * 2 + [ExpertsWay.DOZENS] * 3 + [ExpertsWay.WIDE]
+    for tokens, way in zip((1, 4, 5), ways, strict=False):
+        assert way.is_sorted(tokens) == (way is ExpertsWay.DOZENS)
+
+
 @pytest.mark.parametrize(("tokens", "way"), [(4, ExpertsWay.FEW), (5, ExpertsWay.ROUTED)])
 def test_elsewhere(tokens, way):
     chosen = ExpertsWay.choose(tokens, *OF_20B, torch.device("cpu"))

@@ -11,11 +11,12 @@ from ossia.kernels.attention import blocks_for, queries_of_a_block
 from ossia.model.batch import ForwardBatch, PagedKV
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import DecodeStep, relay_weights
-from ossia.model.forward_graphs import ForwardGraphs, pass_sizes
+from ossia.model.forward_graphs import ForwardGraphs, graph_sizes, pass_sizes
 from ossia.model.heads import CausalLM
 
 PAGE = 16
 MOST_SEQUENCES = 40
+MOST_TOKENS = 1024
 _PAGES = 400
 
 
@@ -33,12 +34,14 @@ class _Setting:
         self.values = tuple(self._poisoned(shape) for _ in layers)
         device = self.keys[0].device
         self.memory = DecodeMemory(
-            self.config, DecodeStep.sizes_for(MOST_SEQUENCES), device, pass_sizes(MOST_SEQUENCES)
-        )
+            self.config, DecodeStep.sizes_for(MOST_SEQUENCES), device,
+            pass_sizes(graph_sizes(MOST_TOKENS), MOST_SEQUENCES),
+        )  # fmt: skip
         queries = queries_of_a_block(self.config.num_attention_heads, shape[2], device)
         assert queries is not None
         self.graphs = ForwardGraphs(
-            self.model, (self.keys, self.values), self.layout.groups, self.memory, MOST_SEQUENCES, 200, queries
+            self.model, (self.keys, self.values), self.layout.groups, self.memory, MOST_SEQUENCES, 200, queries,
+            graph_sizes(MOST_TOKENS),
         )  # fmt: skip
 
     @staticmethod
@@ -47,7 +50,7 @@ class _Setting:
 
     def poison(self) -> None:
         """What a pass must not read before it has written it."""
-        tensors = self.memory.layers(512)
+        tensors = self.memory.layers(MOST_TOKENS)
         for name in ("stream", "middle", "normed", "parts", "said", "router_logits", "rope"):
             getattr(tensors, name).fill_(torch.nan)
         self.memory.logits(MOST_SEQUENCES).fill_(torch.nan)
@@ -95,7 +98,7 @@ def setting() -> _Setting:
 
 
 LENS = [
-    *[[count] for count in (1, 5, 31, 32, 33, 100, 128, 129, 255, 256, 300, 511, 512)],
+    *[[count] for count in (1, 5, 31, 32, 33, 100, 128, 129, 256, 300, 512, 513, 768, 769, 1024)],
     [40, 1, 77],
     [1] * 40,
     [13 - i % 12 for i in range(38)],
@@ -159,6 +162,25 @@ def test_behind_tokens_in_pages(setting: _Setting, past: int):
         setting.poison()
         made = setting.graphs.run(batch)
     assert (made - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes"),
+    [
+        (1, (32,)), (32, (32,)), (33, (32, 64)), (200, (32, 64, 128, 256)), (512, (32, 64, 128, 256, 512)),
+        (1000, (32, 64, 128, 256, 512, 768, 1024)), (8192, (32, 64, 128, 256, 512, 768, 1024)),
+    ],
+)  # fmt: skip
+def test_sizes_are_no_larger_than_passes_need(most, sizes):
+    assert graph_sizes(most) == sizes
+    assert pass_sizes(sizes, 40) == {size: min(size, 40) for size in sizes}
+    assert pass_sizes(sizes, 1) == dict.fromkeys(sizes, 4)
+
+
+@pytest.mark.gpu
+def test_more_tokens_than_the_largest_are_not_taken(setting: _Setting):
+    assert setting.graphs.takes(setting.batch([MOST_TOKENS], [0]))
+    assert not setting.graphs.takes(setting.batch([MOST_TOKENS, 1], [0]))
 
 
 @pytest.mark.gpu

@@ -32,16 +32,13 @@ def _measure(order: dict[str, Any]) -> dict[str, Any]:
         from ossia.bench.playing import play, random_prompt
         from ossia.bench.subject import load_subject
         from ossia.engine.config import EngineConfig
-        from ossia.engine.core import EngineCore
     imported = time.monotonic()
     length, serving = order.pop("prompt"), order.pop("serving")
     subject = load_subject(order.pop("model"), **order)
     loaded = time.monotonic()
+    core = core_for(subject.network, EngineConfig() if serving else ONE_AT_A_TIME)
     if serving:
-        core = EngineCore(subject.network, EngineConfig())
         core.warm_up()
-    else:
-        core = core_for(subject.network, ONE_AT_A_TIME)
     ready = time.monotonic()
     prompt = random_prompt(
         random.Random(0), min(199_998, subject.network.config.vocab_size), length

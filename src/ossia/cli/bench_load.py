@@ -72,4 +72,4 @@ def load(
         output.json(report.to_dict(results))
     else:
         show_heading(output, report)
-        show_load(output, results)
+        show_load(output, results, serving=serving)

@@ -128,7 +128,7 @@ def show_step(output: Output, step: StepTimes, ceilings: Ceilings) -> None:
     )
 
 
-def show_load(output: Output, results: Sequence[LoadResult]) -> None:
+def show_load(output: Output, results: Sequence[LoadResult], *, serving: bool) -> None:
     """A line for each start."""
     rows = [
         (
@@ -141,6 +141,10 @@ def show_load(output: Output, results: Sequence[LoadResult]) -> None:
         for number, one in enumerate(results, start=1)
     ]  # fmt: skip
     output.line("seconds from the start of the process; the most memory it held")
+    if serving:
+        output.line(
+            "as ossia serve starts: ready is when all is compiled and captured; with the KV cache"
+        )
     header = (
         "start",
         "torch",

@@ -28,6 +28,7 @@ from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
 from ossia.kernels.cpu import read_ahead
+from ossia.kernels.fp8 import MANY_TOKENS, PACKED_TOKENS
 from ossia.kernels.int8 import row_width
 from ossia.kernels.sampling import widened
 from ossia.model.batch import ForwardBatch
@@ -38,7 +39,8 @@ from ossia.model.cpu_step import why_not as why_not_cpu_step
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, relay_weights
 from ossia.model.decode_step import why_not as why_not_fast
-from ossia.model.forward_graphs import MOST_TOKENS, ForwardGraphs, pass_sizes
+from ossia.model.forward_graphs import ForwardGraphs, graph_sizes, pass_sizes
+from ossia.model.fp8_weights import ATTENTION, rounded_parts
 from ossia.model.heads import CausalLM
 from ossia.model.interleaving import interleave_weights
 from ossia.model.interleaving import why_not as why_not_interleaved
@@ -121,6 +123,7 @@ class ModelRunner:
         )  # fmt: skip
         self.rows_alike = 1
         self._fast = self._graphs = self._cpu_decoder = self._cpu_step = None
+        self._long_passes: list[int] = []  # tokens of a pass of each kind that is no graph
         self.looks_ahead = fast
         if why_not_cpu_decoder(model, dtype) is None:
             self._cpu_decoder = CpuDecoder(model)
@@ -131,14 +134,17 @@ class ModelRunner:
                 )  # fmt: skip
         if fast:
             most, alike = self.limits.max_sequences, config.deterministic
+            sizes = graph_sizes(_most_of_a_graph(model, self.limits))
             self._fast = FastDecode(
                 model, layout, self._pool, context, self._valid_end, most, alike=alike,
-                passes=pass_sizes(most),
+                passes=pass_sizes(sizes, most),
             )  # fmt: skip
             self.rows_alike = min(most, MAX_ROWS)
             self._graphs = _forward_graphs(
-                model, self._fast.memory, most, layout, self._pool, context
+                model, self._fast.memory, most, layout, self._pool, context, sizes
             )
+            self._long_passes = [sizes[-1] + 1] if self.limits.max_batch_tokens > sizes[-1] else []
+            self._long_passes += [MANY_TOKENS] if config.fp8_prefill else []
         self._sampler = Sampler(weight.device, self._rows_of_draws(config))
 
     def execute(self, plan: StepPlan) -> StepResult:
@@ -197,7 +203,8 @@ class ModelRunner:
             if self._graphs is not None:
                 self._graphs.warm_up()
                 # Longer passes are no graphs, and have kernels of their own, which are compiled here.
-                self._model(self._builder.idle(MOST_TOKENS + 1).to(self._device))
+                for tokens in self._long_passes:
+                    self._model(self._builder.idle(tokens).to(self._device))
 
     def _rows_of_draws(self, config: EngineConfig) -> int | None:
         if not config.deterministic:
@@ -233,6 +240,7 @@ def _forward_graphs(
     layout: KVLayout,
     pool: KVPool,
     context: int,
+    sizes: tuple[int, ...],
 ) -> ForwardGraphs | None:
     queries = queries_of_a_block(
         model.config.num_attention_heads, layout.kv_heads, pool.k_pages[0].device
@@ -247,7 +255,14 @@ def _forward_graphs(
         max_sequences,
         -(-context // min(layout.page_sizes)) + 1,
         queries,
+        sizes,
     )
+
+
+def _most_of_a_graph(model: CausalLM, limits: StepLimits) -> int:
+    """Tokens of a pass that may be a graph: for more than so many, rounded projections go another way."""
+    rounded = ATTENTION in rounded_parts(model)
+    return min(limits.max_batch_tokens, PACKED_TOKENS) if rounded else limits.max_batch_tokens
 
 
 def _takes(step: CpuStep, plan: StepPlan) -> bool:

@@ -1,4 +1,4 @@
-"""ForwardGraphs: passes of up to a few hundred new tokens, each as one CUDA graph.
+"""ForwardGraphs: passes of up to about a thousand new tokens, each as one CUDA graph.
 
 Launching kernels one by one takes the host longer than the device needs for a short prompt. So passes
 are captured once for a few numbers of tokens, and a batch runs in the smallest one that holds it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -19,8 +20,6 @@ from ossia.model.heads import CausalLM
 from ossia.model.pass_chain import PassChain, PassInputs
 
 _SIZES = (32, 64, 128, 256, 512, 768, 1024)
-MOST_TOKENS = _SIZES[-1]
-"""New tokens of a pass that is a graph, at most."""
 _FEW_ROWS = 4
 
 
@@ -44,6 +43,7 @@ class ForwardGraphs:
         max_sequences: Sequences of a batch at most.
         max_pages: Of a sequence in a group.
         queries: New tokens of a block at most.
+        sizes: What `graph_sizes` says.
     """
 
     def __init__(
@@ -55,20 +55,22 @@ class ForwardGraphs:
         max_sequences: int,
         max_pages: int,
         queries: int,
+        sizes: Sequence[int],
     ) -> None:
         self._model, self._pages, self._groups = model, pages, tuple(groups)
         self._queries, self._max_sequences, self._memory = queries, max_sequences, memory
+        self._sizes, self.most_tokens = tuple(sizes), sizes[-1]
         device = pages[0][0].device
         # Ids, positions, rows of logits, slots of each group; then the blocks.
         lines = 3 + len(self._groups)
-        numbers = (lines + 4) * MOST_TOKENS
+        numbers = (lines + 4) * self.most_tokens
         tables = len(self._groups), max_sequences * max_pages
         self._numbers = torch.zeros(numbers, dtype=torch.int32, device=device)
         self._tables = torch.zeros(tables, dtype=torch.int32, device=device)
         self._host_numbers = torch.zeros(numbers, dtype=torch.int32, pin_memory=True)
         self._host_tables = torch.zeros(tables, dtype=torch.int32, pin_memory=True)
-        self._lines = self._host_numbers.numpy()[: lines * MOST_TOKENS].reshape(lines, MOST_TOKENS)
-        self._blocks = self._host_numbers.numpy()[lines * MOST_TOKENS :].reshape(MOST_TOKENS, 4)
+        self._lines = self._host_numbers.numpy()[: lines * self.most_tokens].reshape(lines, -1)
+        self._blocks = self._host_numbers.numpy()[lines * self.most_tokens :].reshape(-1, 4)
         self._copied = torch.cuda.Event()
         self._temporary = torch.cuda.graph_pool_handle()
         self._ready: dict[_Shape, tuple[torch.cuda.CUDAGraph, PassChain]] = {}
@@ -80,7 +82,7 @@ class ForwardGraphs:
             isinstance(kv, PagedKV)
             and kv.blocks is not None
             and batch.logits_rows is not None
-            and 0 < len(batch.input_ids) <= MOST_TOKENS
+            and 0 < len(batch.input_ids) <= self.most_tokens
             and len(batch.seq_lens) <= self._max_sequences
             and len(batch.logits_rows) <= self._max_sequences
             and batch.recording is batch.inputs_embeds is batch.recompute is None
@@ -96,7 +98,7 @@ class ForwardGraphs:
         assert isinstance(kv, PagedKV)
         assert kv.blocks is not None
         assert rows is not None
-        tokens = next(size for size in _SIZES if size >= len(batch.input_ids))
+        tokens = next(size for size in self._sizes if size >= len(batch.input_ids))
         few_blocks = self._few_blocks(tokens)
         has_few = len(kv.blocks) <= few_blocks
         shape = _Shape(
@@ -117,7 +119,7 @@ class ForwardGraphs:
 
     def warm_up(self) -> None:
         """Capture the graphs of prompts, alone and beside sequences that decode."""
-        for tokens in _SIZES:
+        for tokens in self._sizes:
             few = self._few_blocks(tokens)
             shapes = [(few, _FEW_ROWS)]
             if self._max_sequences > _FEW_ROWS:
@@ -183,9 +185,14 @@ class ForwardGraphs:
         return graph, chain
 
 
-def pass_sizes(max_sequences: int) -> Mapping[int, int]:
+def graph_sizes(most: int) -> tuple[int, ...]:
+    """Numbers of tokens that passes are captured for, where no pass has more than `most`."""
+    return tuple(size for before, size in pairwise((0, *_SIZES)) if before < most)
+
+
+def pass_sizes(sizes: Sequence[int], max_sequences: int) -> Mapping[int, int]:
     """For the memory of passes: numbers of tokens, and rows of logits at most."""
-    return {tokens: max(_FEW_ROWS, _many_rows(tokens, max_sequences)) for tokens in _SIZES}
+    return {tokens: max(_FEW_ROWS, _many_rows(tokens, max_sequences)) for tokens in sizes}
 
 
 def _many_rows(tokens: int, max_sequences: int) -> int:

@@ -69,3 +69,4 @@ class PassChain(KernelChain):
     def _unembed(self) -> None:
         rows = self._between.normed.index_select(0, self._inputs.rows)
         project_layers(rows, [self._model.lm_head], self.logits[None])
+        self._mixed = torch.empty(0)  # or what graphs share could not be used again

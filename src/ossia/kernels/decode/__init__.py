@@ -4,8 +4,8 @@ Each function enqueues one kernel that writes into tensors its caller keeps, so 
 in a CUDA graph. Kernels start while the one before them still runs and wait on the device. The plain
 twin of each is named in its docstring; sums are float32 in an order that never changes.
 
-`several.py` and `dozens.py` are all of a layer's experts in one kernel, for up to some dozens of tokens and for up
-to nearly two hundred, `slab.py` the dense products of up to 32, all on Hopper; `routed.py` and `wide.py` are the experts
+`several.py` and `dozens.py` are all of a layer's experts in one kernel, for up to 10 and for up to 24 slots an expert
+on average, `slab.py` the dense products of up to 32, all on Hopper; `routed.py` and `wide.py` are the experts
 elsewhere and for more tokens, those of prompts too. `ways.py` chooses for steps and their like,
 kernels/moe/cuda_many.py for other passes.
 

@@ -9,16 +9,15 @@ import torch
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Attention, address
-from ossia.kernels.decode.launching import multiprocessors
+from ossia.kernels.decode.launching import is_hopper, multiprocessors
 from ossia.kernels.fp8 import FP8
 
 HEAD_DIM = 64
 MAX_GROUP = 8  # query heads that share a key head
 _KERNELS = {torch.bfloat16: "attention", FP8: "attention_fp8"}
-_WARPS = ((96, 2), (48, 4), (0, 8))  # from so many sequences on, warps of a block
-_STAGED_BYTES = (
-    2 * 4096
-)  # of a warp's keys and values in shared memory, where blocks have fewer than 8
+_WARPS = ((96, 2), (48, 4), (0, 8))  # from so many sequences on, warps of a block; Hopper only
+_MOST_WARPS = 8
+_STAGED_BYTES = 2 * 4096  # in shared memory for each warp of a block that has fewer
 _MAX_SHARES = 64
 _SCRATCH = MAX_GROUP * (HEAD_DIM + 2)  # floats of a share
 
@@ -97,8 +96,10 @@ def attend_one(
     )  # fmt: skip
     # A window within the least share of a block needs no second one.
     shares = 1 if window is not None and window <= 256 else step.scratch.shape[2]
-    warps = next(warps for least, warps in _WARPS if tokens >= least)
+    warps = _MOST_WARPS
+    if is_hopper(qkv.device):  # elsewhere there is less shared memory, and nothing was measured
+        warps = next(warps for least, warps in _WARPS if tokens >= least)
     kernel = program("attention.cu", qkv.device)[f"{_KERNELS[keys.dtype]}_{warps}"]
+    shared = warps * _STAGED_BYTES if warps < _MOST_WARPS else 0
     # Second shares, which few sequences have, begin behind all first ones.
-    shared = warps * _STAGED_BYTES if warps < 8 else 0
     launch(kernel, (kv_heads, tokens, shares), warps * 32, shared, arguments)

@@ -1,4 +1,4 @@
-"""run_dozens: all of a layer's chosen experts for some dozens of tokens in one kernel; Hopper only."""
+"""run_dozens: all of a layer's chosen experts for up to 24 slots an expert on average in one kernel; Hopper only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Dozens, address
-from ossia.kernels.decode.experts import expert_matrix
-from ossia.kernels.decode.launching import is_hopper, multiprocessors
+from ossia.kernels.decode.experts import both_matrices
+from ossia.kernels.decode.launching import BLOCK_SHARED_BYTES, is_hopper, multiprocessors
 from ossia.kernels.decode.routed import Slots
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS, whole_units
@@ -18,11 +18,10 @@ from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS, whole_units
 WIDTH = 24
 """Slots that an item has at most."""
 _MEAN = 24  # slots of an expert on average up to which this is the fastest way, as measured with gpt-oss-20b on an H200
-_GROUPS, _EACH, _MOST_STAGES = 4, 3, 16  # of dozens.cu
+_GROUPS, _EACH, _MOST_STAGES = 4, 3, 4  # of dozens.cu
 _UNITS = _EACH * _GROUPS
 _THREADS = (_GROUPS + 2) * 128
 _STAGE_BYTES = 4 * _UNITS * 512
-_SHARED_BYTES = 232_448 - 3_072  # that a block may have, without what it always has
 _ALIGNMENT = 1024  # of the operands in shared memory
 
 
@@ -65,13 +64,8 @@ def run_dozens(
             left as they are.
         arrivals: int64 (1,), zero at first, then left alone.
     """
-    up, down = (expert_matrix(matrix, bias) for matrix, bias in zip(weights, biases, strict=True))
-    top_k, tokens, rows = out.shape
-    assert weights[0].paired
-    assert not weights[1].paired
-    assert x.shape == (tokens, up.units * UNIT_COLUMNS), x.shape
-    assert inner.shape == (tokens * top_k, down.units * UNIT_COLUMNS), inner.shape
-    assert rows == down.rows, (rows, down.rows)
+    up, down = both_matrices(x, weights, biases, inner, out)
+    top_k, tokens, _ = out.shape
     assert slots.width == WIDTH, slots.width
     assert len(slots.ids) == tokens * top_k, len(slots.ids)
     units = up.units, down.units
@@ -89,11 +83,12 @@ def run_dozens(
 
 
 def _fixed_bytes(units: int) -> int:
-    """Operands of an item, a quad's sums, two quads' scales."""
-    return _ALIGNMENT + WIDTH * (units * 2 * UNIT_COLUMNS + _GROUPS * 64 * 4) + 2 * 4 * units * 32
+    """Operands of an item, a quad's sums, two quads' scales, which are read up to a stage further than they go."""
+    operands, sums = WIDTH * units * 2 * UNIT_COLUMNS, WIDTH * _GROUPS * 64 * 4
+    return _ALIGNMENT + operands + sums + (2 * 4 * units + _UNITS) * 32
 
 
 def _stages(units: Sequence[int]) -> int:
     """As many as there is room for, but no more than a quad has and one."""
-    room = (_SHARED_BYTES - _fixed_bytes(max(units))) // _STAGE_BYTES
+    room = (BLOCK_SHARED_BYTES - _fixed_bytes(max(units))) // _STAGE_BYTES
     return min(_MOST_STAGES, room, -(-min(units) // _UNITS) + 1)

@@ -99,8 +99,33 @@ def project_down(
     product.launch(product.split_blocks(rows), unit, 0, arguments)
 
 
-def expert_matrix(weights: RelaidMxfp4, bias: torch.Tensor) -> ctypes.Structure:
-    """One of a layer's two matrices, all experts of it, as kernels take it that run both."""
+def both_matrices(
+    x: torch.Tensor,
+    weights: tuple[RelaidMxfp4, RelaidMxfp4],
+    biases: tuple[torch.Tensor, torch.Tensor],
+    inner: torch.Tensor,
+    out: torch.Tensor,
+) -> tuple[ctypes.Structure, ctypes.Structure]:
+    """A layer's matrices as kernels take them that run both; what they are given must fit.
+
+    Args:
+        x: (tokens, units * 64).
+        weights: Paired, and not paired.
+        biases: Of both.
+        inner: (tokens * top_k, units * 64).
+        out: (top_k, tokens, hidden).
+    """
+    up, down = (_matrix(matrix, bias) for matrix, bias in zip(weights, biases, strict=True))
+    top_k, tokens, rows = out.shape
+    assert weights[0].paired
+    assert not weights[1].paired
+    assert x.shape == (tokens, up.units * UNIT_COLUMNS), x.shape
+    assert inner.shape == (tokens * top_k, down.units * UNIT_COLUMNS), inner.shape
+    assert rows == down.rows, (rows, down.rows)
+    return up, down
+
+
+def _matrix(weights: RelaidMxfp4, bias: torch.Tensor) -> ctypes.Structure:
     _, tiles, units, _ = weights.blocks.shape
     assert units * UNIT_COLUMNS == whole_units(weights.columns)
     return Matrix(

@@ -84,6 +84,10 @@ def split_parts(rows: int, device: torch.device) -> int:
     return 2 if blocks <= -(-rows // TILE_ROWS) else 3
 
 
+BLOCK_SHARED_BYTES = 232_448 - 3_072
+"""Of a multiprocessor's shared memory what a block of Hopper's may ask for, beside what it always has."""
+
+
 def is_hopper(device: torch.device) -> bool:
     """Whether a device has the copy engine's bulk copies and the products of warpgroups."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) == (9, 0)

@@ -7,8 +7,8 @@ import torch
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Several, address
-from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K, RoutedStep, expert_matrix
-from ossia.kernels.decode.launching import TILE_ROWS, is_hopper, multiprocessors
+from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K, RoutedStep, both_matrices
+from ossia.kernels.decode.launching import BLOCK_SHARED_BYTES, TILE_ROWS, is_hopper, multiprocessors
 from ossia.kernels.decode.routed import Slots
 from ossia.kernels.mxfp4 import RelaidMxfp4
 from ossia.kernels.mxfp4.relaid import UNIT_COLUMNS
@@ -19,7 +19,6 @@ WIDTHS = {8: 6, 16: 10}
 """By slots that an item has at most: slots of an expert on average up to which that is the best, as measured with gpt-oss-20b on an H200."""
 _WARPS, _UNITS, _SUMMING, _MOST_STAGES, _UNIT_BYTES = 15, 3, 4, 16, 544  # of several.cu
 _THREADS = (_WARPS + 1 + _SUMMING) * 32
-_SHARED_BYTES = 232_448 - 3_072  # that a block may have, without what it always has
 _ALIGNMENT = 128  # of a stage
 _FLIGHT = 2  # stages on their way at once: enough for all the bandwidth, no more
 
@@ -68,18 +67,13 @@ def run_several(
             left as they are.
         arrivals: int64 (1,), zero at first, then left alone.
     """
-    up, down = (expert_matrix(matrix, bias) for matrix, bias in zip(weights, biases, strict=True))
-    top_k, tokens, rows = out.shape
-    assert weights[0].paired
-    assert not weights[1].paired
+    up, down = both_matrices(x, weights, biases, inner, out)
+    top_k, tokens, _ = out.shape
     assert max(up.units, down.units) <= _WARPS * _UNITS, (up.units, down.units)
-    assert x.shape == (tokens, up.units * UNIT_COLUMNS), x.shape
-    assert inner.shape == (tokens * top_k, down.units * UNIT_COLUMNS), inner.shape
-    assert rows == down.rows, (rows, down.rows)
     stage = -(-max(up.units, down.units) * _UNIT_BYTES // _ALIGNMENT) * _ALIGNMENT
     width = routed.width if isinstance(routed, Slots) else CHOOSING_TOKENS
     sums = _WARPS * width * TILE_ROWS * 4
-    stages = min(_MOST_STAGES, _SHARED_BYTES // (stage + sums))
+    stages = min(_MOST_STAGES, BLOCK_SHARED_BYTES // (stage + sums))
     arguments = Several(
         up=up, down=down, x=address(x), inner=address(inner), y=address(out),
         arrivals=address(arrivals), tokens=tokens, top_k=top_k, stages=stages, stage=stage, flight=_FLIGHT,

@@ -24,11 +24,12 @@ class ExpertsWay(Enum):
         cls, tokens: int, top_k: int, experts: int, sizes: tuple[int, int], device: torch.device
     ) -> ExpertsWay:
         """The fastest one for experts of such sizes, hidden and ffn."""
-        for way, kernel in ((cls.SEVERAL, several), (cls.DOZENS, dozens)):
-            if kernel.fits(tokens, top_k, experts, sizes, device):
-                return way
+        if several.fits(tokens, top_k, experts, sizes, device):
+            return cls.SEVERAL
         if tokens <= FEW_TOKENS:
             return cls.FEW
+        if dozens.fits(tokens, top_k, experts, sizes, device):
+            return cls.DOZENS
         many = tokens * top_k > wide.WIDE_SLOTS * experts
         return cls.WIDE if many and wide.runs_on(device) else cls.ROUTED
 

@@ -13,7 +13,8 @@ from ossia.kernels.fp8.format import Fp8Matrix, dequantize
 
 FEW_TOKENS = 4
 """What CUDA's kernel takes where it runs; more go to Triton's."""
-_MANY_TOKENS = 512  # up to which the time goes into reading weights, or nearly so
+PACKED_TOKENS = 512
+"""Up to which a product's time goes into reading weights, or nearly so; for more, weights are widened first."""
 _ROWS_AT_ONCE = 1 << 14  # of a matrix that is widened for more tokens
 
 
@@ -32,7 +33,7 @@ def linear(x: torch.Tensor, matrix: Fp8Matrix, bias: torch.Tensor | None) -> tor
     ):
         return reference.linear(x, matrix, bias)
     x = x.contiguous()
-    if len(x) > _MANY_TOKENS:
+    if len(x) > PACKED_TOKENS:
         return _widened(x, matrix, bias)
     from ossia.kernels.fp8 import triton_many
 

@@ -347,7 +347,7 @@ __device__ __forceinline__ void attend(const Attention& a) {
   __syncthreads();
 
   const u32 place = token * a.kv_heads + kv_head;
-  float* share = a.scratch + (u64)(place * gridDim.z + blockIdx.z) * GROUP * (DIM + 2);
+  float* own = a.scratch + (u64)(place * gridDim.z + blockIdx.z) * GROUP * (DIM + 2);
   auto finish = [&](u32 g, u32 d, float top, float sum, float out) {
     float sink = sinks[g], peak = fmaxf(top, sink), fade = expf(top - peak);
     out = out * fade / (sum * fade + expf(sink - peak));
@@ -366,8 +366,8 @@ __device__ __forceinline__ void attend(const Attention& a) {
     if (shares == 1) {
       finish(g, d, top, sum, out);
     } else {
-      share[g * (DIM + 2) + d] = out;
-      if (d == 0) share[g * (DIM + 2) + DIM] = top, share[g * (DIM + 2) + DIM + 1] = sum;
+      own[g * (DIM + 2) + d] = out;
+      if (d == 0) own[g * (DIM + 2) + DIM] = top, own[g * (DIM + 2) + DIM + 1] = sum;
     }
   }
   if (shares == 1) return;

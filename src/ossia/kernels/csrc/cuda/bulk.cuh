@@ -18,7 +18,7 @@ __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
   asm volatile(
       "{\n.reg .pred done;\n"
       "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1, %2;\n"
-      "@done bra.uni over;\nbra.uni again;\nover:\n}" ::"r"(barrier), "r"(parity), "n"(10000000) : "memory");
+      "@done bra over;\nbra again;\nover:\n}" ::"r"(barrier), "r"(parity), "n"(10000000) : "memory");
 }
 __device__ __forceinline__ void bulk_copy(u32 to, const void* from, u32 bytes, u32 barrier, u64 once) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"

@@ -73,7 +73,7 @@ __device__ __forceinline__ void copies_wait() {  // all groups but the newest N 
 
 __device__ __forceinline__ uint4 shared4(u32 at) {
   uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
   return v;
 }
 __device__ __forceinline__ uint2 shared2(u32 at) {
@@ -83,7 +83,7 @@ __device__ __forceinline__ uint2 shared2(u32 at) {
 }
 __device__ __forceinline__ u32 shared1(u32 at) {
   u32 v;
-  asm volatile("ld.shared.u32 %0,[%1];" : "=r"(v) : "r"(at));
+  asm volatile("ld.shared.u32 %0,[%1];" : "=r"(v) : "r"(at) : "memory");
   return v;
 }
 

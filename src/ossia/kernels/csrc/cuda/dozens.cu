@@ -1,4 +1,4 @@
-// All of a layer's experts for some dozens of tokens in one kernel, on Hopper's warpgroup products: gate and up,
+// All of a layer's experts for some dozens of slots each in one kernel, on Hopper's warpgroup products: gate and up,
 // activation, and the way back. Slots are sorted by expert (dispatch.cu).
 //
 //   inner[slot] = clamped_swiglu(U_e x_token + b_e)
@@ -19,7 +19,7 @@
 
 constexpr int NT = 3;  // slots of an item at most, by eights
 constexpr u32 GROUPS = 4, EACH = 3, UNITS = EACH * GROUPS;  // warpgroups that multiply; units of k in a stage
-constexpr u32 TILE_BYTES = UNITS * 512, STAGE_BYTES = 4 * TILE_BYTES, MOST_STAGES = 16;
+constexpr u32 TILE_BYTES = UNITS * 512, STAGE_BYTES = 4 * TILE_BYTES, MOST_STAGES = 4;
 constexpr u32 MULTIPLYING = GROUPS * 128;  // threads
 
 struct Dozens {

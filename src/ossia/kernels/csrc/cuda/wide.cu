@@ -89,14 +89,13 @@ __device__ __forceinline__ void product(const Wide& a, int4 item, u32* slots) {
     __syncthreads();  // all have the unit, and are done with the one before the last
     if (u + AHEAD < U) weights(next), operands(next);
     copies_end();
-    u32 w[4], s;
-    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];" : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3]) : "r"(words + stage * W_BYTES));
-    asm volatile("ld.shared.u32 %0,[%1];" : "=r"(s) : "r"(scales + stage * S_BYTES));
+    const uint4 w = shared4(words + stage * W_BYTES);
+    const u32 s = shared1(scales + stage * S_BYTES);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       mma_wait<1>();  // the products that read these registers
-      if (half) expand<1>(A[1], w[2], w[3], s);
-      else expand<0>(A[0], w[0], w[1], s);
+      if (half) expand<1>(A[1], w.z, w.w, s);
+      else expand<0>(A[0], w.x, w.y, s);
       mma_fence();
       warpgroup_mma(acc, A[half][0], operand_at(first_operand + stage * (B_BYTES / 16) + half * 4));
       warpgroup_mma(acc, A[half][1], operand_at(first_operand + stage * (B_BYTES / 16) + half * 4 + 2));
