@@ -84,6 +84,22 @@ def test_both_ways(tokens, shape, way):
     assert torch.equal(actual, getattr(cuda_many, way)(x, ids, weights, layer)), "two runs differ"
 
 
+@pytest.mark.parametrize("tokens", [1, 9, 130, 257, 1000, 8191])
+@pytest.mark.parametrize("shape", SHAPES[1:])
+def test_by_the_router_s_word(tokens, shape):
+    from ossia.kernels.moe import cuda_many
+
+    experts, top_k, hidden, ffn = shape
+    layer, twin = _layer(experts, hidden, ffn)
+    x, logits = torch.randn(tokens, hidden, **BF16), _untied(tokens, experts).bfloat16()
+    weights, ids = route(logits, top_k)
+    expected = reference.run_experts(x.double(), ids, weights.double(), twin)
+    actual = cuda_many.route_and_run(x, logits, top_k, layer)
+    assert _distance(actual, expected) < 6e-3
+    again = cuda_many.route_and_run(x, logits, top_k, layer)
+    assert torch.equal(actual, again), "two runs differ"
+
+
 @pytest.mark.parametrize("way", ["run_packed", "run_wide", "run_expanded"])
 def test_all_tokens_to_the_same_experts(way):
     from ossia.kernels.moe import cuda_many
@@ -238,7 +254,7 @@ def test_items_of_every_size(way, width):
         assert torch.equal(run(count), whole[:count]), count
 
 
-@pytest.mark.parametrize("tokens", [1, 31, 129, 512, 1000])
+@pytest.mark.parametrize("tokens", [1, 31, 32, 33, 129, 512, 1000, 8191])
 @pytest.mark.parametrize(("experts", "top_k"), [(32, 4), (4, 2), (5, 1), (40, 8), (200, 8)])
 @pytest.mark.parametrize("width", [None, 32, 128])
 def test_slots_are_sorted_and_cut(tokens, experts, top_k, width):

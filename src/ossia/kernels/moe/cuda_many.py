@@ -28,8 +28,6 @@ from ossia.kernels.mxfp4.cuda_expand import expand_all
 from ossia.kernels.mxfp4.relaid import whole_units
 from ossia.kernels.routing import route
 
-_FEW_TOKENS = 256  # for which dispatch.cu chooses faster than torch's operations
-
 
 def route_and_run(
     x: torch.Tensor, logits: torch.Tensor, top_k: int, experts: ExpertWeights
@@ -44,7 +42,7 @@ def route_and_run(
     """
     tokens, num_experts = logits.shape
     packed = _is_packed(tokens * top_k, num_experts, x.device)
-    if tokens > _FEW_TOKENS or not (packed or runs_on(x.device)):
+    if not (packed or runs_on(x.device)):
         weights, expert_ids = route(logits, top_k)
         return run_experts(x, expert_ids, weights, experts)
     width = None if packed else width_for(tokens * top_k, num_experts)

@@ -71,6 +71,25 @@ extern "C" __global__ void __launch_bounds__(256) choose(const __grid_constant__
   choose_by_experts(a, blockIdx.x * warps + (threadIdx.x >> 5), gridDim.x * warps, nullptr);
 }
 
+// Calls f(slot, its expert) for all slots of tokens that are there. A thread has four on their way.
+template <typename F>
+__device__ __forceinline__ void each_slot(const Dispatch& a, F f) {
+  const u32 all = a.tokens * a.top_k;
+  for (u32 first = threadIdx.x; first < all; first += 4 * blockDim.x) {
+    int ids[4];
+    bool there[4];
+#pragma unroll
+    for (u32 i = 0; i < 4; i++) {
+      const u32 slot = first + i * blockDim.x;
+      there[i] = slot < all && is_there(a, slot / a.top_k);
+      ids[i] = slot < all ? a.ids[slot] : 0;
+    }
+#pragma unroll
+    for (u32 i = 0; i < 4; i++)
+      if (there[i]) f(first + i * blockDim.x, ids[i]);
+  }
+}
+
 extern "C" __global__ void __launch_bounds__(1024) dispatch(const __grid_constant__ Dispatch a) {
   __shared__ u32 count[MAX_EXPERTS], place[MAX_EXPERTS], item[MAX_EXPERTS];
   const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
@@ -78,10 +97,8 @@ extern "C" __global__ void __launch_bounds__(1024) dispatch(const __grid_constan
   __syncthreads();
   dep_wait();
   dep_go();
-  const u32 all = a.tokens * a.top_k;
   if (!a.logits) {
-    for (u32 slot = threadIdx.x; slot < all; slot += blockDim.x)
-      if (is_there(a, slot / a.top_k)) atomicAdd(&count[a.ids[slot]], 1);
+    each_slot(a, [&](u32, int id) { atomicAdd(&count[id], 1); });
   } else {
     choose_by_experts(a, warp, blockDim.x / 32, count);
   }
@@ -105,6 +122,5 @@ extern "C" __global__ void __launch_bounds__(1024) dispatch(const __grid_constan
     for (u32 i = 0, n = count[e]; i * a.width < n; i++)
       a.items[item[e] + i] = make_int4(e, place[e] + i * a.width, min(a.width, n - i * a.width), 0);
   __syncthreads();
-  for (u32 slot = threadIdx.x; slot < all; slot += blockDim.x)
-    if (is_there(a, slot / a.top_k)) a.slots[atomicAdd(&place[a.ids[slot]], 1)] = slot;
+  each_slot(a, [&](u32 slot, int id) { a.slots[atomicAdd(&place[id], 1)] = slot; });
 }
