@@ -99,15 +99,20 @@ def _mean_distinct(chain: DecodeChain, stages: Sequence[Stage], batch: int) -> f
 
 
 def _in_place(stages: Sequence[Stage], repeats: int) -> dict[str, float]:
-    """Seconds that each launch of a layer adds where it stands."""
+    """Seconds that each launch of a layer adds where it stands.
+
+    Every chain begins with the embeddings, or the residual stream would grow from replay to replay, and
+    all tokens would choose the same experts in the end.
+    """
     names = [name for name in dict.fromkeys(name for name, _ in stages) if name not in _ONCE]
+    first = [launch for name, launch in stages if name == _ONCE[0]]
     found: dict[str, float] = {}
-    before = 0.0
+    before = graph_ms(partial(_run_all, first), repeats) * 1e-3
     for count, last in enumerate(names, start=1):
         chain = [launch for name, launch in stages if name in names[:count]]
-        each = graph_ms(partial(_run_all, chain), repeats) * 1e-3 / (len(chain) / count)
-        found[last] = each - before
-        before = each
+        whole = graph_ms(partial(_run_all, [*first, *chain]), repeats) * 1e-3
+        found[last] = (whole - before) / (len(chain) / count)
+        before = whole
     return found
 
 

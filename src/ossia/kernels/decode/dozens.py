@@ -47,22 +47,18 @@ def run_dozens(
     out: torch.Tensor,
     arrivals: torch.Tensor,
 ) -> None:
-    """kernels.moe.reference.run_experts: gate, up, clamped SwiGLU, the way back and the weighted sum.
-
-    All blocks wait for each other, so two of these kernels must not run at once on a device.
+    """As `several.run_several`, which must not run at the same time either.
 
     Args:
-        x: bfloat16 times X_SCALE (tokens, units * 64), zeros from hidden on, its columns in the order of
-            `wide.operand_places`.
+        x: There, too, but with its columns in the order of `wide.operand_places`.
         slots: Sorted by `dispatch` or `sort_slots`, in items of WIDTH.
-        weights: Paired (experts, 2 ffn, hidden), and not paired (experts, hidden, ffn).
-        biases: bfloat16 (experts, 2 ffn), gate and up interleaved, and (experts, hidden).
+        weights: As there, like all that follow; `inner` has its columns in that order, too.
+        biases: Of both.
         alpha: Steepness of the gate's sigmoid.
         limit: Clamp.
-        inner: bfloat16 (tokens * top_k, units * 64), scratch whose columns from ffn on are zeros.
-        out: float32 (top_k, tokens, hidden), whose sum is the result; rows of tokens that go nowhere are
-            left as they are.
-        arrivals: int64 (1,), zero at first, then left alone.
+        inner: Scratch.
+        out: float32 (top_k, tokens, hidden), whose sum is the result.
+        arrivals: The same.
     """
     up, down = both_matrices(x, weights, biases, inner, out)
     top_k, tokens, _ = out.shape
