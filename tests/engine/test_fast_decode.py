@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from ossia.engine.fast_decode import FastDecode
 from ossia.engine.plan import PlanEntry, StepPlan
 from ossia.engine.sampler import Sampler
 from ossia.engine.sequence import Sequence
+from ossia.kernels.decode.draw import CHANCE_NUMBERS, NO_CHANCE, Chance
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.types import Request, SamplingParams
 
@@ -31,8 +33,10 @@ class _Step:
 
     def __init__(self, *_: object) -> None:
         self.runs: list[tuple[bool, list[int], int]] = []
+        self.chances: list[list[list[int]] | None] = []
 
-    def run(self, ids, positions, tables, size=None) -> StepOutput:
+    def run(self, ids, positions, tables, size=None, chances=None) -> StepOutput:
+        self.chances.append(None if chances is None else chances.tolist())
         size = size or self.size_for(len(positions))
         self.runs.append((ids is not None, positions, size))
         drawn = torch.full((2, 2, size), -5, dtype=torch.int32)
@@ -70,11 +74,11 @@ def _pages() -> SequencePages:
     return pages
 
 
-def _sequence(name: int, max_new_tokens: int = 20) -> Sequence:
-    sampling = SamplingParams(temperature=0.0)
+def _sequence(name: int, max_new_tokens: int = 20, **sampling: Any) -> Sequence:
+    params = SamplingParams(**({"temperature": 0.0} | sampling))
     return Sequence(
-        request=Request(request_id=str(name), prompt_ids=(1, 2, 3), sampling=sampling),
-        arrival=name, max_new_tokens=max_new_tokens, seed=0, token_ids=[1, 2, 3], num_computed=2,
+        request=Request(request_id=str(name), prompt_ids=(1, 2, 3), sampling=params),
+        arrival=name, max_new_tokens=max_new_tokens, seed=name << 32, token_ids=[1, 2, 3], num_computed=2,
         pages=_pages(),
     )  # fmt: skip
 
@@ -156,9 +160,60 @@ def test_an_output_that_was_drawn_before_is_computed_and_not_drawn(fast):
 def _with_logits(run):
     """The row's position is the most likely id."""
 
-    def run_with(ids, positions, tables, size=None) -> StepOutput:
-        output = run(ids, positions, tables, size)
+    def run_with(ids, positions, tables, size=None, chances=None) -> StepOutput:
+        output = run(ids, positions, tables, size, chances)
         output.logits[range(len(positions)), positions] = 1.0
         return output
 
     return run_with
+
+
+def test_tokens_by_chance_are_drawn_ahead_too(fast):
+    """Each row's chance stays, however far its sequence is; its position tells the step which draw it is."""
+    sequences = [_sequence(0), _sequence(1, temperature=0.5), _sequence(2, temperature=1.0)]
+    sequences[2].index = 3
+    runs = _steps(fast, sequences, 2)
+    assert runs == [(True, [2, 2, 2], 4), (False, [3, 3, 3], 4), (False, [4, 4, 4], 4)]
+    expected = [
+        list(NO_CHANCE),
+        list(Chance(1 << 32, 0, 2, 0.5).numbers()),
+        list(Chance(2 << 32, 3, 2, 1.0).numbers()),
+    ]
+    assert fast._step.chances == [expected] * 3  # type: ignore[attr-defined]
+    sequences[1].pages = _pages()  # preempted; its draws are counted from the same place
+    _steps(fast, sequences)
+    assert fast._step.chances == [expected] * 5  # type: ignore[attr-defined]
+    _steps(fast, [_sequence(4)])
+    assert fast._step.chances[-2:] == [None, None]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "by_steps"),
+    [
+        ({"temperature": 0.0, "top_p": 0.5}, True),
+        ({"temperature": 0.7}, True),
+        ({"temperature": 0.7, "top_p": 0.9}, False),
+        ({"temperature": 0.7, "top_k": 5}, False),
+        ({"temperature": 0.7, "min_p": 0.1}, False),
+        ({"temperature": 0.7, "logprobs": 0}, False),
+        ({"temperature": 0.7, "presence_penalty": 0.5}, False),
+        ({"temperature": 0.7, "logit_bias": {4: 1.0}}, False),
+        ({"temperature": 0.7, "min_tokens": 3, "stop_token_ids": (4,)}, False),
+    ],
+)
+def test_what_steps_draw_by_themselves(sampling, by_steps):
+    sampler = Sampler(torch.device("cpu"))
+    assert sampler.is_drawn_by_steps([_sequence(0, **sampling)]) == by_steps
+    assert sampler.is_drawn_by_steps([_sequence(0), _sequence(1, **sampling)]) == by_steps
+    alike = Sampler(torch.device("cpu"), 8)
+    greedy = sampling["temperature"] == 0
+    assert alike.is_drawn_by_steps([_sequence(0, **sampling)]) == (by_steps and greedy)
+
+
+def test_a_chance_is_five_numbers():
+    seed, continuation, first, coldness = struct.unpack(
+        "<QIif", struct.pack("<5i", *Chance(2**63 - 1, 7, -1, 0.25).numbers())
+    )
+    assert (seed, continuation, first, coldness) == (2**63 - 1, 7, -1, 4.0)
+    assert struct.pack("<5i", *Chance(0, 0, 0, 5e-324).numbers())[16:] == struct.pack("<f", 1e30)
+    assert len(NO_CHANCE) == CHANCE_NUMBERS

@@ -10,10 +10,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from ossia.engine.randomness import uniform
 from ossia.kernels import cuda
 from ossia.kernels.decode import reference, several
 from ossia.kernels.decode.argmax import argmax, num_slices
 from ossia.kernels.decode.attention import PagedStep, attend_one, num_shares
+from ossia.kernels.decode.draw import NO_CHANCE, Chance, draw
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep, project_down, project_up
 from ossia.kernels.decode.launching import FEW_TOKENS, split_parts
 from ossia.kernels.decode.norm import add_and_norm
@@ -373,3 +375,78 @@ def test_argmax(tokens, vocab, end, on_host):
     argmax(logits, end, ids, positions, out, (scratch, arrivals))
     torch.cuda.synchronize()
     assert out.view(torch.float32)[0, 1, -1].isnan()
+
+
+@pytest.mark.parametrize("tokens", [*ALL_SIZES, 129, 512])
+@pytest.mark.parametrize(("vocab", "end"), [(201_088, 200_019), (77, 50)])
+@pytest.mark.parametrize("spread", [1.0, 6.0])
+def test_draw(tokens, vocab, end, spread):
+    """Weights added up to the id that is drawn pass the row's number, and those before it do not."""
+    logits = (torch.randn(tokens, vocab, device=DEVICE) * spread).bfloat16().float()
+    logits[:, end:] = 100
+    logits[::3, : end // 2] = -torch.inf  # whole slices without a weight
+    logits[0, :end] = -torch.inf
+    logits[0, end // 3] = -4.0
+    temperatures = [(0.0, 0.3, 1.0, 2.5)[(row + tokens) % 4] for row in range(tokens)]
+    chances = [
+        NO_CHANCE if one == 0 else Chance(7**row % 2**63, row % 3, row - 2, one).numbers()
+        for row, one in enumerate(temperatures)
+    ]
+    given = torch.tensor(chances, dtype=torch.int32, device=DEVICE)
+    slices = num_slices(tokens)
+    scratch = (
+        torch.full((tokens, slices), -1, dtype=torch.int64, device=DEVICE),
+        torch.full((tokens, slices), torch.nan, dtype=torch.float64, device=DEVICE),
+        torch.zeros(tokens, dtype=torch.int32, device=DEVICE),
+    )
+    weights = torch.stack([
+        ((row - row.amax()) / max(one, 1e-3)).exp()
+        for row, one in zip(logits[:, :end].double(), temperatures, strict=True)
+    ])  # fmt: skip
+    sums = weights.cumsum(1).cpu()
+    greedy, largest = reference.argmax(logits.cpu(), end)
+    for turn in range(3):
+        ids = torch.full((tokens,), -7, dtype=torch.int32, device=DEVICE)
+        positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE) + turn
+        out = torch.full((2, 2, tokens), -5, dtype=torch.int32, device=DEVICE)
+        draw(logits, end, given, ids, positions, out, scratch)
+        torch.cuda.synchronize()
+        assert positions.tolist() == [row + turn + 1 for row in range(tokens)]
+        assert not scratch[2].any()
+        parity, rows = (torch.arange(tokens) + turn) & 1, torch.arange(tokens)
+        assert out.cpu()[parity, 0, rows].tolist() == ids.tolist()
+        assert torch.equal(out.cpu()[parity, 1, rows].view(torch.float32), largest)
+        assert (out.cpu()[1 - parity, :, rows] == -5).all()
+        for row, (one, id_) in enumerate(zip(temperatures, ids.tolist(), strict=True)):
+            if one == 0:
+                assert id_ == int(greedy[row])
+                continue
+            assert 0 <= id_ < end
+            assert weights[row, id_] > 0
+            total = float(sums[row, -1])
+            target = uniform(7**row % 2**63, row % 3, turn + 2) * total
+            assert sums[row, id_] > target - 1e-5 * total
+            assert id_ == 0 or sums[row, id_ - 1] <= target + 1e-5 * total
+    logits[-1, 3], positions[-1] = torch.nan, 6
+    draw(logits, end, given, ids, positions, out, scratch)
+    torch.cuda.synchronize()
+    assert out.view(torch.float32)[0, 1, -1].isnan()
+    assert 0 <= int(ids[-1]) < vocab
+
+
+def test_draws_come_as_often_as_they_are_likely():
+    logits = torch.tensor([0.0, 1.0, -torch.inf, 2.0, 0.5], device=DEVICE).repeat(512, 1)
+    shares = logits[0].softmax(0)
+    scratch = [
+        torch.zeros(512, num_slices(512), dtype=kind, device=DEVICE)
+        for kind in (torch.int64, torch.float64)
+    ]
+    arrivals, counts = torch.zeros(512, dtype=torch.int32, device=DEVICE), torch.zeros(5)
+    out = torch.zeros(2, 2, 512, dtype=torch.int32, device=DEVICE)
+    for turn in range(40):
+        numbers = [Chance(1000 * turn + row, 0, 0, 1.0).numbers() for row in range(512)]
+        given = torch.tensor(numbers, dtype=torch.int32, device=DEVICE)
+        ids, positions = torch.zeros(2, 512, dtype=torch.int32, device=DEVICE)
+        draw(logits, 5, given, ids, positions, out, (scratch[0], scratch[1], arrivals))
+        counts += ids.cpu().bincount(minlength=5)
+    assert float((counts / counts.sum() - shares.cpu()).abs().max()) < 0.02

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +16,14 @@ from benchmarks.cpu_precision import divergences, paged_logits
 from ossia.config import PRESETS, ModelConfig
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
+from ossia.engine.randomness import uniform
 from ossia.engine.sync_engine import SyncEngine
+from ossia.kernels.decode.draw import CHANCE_NUMBERS, NO_CHANCE, Chance
+from ossia.kernels.sampling import Drawing, sample
 from ossia.model import decode_step
 from ossia.model.batch import ForwardBatch
 from ossia.model.decode_step import (
+    _CHANCES,
     _POSITIONS,
     _TABLE,
     _WIDTH,
@@ -234,10 +240,10 @@ def test_a_warm_engine_captures_nothing_more():
     runner: Any = core._runner
     steps, graphs = runner._fast._step._ready, runner._graphs._ready
     before = set(steps), set(graphs)
-    assert before[0] == {1, 2, 4, 8, 16}
-    assert {shape.tokens for shape in before[1]} == {32, 64, 128, 256, 512}
-    for request in _requests(config, 10):
-        core.submit(request)
+    assert before[0] == set(product((1, 2, 4, 8, 16), (False, True)))
+    assert {shape.tokens for shape in before[1]} == {32, 64, 128, 256, 512, 768, 1024}
+    for request in [*_requests(config, 5), *_requests(config, 5, temperature=0.8)]:
+        core.submit(replace(request, request_id=str(id(request))))
         core.step()
     while core.has_work:
         assert all(output.error is None for output in core.step())
@@ -290,6 +296,45 @@ def test_rows_without_a_sequence_change_nothing(rows):
     assert not apart.isnan().any()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_steps_draw_as_the_sampler_does(rows):
+    """Step after step without the host in between, some rows by chance and some greedily."""
+    config = PRESETS["tiny"]()
+    model = packed_model(config, "cuda")
+    pages = [
+        tuple(torch.randn(2, rows, 16, config.num_key_value_heads, 64, dtype=torch.bfloat16, device="cuda"))
+        for _ in range(config.num_hidden_layers)
+    ]  # fmt: skip
+    groups = sorted(set(config.layer_types))
+    step = DecodeStep(model, pages, groups, 16, config.vocab_size)
+    tables = [[array("i", [row])] * len(groups) for row in range(rows)]
+    chances = [
+        None if row % 4 == 3 else Chance(row, row % 2, 3, 0.5 + row % 3) for row in range(rows)
+    ]
+    given = np.array([NO_CHANCE if one is None else one.numbers() for one in chances], np.int32)
+    ids: list[int] | None = [7] * rows
+    for position in range(4, 12):
+        output = step.run(ids, [position] * rows, tables, None, given)
+        torch.cuda.synchronize()
+        drawings = [
+            None if one is None
+            else Drawing(
+                temperature=one.temperature, top_k=0, top_p=1.0, min_p=0.0,
+                uniform=uniform(one.seed, one.continuation, position - one.first),
+            )
+            for one in chances
+        ]  # fmt: skip
+        expected, peaks = sample(output.logits.double(), drawings)
+        drawn = output.drawn[position & 1, 0, :rows].tolist()
+        # A number may lie so near the border of two ids that roundings decide.
+        assert sum(a != b for a, b in zip(drawn, expected.tolist(), strict=True)) <= rows // 40
+        assert torch.equal(
+            output.drawn[position & 1, 1, :rows].view(torch.float32), peaks.float().cpu()
+        )
+        ids = None
+
+
 class _Copies:
     """Pinned memory and its event, on the CPU."""
 
@@ -320,17 +365,24 @@ def _table(*pages: int) -> tuple[array, array]:
     return array("i", pages), array("i", [page + 20 for page in pages])
 
 
-STEPS: list[tuple[list[int] | None, list[int], list, bool]] = [
-    ([7, 8, 9], [17, 18, 3], [_table(4, 5), _table(1, 2), _table(8)], True),
-    (None, [18, 19, 4], [_table(4, 5), _table(1, 2), _table(8)], False),
-    (None, [19, 20, 5], [_table(4, 5), _table(1, 2), _table(8)], False),
-    (None, [20, -1, 6], [_table(4, 5), None, _table(8)], True),  # one has ended
-    (None, [21, -1, 7], [_table(4, 5), None, _table(8)], False),
-    (None, [22, -1, 8], [_table(4, 5, 6), None, _table(8)], True),  # a page more
-    (None, [23, -1, 9], [_table(9, 5, 6), None, _table(8)], True),  # another page in its middle
-    (None, [24, -1, 10], [_table(9, 5, 6), None, _table(8)], False),
-    ([1, 2, 3], [24, 4, 10], [_table(9, 5, 6), _table(3), _table(8)], True),
-    ([1, 2, 3], [24, 4, 10], [_table(9, 5, 6), _table(3), _table(8)], True),
+CHANCES = np.arange(3 * CHANCE_NUMBERS, dtype=np.int32).reshape(3, CHANCE_NUMBERS) + 1
+STEPS: list[tuple[list[int] | None, list[int], list, np.ndarray | None, bool]] = [
+    ([7, 8, 9], [17, 18, 3], [_table(4, 5), _table(1, 2), _table(8)], None, True),
+    (None, [18, 19, 4], [_table(4, 5), _table(1, 2), _table(8)], None, False),
+    (None, [19, 20, 5], [_table(4, 5), _table(1, 2), _table(8)], None, False),
+    (None, [20, -1, 6], [_table(4, 5), None, _table(8)], None, True),  # one has ended
+    (None, [21, -1, 7], [_table(4, 5), None, _table(8)], None, False),
+    (None, [22, -1, 8], [_table(4, 5, 6), None, _table(8)], None, True),  # a page more
+    (None, [23, -1, 9], [_table(9, 5, 6), None, _table(8)], None, True),  # another in its middle
+    (None, [24, -1, 10], [_table(9, 5, 6), None, _table(8)], None, False),
+    ([1, 2, 3], [24, 4, 10], [_table(9, 5, 6), _table(3), _table(8)], None, True),
+    ([1, 2, 3], [24, 4, 10], [_table(9, 5, 6), _table(3), _table(8)], None, True),
+    ([1, 2, 3], [24, 4, 10], [_table(9, 5, 6), _table(3), _table(8)], CHANCES, True),
+    (None, [25, 5, 11], [_table(9, 5, 6), _table(3), _table(8)], CHANCES, False),
+    (None, [26, -1, 12], [_table(9, 5, 6), None, _table(8)], CHANCES, True),
+    (None, [27, -1, 13], [_table(9, 5, 6), None, _table(8)], CHANCES, False),
+    ([1, 2, 3], [27, 5, 13], [_table(9, 5, 6), _table(3), _table(8)], CHANCES + 1, True),
+    ([1, 2, 3], [27, 5, 13], [_table(9, 5, 6), _table(3), _table(8)], None, True),
 ]
 
 
@@ -339,11 +391,14 @@ def test_inputs_are_copied_where_the_device_has_others():
     step._inputs = torch.zeros(_TABLE + 100, dtype=torch.int32)
     step._staging, step._left = [_Copies(_TABLE + 100) for _ in range(2)], None
     graph = _Replay(step._inputs)
-    step._ready = {8: (graph, graph)}
+    step._ready = {(8, draws): (graph, graph) for draws in (False, True)}
     fresh = np.zeros(_TABLE + 100, dtype=np.int32)
-    for ids, positions, tables, copied in STEPS:
+    for ids, positions, tables, chances, copied in STEPS:
         last_sent = step._staging[0]
-        step.run(ids, positions, tables, 8)
-        used = _fill(fresh, ids, positions, tables)
+        step.run(ids, positions, tables, 8, chances)
+        used = _fill(fresh, ids, positions, tables, chances)
+        given = fresh[_CHANCES:_TABLE].reshape(-1, CHANCE_NUMBERS)
+        assert np.array_equal(given[:3], 0 * CHANCES if chances is None else chances)
+        assert not given[3:].any()
         assert graph.seen[-1][_POSITIONS:used].tolist() == fresh[_POSITIONS:used].tolist()
         assert (step._staging[0] is not last_sent) is copied

@@ -77,7 +77,7 @@ def _prepared(
     ]
     ids = torch.randint(0, config.vocab_size, (batch,)).tolist()
     step.run(ids, [context - 1] * batch, tables)
-    graph, chain = step._ready[step.size_for(batch)]
+    graph, chain = step._ready[step.size_for(batch), False]
     return step, chain, graph.replay
 
 

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
 from ossia.engine.plan import Drawn, StepPlan, StepResult
-from ossia.engine.sampler import Sampler, drawn_greedily
+from ossia.engine.sampler import Sampler, drawn_with_peaks
 from ossia.engine.sequence import Sequence
+from ossia.kernels.decode.draw import NO_CHANCE, Chance
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.model.heads import CausalLM
@@ -28,12 +30,14 @@ class _Rows:
     Attributes:
         places: The row of each sequence.
         pages: Each one's pages then. A sequence that was preempted and started again has others.
+        chances: How their tokens are drawn, as DecodeStep takes it.
     """
 
-    __slots__ = ("pages", "places", "sequences")
+    __slots__ = ("chances", "pages", "places", "sequences")
 
     def __init__(self, sequences: list[Sequence]) -> None:
         self.sequences = sequences
+        self.chances = _chances(sequences)
         self.places = {sequence: place for place, sequence in enumerate(sequences)}
         self.pages = [sequence.own_pages for sequence in sequences]
 
@@ -46,7 +50,7 @@ class _Flight:
         rows: Whose tokens it computes.
         positions: Of each row's token; negative where nothing is computed.
         size: Rows of the graph.
-        drawn: Where the most likely ids and their logits' bits arrive, as StepOutput says.
+        drawn: Where ids and the largest logits' bits arrive, as StepOutput says.
         arrived: Recorded behind the step.
     """
 
@@ -60,8 +64,8 @@ class _Flight:
 class FastDecode:
     """One new token for each of a few sequences, without a kernel launch from Python.
 
-    Where all that is asked for is the most likely token, the step after is enqueued before this one's
-    result is read: ids stay on the device, and what happens on the host meanwhile costs nothing. A
+    Where all that is asked for is the most likely token, or one by chance from all of them, the step after is
+    enqueued before this one's result is read: ids stay on the device, and what happens on the host meanwhile costs nothing. A
     sequence that ends, or is taken out, leaves its row to nobody, and what the step ahead computed for
     it is dropped; what it wrote went to pages that were the sequence's when it was enqueued, before
     anything that their next owner enqueues. Once the rows that are left fit a smaller graph, one step
@@ -116,24 +120,25 @@ class FastDecode:
 
         Args:
             plan: `takes` allows it; page copies are done.
-            sampler: Draws where the most likely token is not all that is asked for.
+            sampler: Draws where something else is asked for than steps can do.
         """
         sequences = [entry.sequence for entry in plan.entries]
         places = self._places_ahead(sequences)
         flight, self._ahead = self._ahead, None
         draws = plan.draws
-        if len(draws) < len(sequences) or not sampler.takes_argmax(draws):
+        if len(draws) < len(sequences) or not sampler.is_drawn_by_steps(draws):
             drawn = self._drawn_from_logits(plan, sampler)
             return StepResult(drawn, [[] for _ in sequences])
         if places is None or flight is None:
-            output = self._cold(sequences)
+            rows = _Rows(sequences)
+            output = self._cold(sequences, rows.chances)
             positions = [sequence.num_computed for sequence in sequences]
             size = self._size_for(len(positions))
-            flight = _followed(_Rows(sequences), positions, size, output.drawn)
+            flight = _followed(rows, positions, size, output.drawn)
             places = list(range(len(positions)))
         self._ahead = self._enqueue_next(flight, places)
         flight.arrived.synchronize()
-        return StepResult(_most_likely(flight, places), [[] for _ in sequences])
+        return StepResult(_arrived(flight, places), [[] for _ in sequences])
 
     def warm_up(self) -> None:
         """Prepare steps of as many sequences as there may be."""
@@ -143,18 +148,19 @@ class FastDecode:
         """Forget the step ahead: something else is computed in between."""
         self._ahead = None
 
-    def _cold(self, sequences: list[Sequence]) -> StepOutput:
+    def _cold(self, sequences: list[Sequence], chances: npt.NDArray[np.int32] | None) -> StepOutput:
         """A step whose ids come from the host."""
         return self._step.run(
             [sequence.token_ids[sequence.num_computed] for sequence in sequences],
             [sequence.num_computed for sequence in sequences],
             [sequence.own_pages.tables for sequence in sequences],
             self._size_for(len(sequences)),
+            chances,
         )
 
     def _drawn_from_logits(self, plan: StepPlan, sampler: Sampler) -> list[Drawn]:
         """What those draw that do; the others compute what they have drawn before."""
-        output = self._cold([entry.sequence for entry in plan.entries])
+        output = self._cold([entry.sequence for entry in plan.entries], None)
         rows = [row for row, entry in enumerate(plan.entries) if entry.draws]
         if not rows:
             return []
@@ -195,7 +201,7 @@ class FastDecode:
                 num_rows += 1
         if num_rows == 0 or self._size_for(num_rows) < flight.size:
             return None
-        output = self._step.run(None, positions, tables, flight.size)
+        output = self._step.run(None, positions, tables, flight.size, rows.chances)
         return _followed(rows, positions, flight.size, output.drawn)
 
 
@@ -206,8 +212,23 @@ def _followed(rows: _Rows, positions: list[int], size: int, drawn: torch.Tensor)
     return _Flight(rows, positions, size, drawn, arrived)
 
 
-def _most_likely(flight: _Flight, places: list[int]) -> list[Drawn]:
+def _chances(sequences: list[Sequence]) -> npt.NDArray[np.int32] | None:
+    """How their tokens are drawn; None where all take the most likely ones."""
+    if all(sequence.request.sampling.temperature == 0 for sequence in sequences):
+        return None
+    return np.array([_chance(sequence) for sequence in sequences], dtype=np.int32)
+
+
+def _chance(sequence: Sequence) -> tuple[int, ...]:
+    temperature = sequence.request.sampling.temperature
+    if temperature == 0:
+        return NO_CHANCE
+    first = sequence.num_computed - sequence.num_outputs
+    return Chance(sequence.seed, sequence.index, first, temperature).numbers()
+
+
+def _arrived(flight: _Flight, places: list[int]) -> list[Drawn]:
     """What some rows of a flight that has arrived have drawn."""
     rows = np.array(places)
     ids, bits = flight.drawn.numpy()[np.array(flight.positions)[rows] & 1, :, rows].T
-    return drawn_greedily(ids.tolist(), bits.view(np.float32).tolist())
+    return drawn_with_peaks(ids.tolist(), bits.view(np.float32).tolist())

@@ -23,7 +23,7 @@ from ossia.engine.precision import (
     round_to_fp8,
     stays_wide,
 )
-from ossia.engine.sampler import Sampler, drawn_greedily, score_prompt
+from ossia.engine.sampler import Sampler, drawn_with_peaks, score_prompt
 from ossia.engine.sequence import Sequence
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
@@ -183,7 +183,7 @@ class ModelRunner:
         ids = [one.token_ids[at] for one, at in zip(sequences, positions, strict=True)]
         tables = [sequence.own_pages.tables for sequence in sequences]
         if len(draws) == len(ids) and self._sampler.takes_argmax(draws):
-            return drawn_greedily(*step.most_likely(ids, positions, tables))
+            return drawn_with_peaks(*step.most_likely(ids, positions, tables))
         with torch.inference_mode():
             logits = step.logits(ids, positions, tables)
             logits[:, self._valid_end :] = -torch.inf

@@ -75,6 +75,16 @@ class Sampler:
             for sequence in sequences
         )
 
+    def is_drawn_by_steps(self, sequences: list[Sequence]) -> bool:
+        """Whether a step on a GPU can draw all of these by itself: greedily, or from all tokens by temperature.
+
+        Where rows must have the same bits beside others, only greedily: what `sample` draws otherwise would
+        differ from it by how sums are rounded.
+        """
+        return self.takes_argmax(sequences) or (
+            self._rows is None and all(_is_from_all(sequence) for sequence in sequences)
+        )
+
     def release(self, sequence: Sequence) -> None:
         """Forget a continuation that has ended."""
         self._seen.pop(sequence, None)
@@ -233,12 +243,12 @@ def unusable(peak: float) -> str | None:
     return None if abs(peak) < torch.inf else "the model produced logits that are not finite"
 
 
-def drawn_greedily(token_ids: list[int], peaks: list[float]) -> list[Drawn]:
-    """The most likely tokens.
+def drawn_with_peaks(token_ids: list[int], peaks: list[float]) -> list[Drawn]:
+    """Tokens that were drawn elsewhere.
 
     Args:
         token_ids: One a row.
-        peaks: Their logits.
+        peaks: The rows' largest logits.
     """
     if all(map(isfinite, peaks)):
         return [Drawn(token_id) for token_id in token_ids]
@@ -290,6 +300,19 @@ def _has_penalty(sampling: SamplingParams) -> bool:
         sampling.repetition_penalty != 1
         or sampling.presence_penalty != 0
         or sampling.frequency_penalty != 0
+    )
+
+
+def _is_from_all(sequence: Sequence) -> bool:
+    """Whether all tokens may be drawn, by temperature alone, or the most likely one is, and nothing else is wanted."""
+    sampling = sequence.request.sampling
+    return (
+        _is_plain(sequence)
+        and sampling.logprobs is None
+        and (
+            sampling.temperature == 0
+            or (sampling.top_k == 0 and sampling.top_p == 1 and sampling.min_p == 0)
+        )
     )
 
 

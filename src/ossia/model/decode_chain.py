@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from ossia.config import LayerType
-from ossia.kernels.decode import argmax, attend_one
+from ossia.kernels.decode import argmax, attend_one, draw
 from ossia.kernels.decode.attention import PagedStep
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
@@ -26,12 +26,14 @@ class StepInputs:
         ids: (tokens,).
         positions: (tokens,), negative for no token.
         width: (1,).
+        chances: (tokens, 5), as `draw` says.
         table: (tokens, groups, width) and whatever lies behind.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     width: torch.Tensor
+    chances: torch.Tensor
     table: torch.Tensor
 
 
@@ -45,6 +47,7 @@ class DecodeChain(KernelChain):
         inputs: Read at every run, and advanced at its end.
         memory: Holds a step of so many tokens; chains that share it run one after the other.
         valid_end: Ids from here on are never drawn.
+        draws: Whether tokens are drawn as the inputs' chances say; else all are the most likely ones.
 
     Attributes:
         logits: float32 (tokens, vocab), after a run, until another chain of this memory runs.
@@ -59,11 +62,14 @@ class DecodeChain(KernelChain):
         inputs: StepInputs,
         memory: DecodeMemory,
         valid_end: int,
+        *,
+        draws: bool = False,
     ) -> None:
         tokens = len(inputs.ids)
         self._step = tensors = memory.step(tokens)
         super().__init__(model, inputs.ids, inputs.positions, memory, tensors)
         self._pages, self._groups, self._valid_end = pages, groups, valid_end
+        self._chances = inputs.chances if draws else None
         self._paged = PagedStep(
             positions=inputs.positions,
             table=inputs.table,
@@ -85,7 +91,8 @@ class DecodeChain(KernelChain):
         return self._step.attended
 
     def _head(self) -> list[Stage]:
-        return [("unembedding", self._unembed), ("argmax", self._argmax)]
+        last = ("argmax", self._argmax) if self._chances is None else ("draw", self._draw)
+        return [("unembedding", self._unembed), last]
 
     def _project_qkv(self, layer: DecoderLayer) -> None:
         attention = layer.self_attn
@@ -111,3 +118,10 @@ class DecodeChain(KernelChain):
     def _argmax(self) -> None:
         scratch = self._step.best, self._step.argmax_arrivals
         argmax(self.logits, self._valid_end, self._ids, self._positions, self.drawn, scratch)
+
+    def _draw(self) -> None:
+        assert self._chances is not None
+        scratch = self._step.best, self._step.weights, self._step.argmax_arrivals
+        draw(
+            self.logits, self._valid_end, self._chances, self._ids, self._positions, self.drawn, scratch
+        )  # fmt: skip

@@ -63,7 +63,8 @@ class StepTensors(LayerTensors):
         attended: bfloat16 (tokens, heads * head_dim).
         shares: float32, `PagedStep.scratch`.
         attention_arrivals: int32 (tokens, kv_heads), zeros.
-        best: int64 (tokens, slices).
+        best: int64 (tokens, slices), as `weights`, in float64.
+        weights: See best.
         argmax_arrivals: int32 (tokens,), zeros.
     """
 
@@ -72,6 +73,7 @@ class StepTensors(LayerTensors):
     shares: torch.Tensor
     attention_arrivals: torch.Tensor
     best: torch.Tensor
+    weights: torch.Tensor
     argmax_arrivals: torch.Tensor
 
 
@@ -197,5 +199,6 @@ def _step_shapes(config: ModelConfig, tokens: int, device: torch.device) -> dict
         "shares": (floats, *shares),
         "attention_arrivals": (integers, tokens, kv_heads),
         "best": (torch.int64, tokens, num_slices(tokens)),
+        "weights": (torch.float64, tokens, num_slices(tokens)),
         "argmax_arrivals": (integers, tokens),
     }

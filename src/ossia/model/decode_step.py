@@ -10,8 +10,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -19,6 +21,7 @@ from ossia.config import LayerType, ModelConfig
 from ossia.kernels.backend import choose
 from ossia.kernels.decode import FEW_TOKENS
 from ossia.kernels.decode.attention import HEAD_DIM, MAX_GROUP
+from ossia.kernels.decode.draw import CHANCE_NUMBERS
 from ossia.kernels.decode.experts import MAX_EXPERTS, MAX_TOP_K
 from ossia.kernels.fp8 import FP8
 from ossia.model.decode_chain import DecodeChain, StepInputs
@@ -32,8 +35,9 @@ MAX_ROWS = _SIZES[-1]
 """Sequences of a step at most."""
 _MAX_SCALE = 190  # experts.cuh says why
 _MAX_HIDDEN, _MAX_HEADS = 3520, 4160  # whose operands fit shared memory, with room
-# Places in the buffer of inputs: numbers for each row, then one, then the tables.
-_IDS, _POSITIONS, _WIDTH, _TABLE = 0, MAX_ROWS, 2 * MAX_ROWS, 2 * MAX_ROWS + 16
+# Places in the buffer of inputs: numbers for each row, then one, then each row's chance, then the tables.
+_IDS, _POSITIONS, _WIDTH, _CHANCES = 0, MAX_ROWS, 2 * MAX_ROWS, 2 * MAX_ROWS + 16
+_TABLE = _CHANCES + CHANCE_NUMBERS * MAX_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class StepOutput:
     Args:
         logits: float32 (rows, vocab).
         drawn: int32 (2, 2, size) on the host, once the step has run: at the parity of a row's position the
-            most likely valid id, and the bits of its logit. The step after the next one overwrites it.
+            id that was drawn or is the most likely valid one, and the bits of the largest logit. The step after the
+            next one overwrites it.
     """
 
     logits: torch.Tensor
@@ -129,7 +134,8 @@ class DecodeStep:
         self._memory = memory or DecodeMemory(model.config, sizes, device)
         self._inputs = torch.full((size,), -1, dtype=torch.int32, device=device)
         self._staging = [_Staging(size), _Staging(size)]  # what was sent last, and what is next
-        self._ready: dict[int, tuple[torch.cuda.CUDAGraph, DecodeChain]] = {}
+        # By rows, and whether tokens are drawn.
+        self._ready: dict[tuple[int, bool], tuple[torch.cuda.CUDAGraph, DecodeChain]] = {}
         # By the last step on the device: rows of its graph, how many inputs count, the positions.
         self._left: tuple[int, int, np.ndarray] | None = None
 
@@ -139,29 +145,32 @@ class DecodeStep:
         positions: list[int],
         tables: Sequence[Sequence[array[int]] | None],
         size: int | None = None,
+        chances: npt.NDArray[np.int32] | None = None,
     ) -> StepOutput:
         """One step; returns when it is enqueued.
 
         Args:
-            ids: The new token of each row, at most `max_rows`; None takes the most likely ids of the
-                step before, which had the same size and the same sequences in its rows.
+            ids: The new token of each row, at most `max_rows`; None takes the ids that the step before has
+                drawn, which had the same size and the same sequences in its rows.
             positions: Their positions, negative for rows without a sequence.
             tables: For each row and group its page numbers, the new token's included; None for rows
                 without a sequence.
             size: Rows of the graph, `size_for` the rows if not given.
+            chances: (rows, CHANCE_NUMBERS), how each row's token is drawn, as `draw` takes it; None where
+                the most likely ones are all that is asked for.
         """
         rows = len(positions)
-        size = size or self.size_for(rows)
-        if size not in self._ready:
-            self._ready[size] = self._capture(size)
-        graph, chain = self._ready[size]
+        kind = size or self.size_for(rows), chances is not None
+        if kind not in self._ready:
+            self._ready[kind] = self._capture(*kind)
+        graph, chain = self._ready[kind]
         following = self._staging[1]
         following.wait()
-        used = _fill(following.host, ids, positions, tables)
-        if ids is not None or not self._is_there(size, used):
+        used = _fill(following.host, ids, positions, tables, chances)
+        if ids is not None or not self._is_there(kind[0], used):
             self._send(_POSITIONS if ids is None else _IDS, used)
         told = following.host[_POSITIONS:_WIDTH]
-        self._left = size, used, told + (told >= 0)
+        self._left = kind[0], used, told + (told >= 0)
         graph.replay()
         return StepOutput(chain.logits[:rows], chain.drawn)
 
@@ -182,10 +191,11 @@ class DecodeStep:
         staging.copied.record()
 
     def warm_up(self, rows: int, only: int | None = None) -> None:
-        """Capture every graph that steps of up to so many rows need, or the one of `only` rows."""
-        for size in self.sizes_for(rows) if only is None else (only,):
-            if size not in self._ready:
-                self._ready[size] = self._capture(size)
+        """Capture every graph that steps of up to so many rows need, or the greedy one of `only` rows."""
+        sizes, ways = ((only,), (False,)) if only else (self.sizes_for(rows), (False, True))
+        for kind in product(sizes, ways):
+            if kind not in self._ready:
+                self._ready[kind] = self._capture(*kind)
 
     @staticmethod
     def size_for(rows: int) -> int:
@@ -205,15 +215,22 @@ class DecodeStep:
         """
         return DecodeStep.size_for(rows if rows == 1 else max(rows, FEW_TOKENS + 1))
 
-    def _capture(self, size: int) -> tuple[torch.cuda.CUDAGraph, DecodeChain]:
+    def _capture(self, size: int, draws: bool) -> tuple[torch.cuda.CUDAGraph, DecodeChain]:
         inputs = StepInputs(
             ids=self._inputs[_IDS : _IDS + size],
             positions=self._inputs[_POSITIONS : _POSITIONS + size],
             width=self._inputs[_WIDTH : _WIDTH + 1],
+            chances=self._inputs[_CHANCES:_TABLE].view(MAX_ROWS, CHANCE_NUMBERS)[:size],
             table=self._inputs[_TABLE:],
         )
         chain = DecodeChain(
-            self._model, self._pages, self._groups, inputs, self._memory, self._valid_end
+            self._model,
+            self._pages,
+            self._groups,
+            inputs,
+            self._memory,
+            self._valid_end,
+            draws=draws,
         )
         self._left = None
         self._inputs[:_TABLE] = 0
@@ -244,6 +261,7 @@ def _fill(
     ids: list[int] | None,
     positions: list[int],
     tables: Sequence[Sequence[array[int]] | None],
+    chances: npt.NDArray[np.int32] | None,
 ) -> int:
     """Write a step's inputs; how many numbers of the buffer matter."""
     rows = len(positions)
@@ -254,8 +272,13 @@ def _fill(
     host[_POSITIONS + rows : _WIDTH] = -1
     width = max((len(table) for row in tables if row for table in row), default=1)
     host[_WIDTH] = width
+    drawn = _CHANCES
+    if chances is not None:
+        drawn += chances.size
+        host[_CHANCES:drawn] = chances.ravel()
+    host[drawn:_TABLE] = 0  # so that the same inputs are the same numbers, as the tables' below
     at, groups = _TABLE, max((len(row) for row in tables if row), default=0)
-    host[at : at + rows * groups * width] = 0  # so that the same inputs are the same numbers
+    host[at : at + rows * groups * width] = 0
     numbers = host.data  # takes an array's numbers in a fraction of numpy's time
     for row in tables:
         if row is None:

@@ -15,6 +15,7 @@ all multiprocessors get equal shares of the weights without waiting for each oth
 
 from ossia.kernels.decode.argmax import argmax, num_slices
 from ossia.kernels.decode.attention import attend_one, num_shares
+from ossia.kernels.decode.draw import draw
 from ossia.kernels.decode.experts import X_SCALE, project_down, project_up
 from ossia.kernels.decode.launching import FEW_TOKENS, split_parts
 from ossia.kernels.decode.norm import add_and_norm
@@ -26,6 +27,7 @@ __all__ = [
     "add_and_norm",
     "argmax",
     "attend_one",
+    "draw",
     "num_parts",
     "num_shares",
     "num_slices",

@@ -12,11 +12,6 @@ struct Argmax {
   u32 tokens, vocab, end;  // ids below `end` are valid
 };
 
-__device__ __forceinline__ u64 warp_max(u64 x) {
-  for (int o = 16; o; o >>= 1) x = max(x, __shfl_xor_sync(EVERY_LANE, x, o));
-  return x;
-}
-
 extern "C" __global__ void __launch_bounds__(256) argmax(const __grid_constant__ Argmax a) {
   __shared__ u64 found[8];
   __shared__ bool is_last;

@@ -140,6 +140,11 @@ __device__ __forceinline__ float unordered(u32 key) {
   return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
 }
 
+__device__ __forceinline__ u64 warp_max(u64 x) {
+  for (int o = 16; o; o >>= 1) x = max(x, __shfl_xor_sync(EVERY_LANE, x, o));
+  return x;
+}
+
 // Work is a line of equal units; part i of n takes [share(i), share(i + 1)).
 __device__ __forceinline__ u32 share(u32 total, u32 part, u32 parts) { return total * part / parts; }
 // The part that holds a unit.
