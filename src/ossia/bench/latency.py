@@ -25,6 +25,7 @@ from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig, Fp8Wei
 from ossia.engine.core import EngineCore
 from ossia.errors import CapacityError, RequestError
 from ossia.tokenizer import special
+from ossia.types import SamplingParams
 
 _WARM_UP_TOKENS = 4
 _PAGE = EngineConfig().page_size
@@ -43,6 +44,7 @@ class LatencyPlan:
         repeats: Times that each case is measured, after one that is not counted.
         chunk: Prompt tokens of one forward pass at most; None is 8,192 on CUDA, 2,048 on the CPU.
         seed: Of the random ids.
+        temperature: Of the draws, from all tokens; 0 is greedy.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
         fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
@@ -60,6 +62,7 @@ class LatencyPlan:
     repeats: int = 5
     chunk: int | None = None
     seed: int = 0
+    temperature: float = 0.0
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
     fp8_weights: Fp8Weights = "none"
@@ -80,6 +83,7 @@ class LatencyPlan:
                 raise RequestError(
                     f"{depth} is no multiple of {_PAGE}, the tokens of a page", field="depth"
                 )
+        SamplingParams(temperature=self.temperature)  # refuses what is none
         if self.chunk is not None and self.chunk < 1:
             raise RequestError(f"{self.chunk} is no number of tokens", field="chunk")
 
@@ -266,11 +270,12 @@ class LatencyBench:
             for context in contexts
         ]
         cached = len(contexts[0])
+        temperature = self._plan.temperature
         if moments is None:
-            return play(core, prompts, tokens, cached_tokens=cached)
+            return play(core, prompts, tokens, cached_tokens=cached, temperature=temperature)
         return play(
-            core, prompts, tokens, cached_tokens=cached, clock=moments.clock,
-            between_steps=moments.between_steps,
+            core, prompts, tokens, cached_tokens=cached, temperature=temperature,
+            clock=moments.clock, between_steps=moments.between_steps,
         )  # fmt: skip
 
     def _prefill(

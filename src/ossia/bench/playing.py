@@ -30,8 +30,9 @@ def play(
     between_steps: Callable[[], None] = lambda: None,
     max_steps: int | None = None,
     cached_tokens: int = 0,
+    temperature: float = 0.0,
 ) -> list[RequestTiming]:
-    """Run prompts to the end of their outputs: greedy, and whatever tokens come.
+    """Run prompts to the end of their outputs, whatever tokens come.
 
     Args:
         core: Has no work.
@@ -41,6 +42,7 @@ def play(
         between_steps: Called behind each step.
         max_steps: Give up after so many, and end what still runs; None never.
         cached_tokens: How many of each prompt's tokens the prefix cache has to hold.
+        temperature: Of the draws; 0 is greedy.
 
     Returns:
         For each prompt when its tokens came.
@@ -51,8 +53,8 @@ def play(
     lengths = [output_tokens] * len(prompts) if isinstance(output_tokens, int) else output_tokens
     begun = clock()
     timings: dict[str, RequestTiming] = {}
-    for prompt, length in zip(prompts, lengths, strict=True):
-        sampling = SamplingParams(temperature=0.0, max_tokens=length)
+    for number, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
+        sampling = SamplingParams(temperature=temperature, seed=number, max_tokens=length)
         request = Request(
             request_id=f"bench-{next(_NUMBERS)}", prompt_ids=prompt, sampling=sampling
         )

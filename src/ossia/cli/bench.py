@@ -87,6 +87,9 @@ def latency(
     chunk: ChunkOption = None,
     threads: ThreadsOption = None,
     seed: SeedOption = 0,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Of draws from all tokens; 0 is greedy.")
+    ] = 0.0,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
@@ -101,8 +104,8 @@ def latency(
     """Time prompts and tokens, as llama-bench does.
 
     pp: prompt tokens a second up to the first token. tg: tokens a second of all sequences while
-    they all make tokens, prompts not counted. Random ids, greedy, no end but the length, nothing
-    from the prefix cache but --depth. Shares: of a large bfloat16 product for pp, and of the read
+    they all make tokens, prompts not counted. Random ids, greedy unless --temperature is given, no end
+    but the length, nothing from the prefix cache but --depth. Shares: of a large bfloat16 product for pp, and of the read
     bandwidth for tg, which reads each weight once; both are measured in the same run.
     """
     settings = settings_of(locals())
@@ -121,6 +124,7 @@ def latency(
         repeats=repeats,
         chunk=chunk,
         seed=seed,
+        temperature=temperature,
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
         fp8_weights=fp8_weights.value,
