@@ -92,7 +92,9 @@ def test_packed_experts_match(config, seed):
     ids = _random_ids(config, 40, seed)
     with torch.inference_mode():
         expected = transformers_twin(model)(input_ids=torch.tensor([ids])).logits[0]
-        actual = model(ForwardBatch.from_sequences([ids]))
+        recording = Recording(router=True)
+        actual = model(replace(ForwardBatch.from_sequences([ids]), recording=recording))
+    assume_clear_routing(recording.router_logits.values(), config.experts_per_token)
     assert (actual - expected).abs().max() <= TOLERANCE
 
 
