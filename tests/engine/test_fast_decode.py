@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from ossia.engine.fast_decode import FastDecode
 from ossia.engine.plan import PlanEntry, StepPlan
 from ossia.engine.sampler import Sampler
 from ossia.engine.sequence import Sequence
-from ossia.kernels.decode.draw import CHANCE_NUMBERS, NO_CHANCE, Chance
+from ossia.kernels.decode.draw import CHANCE_NUMBERS, chances
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.types import Request, SamplingParams
 
@@ -158,11 +159,11 @@ def test_an_output_that_was_drawn_before_is_computed_and_not_drawn(fast):
 
 
 def _with_logits(run):
-    """The row's position is the most likely id."""
+    """The row's position is by far the most likely id."""
 
     def run_with(ids, positions, tables, size=None, chances=None) -> StepOutput:
         output = run(ids, positions, tables, size, chances)
-        output.logits[range(len(positions)), positions] = 1.0
+        output.logits[range(len(positions)), positions] = 1000.0
         return output
 
     return run_with
@@ -174,11 +175,7 @@ def test_tokens_by_chance_are_drawn_ahead_too(fast):
     sequences[2].index = 3
     runs = _steps(fast, sequences, 2)
     assert runs == [(True, [2, 2, 2], 4), (False, [3, 3, 3], 4), (False, [4, 4, 4], 4)]
-    expected = [
-        list(NO_CHANCE),
-        list(Chance(1 << 32, 0, 2, 0.5).numbers()),
-        list(Chance(2 << 32, 3, 2, 1.0).numbers()),
-    ]
+    expected = chances([0, 1 << 32, 2 << 32], [0, 0, 3], [2, 2, 2], [0.0, 0.5, 1.0]).tolist()
     assert fast._step.chances == [expected] * 3  # type: ignore[attr-defined]
     sequences[1].pages = _pages()  # preempted; its draws are counted from the same place
     _steps(fast, sequences)
@@ -210,10 +207,37 @@ def test_what_steps_draw_by_themselves(sampling, by_steps):
     assert alike.is_drawn_by_steps([_sequence(0, **sampling)]) == (by_steps and greedy)
 
 
-def test_a_chance_is_five_numbers():
-    seed, continuation, first, coldness = struct.unpack(
-        "<QIif", struct.pack("<5i", *Chance(2**63 - 1, 7, -1, 0.25).numbers())
-    )
-    assert (seed, continuation, first, coldness) == (2**63 - 1, 7, -1, 4.0)
-    assert struct.pack("<5i", *Chance(0, 0, 0, 5e-324).numbers())[16:] == struct.pack("<f", 1e30)
-    assert len(NO_CHANCE) == CHANCE_NUMBERS
+def test_chances_are_as_the_kernel_declares_them():
+    rows = chances([2**63 - 1, 0, 9], [7, 0, 9], [-1, 0, 9], [0.25, 5e-324, 0.0])
+    assert rows.shape == (3, CHANCE_NUMBERS)
+    assert struct.unpack("<QIif", rows[0].tobytes()) == (2**63 - 1, 7, -1, 4.0)
+    assert rows[1].tobytes()[16:] == struct.pack("<f", 1e30)
+    assert not rows[2].any()
+
+
+def test_draws_go_ahead_once_nothing_else_is_asked_for(fast):
+    """Logits while `min_tokens` is not reached, then by the step; again logits beside one with top_p."""
+    sequence = _sequence(0, temperature=1.0, min_tokens=2, stop_token_ids=(90,))
+    other = _sequence(1, temperature=1.0, top_p=0.5)
+    fast._step.run = _with_logits(fast._step.run)
+    assert _steps(fast, [sequence], 2) == [(True, [2], 1), (True, [3], 1)]
+    assert fast._step.chances == [None, None]  # type: ignore[attr-defined]
+    assert _steps(fast, [sequence]) == [(True, [4], 1), (False, [5], 1)]
+    assert _steps(fast, [sequence, other]) == [(True, [5, 2], 2)]
+    assert _steps(fast, [sequence]) == [(True, [6], 1), (False, [7], 1)]
+    kept = chances([0], [0], [2], [1.0]).tolist()
+    assert fast._step.chances[2:] == [kept, kept, None, kept, kept]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("prompt", [(5,), (1, 2, 3), tuple(range(40))])
+@pytest.mark.parametrize("outputs", [0, 1, 9])
+def test_a_step_s_draw_has_the_number_that_the_sampler_gives_it(prompt, outputs):
+    """How far the position is behind `first` is how many outputs came before, the last prompt token's included."""
+    sequence = _sequence(0, temperature=1.0)
+    sequence.request = replace(sequence.request, prompt_ids=prompt)
+    sequence.token_ids = [*prompt, *range(outputs)]
+    sequence.num_computed = len(sequence.token_ids) - 1  # as for every row of a step
+    rows = fast_decode._chances([sequence])
+    assert rows is not None
+    (_, _, first, _) = struct.unpack("<QIif", rows[0].tobytes())
+    assert sequence.num_computed - first == sequence.num_outputs

@@ -6,14 +6,18 @@ import ctypes
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ossia.engine.randomness import uniform
 from ossia.kernels.decode.arguments import Dispatch, Draw
-from ossia.kernels.decode.draw import NO_CHANCE, Chance
+from ossia.kernels.decode.draw import chances
 from ossia.kernels.routing import route
+from support.draws import check_draws
 from support.host_cuda import on_the_host
 
 DRAWS = """
+extern "C" double uniform(u64 seed, u64 continuation, u64 position) { return uniform_of(seed, continuation, position); }
 extern "C" void run(const Draw* a, u32 slices) { host::run(draw, {slices, a->tokens, 1}, THREADS, *a); }
 """
 CHOICES = """
@@ -27,7 +31,9 @@ extern "C" void run(const Dispatch* a, u32 choosing, u32 threads) {
 
 @pytest.fixture(scope="module")
 def draws(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return on_the_host("draw.cu", DRAWS, tmp_path_factory.mktemp("draw"))
+    library = on_the_host("draw.cu", DRAWS, tmp_path_factory.mktemp("draw"))
+    library.uniform.restype = ctypes.c_double
+    return library
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +62,17 @@ class _Draws:
     ) -> None:
         rows = len(logits)
         self.library, self.logits, self.end, self.slices = library, logits, end, slices
-        numbers = [
-            NO_CHANCE if one == 0 else Chance(7**row, row % 3, row - 2, one).numbers()
-            for row, one in enumerate(temperatures)
-        ]
-        self.chances = torch.tensor(numbers, dtype=torch.int32)
+        numbers = range(rows)
+        given = chances(
+            [7**row for row in numbers],
+            [row % 3 for row in numbers],
+            [row - 2 for row in numbers],
+            temperatures,
+        )
+        self.chances = torch.from_numpy(given)
         self.best = torch.full((rows, slices), -1, dtype=torch.int64)
         self.weights = torch.full((rows, slices), torch.nan, dtype=torch.float64)
+        self.uniforms = torch.full((rows,), torch.nan, dtype=torch.float64)
         self.arrivals = torch.zeros(rows, dtype=torch.int32)
         self.ids = torch.full((rows,), -7, dtype=torch.int32)
         self.out = torch.full((2, 2, rows), -5, dtype=torch.int32)
@@ -73,6 +83,7 @@ class _Draws:
             "best": self.best,
             "weights": self.weights,
             "arrivals": self.arrivals,
+            "uniforms": self.uniforms,
         }
         given |= {"logits": self.logits, "ids": self.ids, "positions": positions, "out": self.out}
         addresses = {name: tensor.data_ptr() for name, tensor in given.items()}
@@ -101,34 +112,44 @@ def test_draw(draws, rows, vocab, end, slices, spread):
         positions = torch.arange(rows, dtype=torch.int32) + turn
         ids = case.run(positions)
         assert positions.tolist() == [row + turn + 1 for row in range(rows)]
-        for row, one in enumerate(temperatures):
-            valid, parity = logits[row, :end].double(), (row + turn) & 1
-            assert case.out[parity, 0, row] == ids[row]
-            assert case.out.view(torch.float32)[parity, 1, row] == valid.max()
-            if one == 0:
-                assert ids[row] == int((valid == valid.max()).nonzero()[0])
-                continue
-            weights = ((valid - valid.max()) / one).exp()
-            sums, total = weights.cumsum(0), float(weights.sum())
-            target = uniform(7**row, row % 3, turn + 2) * total
-            assert weights[ids[row]] > 0
-            assert sums[ids[row]] > target - 1e-5 * total
-            assert ids[row] == 0 or sums[ids[row] - 1] <= target + 1e-5 * total
+        parity, all_rows = (torch.arange(rows) + turn) & 1, torch.arange(rows)
+        assert case.out[parity, 0, all_rows].tolist() == ids
+        valid = logits[:, :end]
+        assert torch.equal(case.out.view(torch.float32)[parity, 1, all_rows], valid.amax(1))
+        check_draws(
+            valid,
+            ids,
+            temperatures,
+            [uniform(7**row, row % 3, turn + 2) for row in all_rows.tolist()],
+        )
 
 
 def test_draw_from_what_cannot_be_drawn_from(draws):
     """An id all the same, and the largest logit that says why; rows at no position leave nothing."""
-    logits = torch.zeros(4, 100)
-    logits[0, 3], logits[1], logits[2, 5] = torch.nan, -torch.inf, torch.inf
-    case = _Draws(draws, logits, 90, [1.0] * 4, 3)
-    ids = case.run(torch.tensor([4, 6, 8, -1], dtype=torch.int32))
-    assert all(0 <= one < 90 for one in ids[:3])
+    logits = torch.zeros(5, 100)
+    logits[0, 3], logits[1], logits[2, 5], logits[3, 40] = (
+        torch.nan,
+        -torch.inf,
+        torch.inf,
+        -torch.nan,
+    )
+    case = _Draws(draws, logits, 90, [1.0] * 5, 3)
+    ids = case.run(torch.tensor([4, 6, 8, 2, -1], dtype=torch.int32))
+    assert all(0 <= one < 90 for one in ids[:4])
     largest = case.out.view(torch.float32)[0, 1]
-    assert largest[0].isnan()
+    assert largest[[0, 3]].isnan().all()
     assert largest[1] == -torch.inf
     assert largest[2] == torch.inf
-    assert ids[3] == -7
-    assert (case.out[:, :, 3] == -5).all()
+    assert ids[4] == -7
+    assert (case.out[:, :, 4] == -5).all()
+
+
+@given(st.tuples(*[st.integers(0, 2**63 - 1)] * 3))
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_the_hash_of_draws_is_the_host_s(draws, arguments):
+    assert draws.uniform(*map(ctypes.c_uint64, arguments)) == uniform(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,9 @@ import re
 import shutil
 import subprocess
 from importlib import import_module
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ossia.engine.randomness import uniform
 from ossia.errors import KernelError
 from ossia.kernels.cuda.nvrtc import compile_cubin, find_nvrtc
 from ossia.kernels.cuda.program import arch_of, source_of
@@ -157,39 +153,6 @@ def test_and_the_one_for_hopper(width):
     cut = f"product<WAY, {width // 8}, {variant.warps}, {variant.stages}>(a, item, slots)"
     assert cut in source
     assert (variant.shared_bytes(width) + 1536) * variant.blocks <= 228 * 1024
-
-
-@given(st.lists(st.tuples(*[st.integers(0, 2**63 - 1)] * 3), min_size=1, max_size=20))
-@settings(max_examples=20, deadline=None)
-def test_the_hash_of_draws_is_the_host_s(hash_of_draws, arguments):
-    asked = " ".join(str(number) for one in arguments for number in one)
-    done = subprocess.run([hash_of_draws], input=asked, capture_output=True, text=True, check=True)
-    assert [float.fromhex(line) for line in done.stdout.split()] == [
-        uniform(*one) for one in arguments
-    ]
-
-
-@pytest.fixture(scope="module")
-def hash_of_draws(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program of blake2b.cuh's."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("needs a C++ compiler")
-    folder = tmp_path_factory.mktemp("hash")
-    _, headers = source_of("draw.cu")
-    (folder / "blake2b.cuh").write_text(headers["blake2b.cuh"].replace("#include", "// "))
-    (folder / "main.cpp").write_text(
-        "#include <cstdio>\n#define __device__\n#define __forceinline__ inline\n"
-        "typedef unsigned char u8;\ntypedef unsigned int u32;\ntypedef unsigned long long u64;\n"
-        '#include "blake2b.cuh"\n'
-        "int main() {\n  u64 a, b, c;\n"
-        '  while (std::scanf("%llu %llu %llu", &a, &b, &c) == 3) std::printf("%a\\n", uniform_of(a, b, c));\n}\n'
-    )
-    program = folder / "hash"
-    subprocess.run(
-        [compiler, "-std=c++17", "-O1", "-w", folder / "main.cpp", "-o", program], check=True
-    )
-    return program
 
 
 def test_the_table_of_draws_says_what_the_source_does():

@@ -15,7 +15,7 @@ from ossia.kernels import cuda
 from ossia.kernels.decode import reference, several
 from ossia.kernels.decode.argmax import argmax, num_slices
 from ossia.kernels.decode.attention import PagedStep, attend_one, num_shares
-from ossia.kernels.decode.draw import NO_CHANCE, Chance, draw
+from ossia.kernels.decode.draw import chances, draw
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep, project_down, project_up
 from ossia.kernels.decode.launching import FEW_TOKENS, split_parts
 from ossia.kernels.decode.norm import add_and_norm
@@ -25,6 +25,7 @@ from ossia.kernels.moe import ExpertWeights
 from ossia.kernels.mxfp4 import Mxfp4Tensor, relay, unpack
 from ossia.kernels.norm import rms_norm
 from ossia.kernels.rope import rope_table, yarn_inverse_frequencies
+from support.draws import check_draws
 
 pytestmark = pytest.mark.gpu
 
@@ -388,23 +389,18 @@ def test_draw(tokens, vocab, end, spread):
     logits[0, :end] = -torch.inf
     logits[0, end // 3] = -4.0
     temperatures = [(0.0, 0.3, 1.0, 2.5)[(row + tokens) % 4] for row in range(tokens)]
-    chances = [
-        NO_CHANCE if one == 0 else Chance(7**row % 2**63, row % 3, row - 2, one).numbers()
-        for row, one in enumerate(temperatures)
-    ]
-    given = torch.tensor(chances, dtype=torch.int32, device=DEVICE)
+    every = range(tokens)
+    seeds = [7**row % 2**63 for row in every]
+    given = chances(seeds, [row % 3 for row in every], [row - 2 for row in every], temperatures)
+    given = torch.from_numpy(given).to(DEVICE)
     slices = num_slices(tokens)
     scratch = (
         torch.full((tokens, slices), -1, dtype=torch.int64, device=DEVICE),
         torch.full((tokens, slices), torch.nan, dtype=torch.float64, device=DEVICE),
+        torch.full((tokens,), torch.nan, dtype=torch.float64, device=DEVICE),
         torch.zeros(tokens, dtype=torch.int32, device=DEVICE),
     )
-    weights = torch.stack([
-        ((row - row.amax()) / max(one, 1e-3)).exp()
-        for row, one in zip(logits[:, :end].double(), temperatures, strict=True)
-    ])  # fmt: skip
-    sums = weights.cumsum(1).cpu()
-    greedy, largest = reference.argmax(logits.cpu(), end)
+    _, largest = reference.argmax(logits.cpu(), end)
     for turn in range(3):
         ids = torch.full((tokens,), -7, dtype=torch.int32, device=DEVICE)
         positions = torch.arange(tokens, dtype=torch.int32, device=DEVICE) + turn
@@ -412,21 +408,13 @@ def test_draw(tokens, vocab, end, spread):
         draw(logits, end, given, ids, positions, out, scratch)
         torch.cuda.synchronize()
         assert positions.tolist() == [row + turn + 1 for row in range(tokens)]
-        assert not scratch[2].any()
+        assert not scratch[3].any()
         parity, rows = (torch.arange(tokens) + turn) & 1, torch.arange(tokens)
         assert out.cpu()[parity, 0, rows].tolist() == ids.tolist()
         assert torch.equal(out.cpu()[parity, 1, rows].view(torch.float32), largest)
         assert (out.cpu()[1 - parity, :, rows] == -5).all()
-        for row, (one, id_) in enumerate(zip(temperatures, ids.tolist(), strict=True)):
-            if one == 0:
-                assert id_ == int(greedy[row])
-                continue
-            assert 0 <= id_ < end
-            assert weights[row, id_] > 0
-            total = float(sums[row, -1])
-            target = uniform(7**row % 2**63, row % 3, turn + 2) * total
-            assert sums[row, id_] > target - 1e-5 * total
-            assert id_ == 0 or sums[row, id_ - 1] <= target + 1e-5 * total
+        numbers = [uniform(seeds[row], row % 3, turn + 2) for row in every]
+        check_draws(logits[:, :end], ids.tolist(), temperatures, numbers)
     logits[-1, 3], positions[-1] = torch.nan, 6
     draw(logits, end, given, ids, positions, out, scratch)
     torch.cuda.synchronize()
@@ -437,16 +425,18 @@ def test_draw(tokens, vocab, end, spread):
 def test_draws_come_as_often_as_they_are_likely():
     logits = torch.tensor([0.0, 1.0, -torch.inf, 2.0, 0.5], device=DEVICE).repeat(512, 1)
     shares = logits[0].softmax(0)
-    scratch = [
-        torch.zeros(512, num_slices(512), dtype=kind, device=DEVICE)
-        for kind in (torch.int64, torch.float64)
-    ]
-    arrivals, counts = torch.zeros(512, dtype=torch.int32, device=DEVICE), torch.zeros(5)
+    slices = num_slices(512)
+    scratch = (
+        torch.zeros(512, slices, dtype=torch.int64, device=DEVICE),
+        torch.zeros(512, slices, dtype=torch.float64, device=DEVICE),
+        torch.zeros(512, dtype=torch.float64, device=DEVICE),
+        torch.zeros(512, dtype=torch.int32, device=DEVICE),
+    )
+    counts, none = torch.zeros(5), [0] * 512
     out = torch.zeros(2, 2, 512, dtype=torch.int32, device=DEVICE)
     for turn in range(40):
-        numbers = [Chance(1000 * turn + row, 0, 0, 1.0).numbers() for row in range(512)]
-        given = torch.tensor(numbers, dtype=torch.int32, device=DEVICE)
+        numbers = chances(range(512 * turn, 512 * turn + 512), none, none, [1.0] * 512)
         ids, positions = torch.zeros(2, 512, dtype=torch.int32, device=DEVICE)
-        draw(logits, 5, given, ids, positions, out, (scratch[0], scratch[1], arrivals))
+        draw(logits, 5, torch.from_numpy(numbers).to(DEVICE), ids, positions, out, scratch)
         counts += ids.cpu().bincount(minlength=5)
     assert float((counts / counts.sum() - shares.cpu()).abs().max()) < 0.02

@@ -58,7 +58,7 @@ def test_what_steps_rely_on_is_zero_and_at_the_same_place_for_all():
     for size in SIZES:
         tensors = memory.step(size)
         assert not tensors.attention_arrivals.any()
-        assert not tensors.argmax_arrivals.any()
+        assert not tensors.drawn_arrivals.any()
         # What one size writes of a row, up to the columns that fill it up, another one does, too.
         tensors.expert_in[-1] = tensors.inner[-1] = size
         larger = memory.step(SIZES[-1])

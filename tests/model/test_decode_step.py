@@ -18,8 +18,7 @@ from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.randomness import uniform
 from ossia.engine.sync_engine import SyncEngine
-from ossia.kernels.decode.draw import CHANCE_NUMBERS, NO_CHANCE, Chance
-from ossia.kernels.sampling import Drawing, sample
+from ossia.kernels.decode.draw import CHANCE_NUMBERS, chances
 from ossia.model import decode_step
 from ossia.model.batch import ForwardBatch
 from ossia.model.decode_step import (
@@ -33,6 +32,7 @@ from ossia.model.decode_step import (
 )
 from ossia.model.heads import CausalLM
 from ossia.types import Request, SamplingParams
+from support.draws import check_draws
 from support.models import exact_twin, packed_model
 
 
@@ -309,29 +309,17 @@ def test_steps_draw_as_the_sampler_does(rows):
     groups = sorted(set(config.layer_types))
     step = DecodeStep(model, pages, groups, 16, config.vocab_size)
     tables = [[array("i", [row])] * len(groups) for row in range(rows)]
-    chances = [
-        None if row % 4 == 3 else Chance(row, row % 2, 3, 0.5 + row % 3) for row in range(rows)
-    ]
-    given = np.array([NO_CHANCE if one is None else one.numbers() for one in chances], np.int32)
+    every = range(rows)
+    temperatures = [0.0 if row % 4 == 3 else 0.5 + row % 3 for row in every]
+    given = chances(every, [row % 2 for row in every], [3] * rows, temperatures)
     ids: list[int] | None = [7] * rows
     for position in range(4, 12):
         output = step.run(ids, [position] * rows, tables, None, given)
         torch.cuda.synchronize()
-        drawings = [
-            None if one is None
-            else Drawing(
-                temperature=one.temperature, top_k=0, top_p=1.0, min_p=0.0,
-                uniform=uniform(one.seed, one.continuation, position - one.first),
-            )
-            for one in chances
-        ]  # fmt: skip
-        expected, peaks = sample(output.logits.double(), drawings)
-        drawn = output.drawn[position & 1, 0, :rows].tolist()
-        # A number may lie so near the border of two ids that roundings decide.
-        assert sum(a != b for a, b in zip(drawn, expected.tolist(), strict=True)) <= rows // 40
-        assert torch.equal(
-            output.drawn[position & 1, 1, :rows].view(torch.float32), peaks.float().cpu()
-        )
+        drawn = output.drawn[position & 1, :, :rows]
+        numbers = [uniform(row, row % 2, position - 3) for row in every]
+        check_draws(output.logits, drawn[0].tolist(), temperatures, numbers)
+        assert torch.equal(drawn[1].view(torch.float32), output.logits.amax(1).cpu())
         ids = None
 
 
@@ -386,6 +374,17 @@ STEPS: list[tuple[list[int] | None, list[int], list, np.ndarray | None, bool]] =
 ]
 
 
+def test_one_graph_alone_draws_nothing_by_chance(monkeypatch):
+    """What engines need whose rows must be alike."""
+    step: Any = object.__new__(DecodeStep)
+    step._ready = {}
+    monkeypatch.setattr(DecodeStep, "_capture", lambda self, *kind: kind)
+    step.warm_up(8, only=8)
+    assert set(step._ready) == {(8, False)}
+    step.warm_up(3)
+    assert set(step._ready) == {(8, False), *product((1, 2, 4), (False, True))}
+
+
 def test_inputs_are_copied_where_the_device_has_others():
     step: Any = object.__new__(DecodeStep)
     step._inputs = torch.zeros(_TABLE + 100, dtype=torch.int32)
@@ -393,12 +392,12 @@ def test_inputs_are_copied_where_the_device_has_others():
     graph = _Replay(step._inputs)
     step._ready = {(8, draws): (graph, graph) for draws in (False, True)}
     fresh = np.zeros(_TABLE + 100, dtype=np.int32)
-    for ids, positions, tables, chances, copied in STEPS:
+    for ids, positions, tables, drawing, copied in STEPS:
         last_sent = step._staging[0]
-        step.run(ids, positions, tables, 8, chances)
-        used = _fill(fresh, ids, positions, tables, chances)
+        step.run(ids, positions, tables, 8, drawing)
+        used = _fill(fresh, ids, positions, tables, drawing)
         given = fresh[_CHANCES:_TABLE].reshape(-1, CHANCE_NUMBERS)
-        assert np.array_equal(given[:3], 0 * CHANCES if chances is None else chances)
+        assert np.array_equal(given[:3], 0 * CHANCES if drawing is None else drawing)
         assert not given[3:].any()
         assert graph.seen[-1][_POSITIONS:used].tolist() == fresh[_POSITIONS:used].tolist()
         assert (step._staging[0] is not last_sent) is copied

@@ -26,8 +26,8 @@ def on_the_host(name: str, calls: str, folder: Path) -> ctypes.CDLL:
         folder: To work in.
     """
     compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("needs g++")
+    if compiler is None or not _has_barriers(compiler, folder):
+        pytest.skip("needs GNU's C++ compiler, 11 or newer")
     source, headers = source_of(name)
     for file, text in {name: source, **headers}.items():
         for instruction, host in _INSTRUCTIONS.items():
@@ -51,3 +51,12 @@ def on_the_host(name: str, calls: str, folder: Path) -> ctypes.CDLL:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return ctypes.CDLL(str(library))
+
+
+def _has_barriers(compiler: str, folder: Path) -> bool:
+    """Other compilers refuse the registers' names of PTX, too."""
+    (folder / "probe.cpp").write_text(
+        "#include <barrier>\n#if defined(__clang__)\n#error\n#endif\n"
+    )
+    command = [compiler, "-std=c++20", "-fsyntax-only", "probe.cpp"]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0

@@ -21,7 +21,8 @@ from ossia.model.heads import CausalLM
 
 _PAGE_SIZE = 16
 _ROOM = 64  # pages for what the step is run beyond its context
-_ONCE = ("embed", "unembedding", "argmax")  # a step, not a layer
+_FIRST = "embed"
+_ONCE = (_FIRST, "unembedding", "argmax", "draw")  # a step, not a layer
 Stage = tuple[str, Callable[[], None]]
 
 
@@ -105,7 +106,7 @@ def _in_place(stages: Sequence[Stage], repeats: int) -> dict[str, float]:
     all tokens would choose the same experts in the end.
     """
     names = [name for name in dict.fromkeys(name for name, _ in stages) if name not in _ONCE]
-    first = [launch for name, launch in stages if name == _ONCE[0]]
+    first = [launch for name, launch in stages if name == _FIRST]
     found: dict[str, float] = {}
     before = graph_ms(partial(_run_all, first), repeats) * 1e-3
     for count, last in enumerate(names, start=1):

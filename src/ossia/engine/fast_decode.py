@@ -15,7 +15,7 @@ from ossia.cache.pool import KVPool
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, drawn_with_peaks
 from ossia.engine.sequence import Sequence
-from ossia.kernels.decode.draw import NO_CHANCE, Chance
+from ossia.kernels.decode.draw import chances
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.model.heads import CausalLM
@@ -148,14 +148,14 @@ class FastDecode:
         """Forget the step ahead: something else is computed in between."""
         self._ahead = None
 
-    def _cold(self, sequences: list[Sequence], chances: npt.NDArray[np.int32] | None) -> StepOutput:
+    def _cold(self, sequences: list[Sequence], drawing: npt.NDArray[np.int32] | None) -> StepOutput:
         """A step whose ids come from the host."""
         return self._step.run(
             [sequence.token_ids[sequence.num_computed] for sequence in sequences],
             [sequence.num_computed for sequence in sequences],
             [sequence.own_pages.tables for sequence in sequences],
             self._size_for(len(sequences)),
-            chances,
+            drawing,
         )
 
     def _drawn_from_logits(self, plan: StepPlan, sampler: Sampler) -> list[Drawn]:
@@ -214,17 +214,15 @@ def _followed(rows: _Rows, positions: list[int], size: int, drawn: torch.Tensor)
 
 def _chances(sequences: list[Sequence]) -> npt.NDArray[np.int32] | None:
     """How their tokens are drawn; None where all take the most likely ones."""
-    if all(sequence.request.sampling.temperature == 0 for sequence in sequences):
+    temperatures = [sequence.request.sampling.temperature for sequence in sequences]
+    if not any(temperatures):
         return None
-    return np.array([_chance(sequence) for sequence in sequences], dtype=np.int32)
-
-
-def _chance(sequence: Sequence) -> tuple[int, ...]:
-    temperature = sequence.request.sampling.temperature
-    if temperature == 0:
-        return NO_CHANCE
-    first = sequence.num_computed - sequence.num_outputs
-    return Chance(sequence.seed, sequence.index, first, temperature).numbers()
+    return chances(
+        [sequence.seed for sequence in sequences],
+        [sequence.index for sequence in sequences],
+        [len(sequence.request.prompt_ids) - 1 for sequence in sequences],
+        temperatures,
+    )
 
 
 def _arrived(flight: _Flight, places: list[int]) -> list[Drawn]:

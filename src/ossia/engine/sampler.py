@@ -68,12 +68,7 @@ class Sampler:
     @staticmethod
     def takes_argmax(sequences: list[Sequence]) -> bool:
         """Whether these continuations need nothing but the most likely token."""
-        return all(
-            _is_plain(sequence)
-            and sequence.request.sampling.temperature == 0
-            and sequence.request.sampling.logprobs is None
-            for sequence in sequences
-        )
+        return all(_is_from_all(one) and _is_greedy(one) for one in sequences)
 
     def is_drawn_by_steps(self, sequences: list[Sequence]) -> bool:
         """Whether a step on a GPU can draw all of these by itself: greedily, or from all tokens by temperature.
@@ -81,8 +76,9 @@ class Sampler:
         Where rows must have the same bits beside others, only greedily: what `sample` draws otherwise would
         differ from it by how sums are rounded.
         """
-        return self.takes_argmax(sequences) or (
-            self._rows is None and all(_is_from_all(sequence) for sequence in sequences)
+        only_greedily = self._rows is not None
+        return all(
+            _is_from_all(one) and (_is_greedy(one) or not only_greedily) for one in sequences
         )
 
     def release(self, sequence: Sequence) -> None:
@@ -310,10 +306,14 @@ def _is_from_all(sequence: Sequence) -> bool:
         _is_plain(sequence)
         and sampling.logprobs is None
         and (
-            sampling.temperature == 0
+            _is_greedy(sequence)
             or (sampling.top_k == 0 and sampling.top_p == 1 and sampling.min_p == 0)
         )
     )
+
+
+def _is_greedy(sequence: Sequence) -> bool:
+    return sequence.request.sampling.temperature == 0
 
 
 def _is_plain(sequence: Sequence) -> bool:

@@ -26,7 +26,7 @@ class StepInputs:
         ids: (tokens,).
         positions: (tokens,), negative for no token.
         width: (1,).
-        chances: (tokens, 5), as `draw` says.
+        chances: (tokens, CHANCE_NUMBERS), as `draw` says.
         table: (tokens, groups, width) and whatever lies behind.
     """
 
@@ -116,12 +116,13 @@ class DecodeChain(KernelChain):
         project_layers(self._step.normed, [self._model.lm_head], self.logits[None])
 
     def _argmax(self) -> None:
-        scratch = self._step.best, self._step.argmax_arrivals
+        scratch = self._step.drawn_best, self._step.drawn_arrivals
         argmax(self.logits, self._valid_end, self._ids, self._positions, self.drawn, scratch)
 
     def _draw(self) -> None:
         assert self._chances is not None
-        scratch = self._step.best, self._step.weights, self._step.argmax_arrivals
+        step = self._step
+        scratch = step.drawn_best, step.drawn_weights, step.drawn_uniforms, step.drawn_arrivals
         draw(
             self.logits, self._valid_end, self._chances, self._ids, self._positions, self.drawn, scratch
         )  # fmt: skip

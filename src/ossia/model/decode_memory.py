@@ -63,18 +63,20 @@ class StepTensors(LayerTensors):
         attended: bfloat16 (tokens, heads * head_dim).
         shares: float32, `PagedStep.scratch`.
         attention_arrivals: int32 (tokens, kv_heads), zeros.
-        best: int64 (tokens, slices), as `weights`, in float64.
-        weights: See best.
-        argmax_arrivals: int32 (tokens,), zeros.
+        drawn_best: int64 (tokens, slices), and the next three: scratch of `argmax` and `draw`.
+        drawn_weights: float64 (tokens, slices).
+        drawn_uniforms: float64 (tokens,).
+        drawn_arrivals: int32 (tokens,), zeros.
     """
 
     qkv: torch.Tensor
     attended: torch.Tensor
     shares: torch.Tensor
     attention_arrivals: torch.Tensor
-    best: torch.Tensor
-    weights: torch.Tensor
-    argmax_arrivals: torch.Tensor
+    drawn_best: torch.Tensor
+    drawn_weights: torch.Tensor
+    drawn_uniforms: torch.Tensor
+    drawn_arrivals: torch.Tensor
 
 
 class DecodeMemory:
@@ -198,7 +200,8 @@ def _step_shapes(config: ModelConfig, tokens: int, device: torch.device) -> dict
         "attended": (torch.bfloat16, tokens, heads * head_dim),
         "shares": (floats, *shares),
         "attention_arrivals": (integers, tokens, kv_heads),
-        "best": (torch.int64, tokens, num_slices(tokens)),
-        "weights": (torch.float64, tokens, num_slices(tokens)),
-        "argmax_arrivals": (integers, tokens),
+        "drawn_best": (torch.int64, tokens, num_slices(tokens)),
+        "drawn_weights": (torch.float64, tokens, num_slices(tokens)),
+        "drawn_uniforms": (torch.float64, tokens),
+        "drawn_arrivals": (integers, tokens),
     }

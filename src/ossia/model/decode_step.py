@@ -108,7 +108,7 @@ class DecodeStep:
         pages: For each layer keys and values (pages, page_size, kv_heads, 64), as `attend_one` takes them.
         groups: Layer types in the order in which tables are given.
         max_context: Longest sequence.
-        valid_end: Ids from here on are never the most likely.
+        valid_end: Ids from here on are never drawn.
         max_rows: Sequences of a step at most; steps take memory for so many.
         memory: Holds steps of `sizes_for` so many rows; None makes one.
     """
@@ -191,8 +191,15 @@ class DecodeStep:
         staging.copied.record()
 
     def warm_up(self, rows: int, only: int | None = None) -> None:
-        """Capture every graph that steps of up to so many rows need, or the greedy one of `only` rows."""
-        sizes, ways = ((only,), (False,)) if only else (self.sizes_for(rows), (False, True))
+        """Capture every graph that steps of up to so many rows need.
+
+        Args:
+            rows: Sequences side by side.
+            only: Rows of the only graph that is needed, in which nothing is drawn by chance; None for all.
+        """
+        sizes, ways = self.sizes_for(rows), (False, True)
+        if only is not None:
+            sizes, ways = [only], (False,)
         for kind in product(sizes, ways):
             if kind not in self._ready:
                 self._ready[kind] = self._capture(*kind)

@@ -47,7 +47,7 @@ def run_dozens(
     out: torch.Tensor,
     arrivals: torch.Tensor,
 ) -> None:
-    """As `several.run_several`, which must not run at the same time either.
+    """kernels.moe.reference.run_experts, as `several.run_several`, which must not run at the same time either.
 
     Args:
         x: There, too, but with its columns in the order of `wide.operand_places`.

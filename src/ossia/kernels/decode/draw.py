@@ -2,46 +2,47 @@
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.arguments import Draw, address
+from ossia.kernels.sampling.reference import MIN_TEMPERATURE
 
 _THREADS, _MOST_SLICES = 256, 64  # of draw.cu
-CHANCE_NUMBERS = 5
+_CHANCE = np.dtype(
+    [("seed", "<u8"), ("continuation", "<u4"), ("first", "<i4"), ("coldness", "<f4")]
+)
+CHANCE_NUMBERS = _CHANCE.itemsize // 4
 """int32 numbers that a row's chance is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chance:
-    """How a row's tokens are drawn, from all valid ids.
+def chances(
+    seeds: Sequence[int],
+    continuations: Sequence[int],
+    firsts: Sequence[int],
+    temperatures: Sequence[float],
+) -> npt.NDArray[np.int32]:
+    """How rows' tokens are drawn, from all valid ids, as draw.cu declares it.
 
     Args:
-        seed: As `engine.randomness.uniform` takes it, as is `continuation`.
-        continuation: See seed.
-        first: The position of the token behind which the first output was drawn.
-        temperature: Above 0.
+        seeds: As `engine.randomness.uniform` takes them, as are `continuations`.
+        continuations: See seeds.
+        firsts: The positions of the tokens behind which the first outputs are drawn.
+        temperatures: Where one is 0 the most likely token is taken; the others are ignored there.
+
+    Returns:
+        (rows, CHANCE_NUMBERS).
     """
-
-    seed: int
-    continuation: int
-    first: int
-    temperature: float
-
-    def numbers(self) -> tuple[int, ...]:
-        """As draw.cu declares it: CHANCE_NUMBERS of int32."""
-        coldness = 1.0 / max(self.temperature, _LEAST_TEMPERATURE)
-        packed = struct.pack("<QIif", self.seed, self.continuation, self.first, coldness)
-        return struct.unpack(f"<{CHANCE_NUMBERS}i", packed)
-
-
-NO_CHANCE = (0,) * CHANCE_NUMBERS
-"""Of a row whose most likely token is taken."""
-_LEAST_TEMPERATURE = 1e-30  # as kernels.sampling.reference.MIN_TEMPERATURE
+    rows, hot = np.zeros(len(seeds), _CHANCE), np.array(temperatures, np.float64)
+    rows["seed"], rows["continuation"], rows["first"] = seeds, continuations, firsts
+    rows["coldness"] = 1 / np.maximum(hot, MIN_TEMPERATURE)
+    rows[hot == 0] = 0
+    return rows.view(np.int32).reshape(len(rows), CHANCE_NUMBERS)
 
 
 def draw(
@@ -51,7 +52,7 @@ def draw(
     ids: torch.Tensor,
     positions: torch.Tensor,
     out: torch.Tensor,
-    scratch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    scratch: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> None:
     """kernels.sampling.sample of rows that are drawn from all ids, or greedily.
 
@@ -61,23 +62,23 @@ def draw(
     Args:
         logits: float32 (tokens, vocab).
         end: Ids from here on are not looked at.
-        chances: int32 (tokens, CHANCE_NUMBERS), `Chance.numbers` or NO_CHANCE.
+        chances: int32 (tokens, CHANCE_NUMBERS), as the function of that name gives them.
         ids: As `argmax` takes it, like positions and out.
         positions: See ids.
         out: See ids; beside the id stand the bits of the row's largest logit.
-        scratch: int64 (tokens, slices), float64 (tokens, slices), and int32 (tokens,) of zeros, zeros again
-            afterwards. As many blocks as slices look at a row.
+        scratch: int64 (tokens, slices), float64 (tokens, slices), float64 (tokens,), and int32 (tokens,) of
+            zeros, zeros again afterwards. As many blocks as slices look at a row.
     """
     tokens, vocab = logits.shape
-    best, weights, arrivals = scratch
+    best, weights, uniforms, arrivals = scratch
     assert out.shape == (2, 2, tokens), out.shape
     assert chances.shape == (tokens, CHANCE_NUMBERS), chances.shape
     assert best.shape == weights.shape, (best.shape, weights.shape)
     assert best.shape[1] <= _MOST_SLICES, best.shape
     arguments = Draw(
         logits=address(logits), chances=address(chances), best=address(best), weights=address(weights),
-        arrivals=address(arrivals), ids=address(ids), positions=address(positions), out=address(out),
-        tokens=tokens, vocab=vocab, end=end,
+        uniforms=address(uniforms), arrivals=address(arrivals), ids=address(ids),
+        positions=address(positions), out=address(out), tokens=tokens, vocab=vocab, end=end,
     )  # fmt: skip
     grid = (best.shape[1], tokens, 1)
     launch(program("draw.cu", logits.device)["draw"], grid, _THREADS, 0, arguments)

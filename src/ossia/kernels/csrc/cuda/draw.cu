@@ -15,7 +15,8 @@ struct Draw {
   const Chance* chances;  // (tokens,)
   u64* best;              // (tokens, slices), scratch, as `weights`
   double* weights;
-  u32* arrivals;  // (tokens,), zero before and after
+  double* uniforms;  // (tokens,), scratch
+  u32* arrivals;     // (tokens,), zero before and after
   int* ids;       // these as in argmax.cu
   int* positions;
   int* out;
@@ -58,9 +59,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) draw(const __grid_constant
   const int position = a.positions[token];
   const Chance chance = a.chances[token];
   const bool is_drawn = chance.coldness > 0;
-  double uniform = 0;
-  if (threadIdx.x == 0 && is_drawn)
-    uniform = uniform_of((u64)chance.seed[1] << 32 | chance.seed[0], chance.continuation, (u64)(long long)(position - chance.first));
+  if (blockIdx.x == 0 && threadIdx.x == 0 && is_drawn)
+    a.uniforms[token] = uniform_of((u64)chance.seed[1] << 32 | chance.seed[0], chance.continuation, (u64)(long long)(position - chance.first));
   dep_wait();
   const float* row = a.logits + (u64)token * a.vocab;
   auto weight_of = [&](u32 id, float peak) { return (double)expf((row[id] - peak) * chance.coldness); };
@@ -95,6 +95,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) draw(const __grid_constant
   for (u32 s = threadIdx.x & 31; s < slices; s += 32) best = max(best, best_of(s));
   best = warp_max(best);
   const float largest = unordered(best >> 32);
+  float told = largest;
   int id = ~(u32)best;
   if (is_drawn) {
     // A slice's weights are of its own largest logit; here they become those of the row's.
@@ -107,7 +108,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) draw(const __grid_constant
     if (threadIdx.x == 0) {
       double total = 0, before = 0;
       for (u32 s = 0; s < slices; s++) total += weights[s];
-      const double target = uniform * total;
+      if (!(total >= 0) && largest < -MINUS_INFINITY) told = __int_as_float(0x7fffffff);  // NaN that `ordered` hides
+      const double target = ((volatile double*)a.uniforms)[token] * total;
       slice = 0, chosen = last = -1;
       u32 with_weight = 0;
       double sum = 0;
@@ -150,7 +152,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) draw(const __grid_constant
     a.arrivals[token] = 0;
     if (position < 0) return;  // what the step before has left may not be read yet
     int* out = a.out + (position & 1) * 2 * a.tokens + token;
-    out[0] = id, out[a.tokens] = __float_as_int(largest);
+    out[0] = id, out[a.tokens] = __float_as_int(told);
     a.ids[token] = id, a.positions[token] = position + 1;
   }
 }
