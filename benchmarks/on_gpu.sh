@@ -3,7 +3,7 @@
 #   kernels    gpu tests of the kernels (4)
 #   model      those of model, loading and bench (3)
 #   engine     those of engines, `--deterministic` among them (2)
-#   sanitizer  memory checks of a few tests of each kernel (10)
+#   sanitizer  memory checks of FEW (3) tests of each kernel and kind (5)
 #   precision  states and logits against float32 on the CPU, the demo's answers (2)
 #   soak       an engine under mixed load (4)
 #   memory     the most that a context of 8,192 takes, by the driver (1)
@@ -30,7 +30,7 @@ part model && gpu_tests tests/model tests/checkpoint tests/bench tests/api/model
 part engine && gpu_tests tests/engine
 if part sanitizer; then
   picked=$(mktemp)
-  "$python" -m pytest -q -m gpu --collect-only tests/kernels 2>/dev/null | "$python" benchmarks/few_of_each.py 6 >"$picked"
+  "$python" -m pytest -q -m gpu --collect-only tests/kernels 2>/dev/null | "$python" benchmarks/few_of_each.py "${FEW:-3}" >"$picked"
   [[ -s "$picked" ]] || { echo "no tests were found" && exit 1; }
   wc -l <"$picked"
   run compute-sanitizer --tool memcheck --error-exitcode 9 --print-limit 5 "$python" -m pytest -q -p no:cacheprovider "@$picked"

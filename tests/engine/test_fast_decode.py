@@ -15,7 +15,8 @@ import torch
 from ossia.cache.sequence_pages import SequencePages
 from ossia.engine import fast_decode
 from ossia.engine.fast_decode import FastDecode
-from ossia.engine.plan import PlanEntry, StepPlan
+from ossia.engine.plan import Drawn, PlanEntry, StepPlan
+from ossia.engine.randomness import uniform
 from ossia.engine.sampler import Sampler
 from ossia.engine.sequence import Sequence
 from ossia.kernels.decode.draw import CHANCE_NUMBERS, chances
@@ -158,11 +159,13 @@ def test_an_output_that_was_drawn_before_is_computed_and_not_drawn(fast):
     assert not fast.takes(StepPlan([PlanEntry(early, 1, ())])), "prompts go another way"
 
 
-def _with_logits(run):
-    """The row's position is by far the most likely id."""
+def _with_logits(run, second: int | None = None):
+    """The row's position is by far the most likely id, and then another one."""
 
     def run_with(ids, positions, tables, size=None, chances=None) -> StepOutput:
         output = run(ids, positions, tables, size, chances)
+        if second is not None:
+            output.logits[:, second] = 500.0
         output.logits[range(len(positions)), positions] = 1000.0
         return output
 
@@ -241,3 +244,111 @@ def test_a_step_s_draw_has_the_number_that_the_sampler_gives_it(prompt, outputs)
     assert rows is not None
     (_, _, first, _) = struct.unpack("<QIif", rows[0].tobytes())
     assert sequence.num_computed - first == sequence.num_outputs
+
+
+class _Mask:
+    """Allows all ids but some at some turns, and notes what comes."""
+
+    def __init__(self, forbidden: dict[int, set[int]] | None = None) -> None:
+        self.forbidden, self.accepted, self.asked = forbidden or {}, [], 0
+
+    def allowed(self) -> bytes | None:
+        self.asked += 1
+        forbidden = self.forbidden.get(len(self.accepted))
+        if forbidden is None:
+            return None
+        bits = sum(1 << id_ for id_ in range(MAX_ROWS) if id_ not in forbidden)
+        return bits.to_bytes(MAX_ROWS // 8, "little")
+
+    def accept(self, token_id: int) -> None:
+        self.accepted.append(token_id)
+
+
+def _masked(name: int, mask: _Mask, **sampling: Any) -> Sequence:
+    sequence = _sequence(name, **sampling)
+    sequence.request = replace(sequence.request, make_mask=lambda _: mask)
+    return sequence
+
+
+def _draw(fast: FastDecode, sequences: list[Sequence], sampler: Sampler) -> list[Drawn]:
+    plan = StepPlan([PlanEntry(sequence, 1, (sequence,)) for sequence in sequences])
+    drawn = fast.execute(plan, sampler).drawn
+    for sequence, one in zip(sequences, drawn, strict=True):
+        sequence.token_ids.append(-1 if one.token_id is None else one.token_id)
+        sequence.num_computed += 1
+    return drawn
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_masks_are_asked_of_what_was_drawn(fast, temperature):
+    """Once for each token; while they allow it, steps go ahead."""
+    mask, sampler = _Mask({1: {50}, 2: set()}), Sampler(torch.device("cpu"))
+    sequences = [_masked(0, mask, temperature=temperature), _sequence(1)]
+    for turn in range(5):
+        assert [one.token_id for one in _draw(fast, sequences, sampler)] == [2 + turn] * 2
+    assert mask.accepted == [2, 3, 4, 5, 6]
+    assert mask.asked == 5
+    step: Any = fast._step
+    assert [given for given, *_ in step.runs] == [True] + [False] * 5
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_a_mask_refuses_is_drawn_anew_from_the_same_step(fast, temperature):
+    """The others keep theirs; the step ahead is forgotten, and some tokens are drawn by asking first."""
+    mask, sampler = _Mask({1: {3}}), Sampler(torch.device("cpu"))
+    sequences = [_masked(0, mask, temperature=temperature), _sequence(1)]
+    fast._step.run = _with_logits(fast._step.run, second=9)
+    step: Any = fast._step
+    assert [one.token_id for one in _draw(fast, sequences, sampler)] == [2, 2]
+    assert step.runs == [(True, [2, 2], 2), (False, [3, 3], 2)]
+    assert [one.token_id for one in _draw(fast, sequences, sampler)] == [9, 3]
+    # One step ahead of the answer, and the same one again, for its logits.
+    assert step.runs[2:] == [(False, [4, 4], 2), (True, [3, 3], 2)]
+    assert step.chances[3] is None
+    assert mask.accepted == [2, 9]
+    assert mask.asked == 2
+    before = len(step.runs)
+    for turn in range(7):
+        assert [one.token_id for one in _draw(fast, sequences, sampler)] == [4 + turn] * 2
+    assert [given for given, *_ in step.runs[before:]] == [True] * 7
+    _draw(fast, sequences, sampler)
+    assert [given for given, *_ in step.runs[before + 7 :]] == [True, False]
+    assert mask.asked == len(mask.accepted) == 10
+
+
+def test_a_mask_that_fails_ends_its_continuation_only(fast):
+    class _Fails(_Mask):
+        def allowed(self) -> bytes | None:
+            raise KeyError("allowed")
+
+    class _Refuses(_Mask):
+        def accept(self, token_id: int) -> None:
+            raise KeyError(token_id)
+
+    sampler = Sampler(torch.device("cpu"))
+    sequences = [_masked(0, _Fails()), _masked(1, _Refuses()), _sequence(2)]
+    fast._step.run = _with_logits(fast._step.run)
+    first, second, third = _draw(fast, sequences, sampler)
+    assert first.error == "the token mask failed: KeyError('allowed')"
+    assert second.error == "the token mask failed: KeyError(2)"
+    assert third.token_id == 2
+
+
+def test_what_is_drawn_anew_comes_as_often_as_it_should():
+    """From the allowed ids by their weights, whether the first draw was kept or refused."""
+    logits = torch.tensor([[1.0, 2.0, 0.0, 0.5]])
+    allowed = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    sampler, counts, seeds = Sampler(torch.device("cpu")), torch.zeros(4), 4000
+    for seed in range(seeds):
+        sequence = _masked(0, _Mask({0: {1}}), temperature=1.0)
+        sequence.seed = seed
+        number = uniform(seed, 0, 0)
+        first = int((logits[0].softmax(0).cumsum(0) > number).nonzero()[0])
+        drawn = [Drawn(first)]
+        if sampler.refused([sequence], drawn):
+            drawn = sampler.sample(logits.repeat(1, 1).clone(), [sequence], again=True)
+        sampler.release(sequence)
+        assert drawn[0].token_id is not None
+        counts[drawn[0].token_id] += 1
+    expected = logits[0].exp() * allowed / (logits[0].exp() * allowed).sum()
+    assert float((counts / seeds - expected).abs().max()) < 0.03

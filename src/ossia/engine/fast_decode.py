@@ -64,8 +64,9 @@ class _Flight:
 class FastDecode:
     """One new token for each of a few sequences, without a kernel launch from Python.
 
-    Where all that is asked for is the most likely token, or one by chance from all of them, the step after is
-    enqueued before this one's result is read: ids stay on the device, and what happens on the host meanwhile costs nothing. A
+    Where all that is asked for is the most likely token, or one by chance from all of them, the step after is enqueued
+    before this one's result is read: ids stay on the device, and what happens on the host meanwhile costs nothing. Masks
+    are asked then; if one refuses what was drawn, the step runs once more, for its logits. A
     sequence that ends, or is taken out, leaves its row to nobody, and what the step ahead computed for
     it is dropped; what it wrote went to pages that were the sequence's when it was enqueued, before
     anything that their next owner enqueues. Once the rows that are left fit a smaller graph, one step
@@ -138,7 +139,13 @@ class FastDecode:
             places = list(range(len(positions)))
         self._ahead = self._enqueue_next(flight, places)
         flight.arrived.synchronize()
-        return StepResult(_arrived(flight, places), [[] for _ in sequences])
+        drawn = _arrived(flight, places)
+        if refused := sampler.refused(sequences, drawn):
+            self._ahead = None  # it goes on from what does not come
+            again = self._drawn_again(sequences, refused, sampler)
+            for row, one in zip(refused, again, strict=True):
+                drawn[row] = one
+        return StepResult(drawn, [[] for _ in sequences])
 
     def warm_up(self) -> None:
         """Prepare steps of as many sequences as there may be."""
@@ -167,6 +174,14 @@ class FastDecode:
         logits = output.logits[rows]  # a copy
         logits[:, self._valid_end :] = -torch.inf
         return sampler.sample(logits, plan.draws)
+
+    def _drawn_again(
+        self, sequences: list[Sequence], rows: list[int], sampler: Sampler
+    ) -> list[Drawn]:
+        """Some rows' tokens, from the logits of the same step once more."""
+        logits = self._cold(sequences, None).logits[rows]  # a copy
+        logits[:, self._valid_end :] = -torch.inf
+        return sampler.sample(logits, [sequences[row] for row in rows], again=True)
 
     def _size_for(self, rows: int) -> int:
         return self._only_size or self._step.size_for(rows)

@@ -8,6 +8,7 @@ from math import isfinite
 import torch
 
 from ossia.engine.alike import sample_alike, token_logprobs_alike
+from ossia.engine.masks import AllowedSet, Masks, failure
 from ossia.engine.plan import Drawn
 from ossia.engine.randomness import uniform
 from ossia.engine.sequence import Sequence
@@ -15,7 +16,7 @@ from ossia.kernels.sampling import Drawing, allow_only, penalise, sample, token_
 from ossia.types import SamplingParams, TokenLogprob
 
 _MAX_KEPT_SETS = 64  # of 25 kB
-_Set = bytes | bytearray | memoryview
+_AGAIN = 1 << 62  # behind every number of an output, for another draw of one
 _FEW = 16  # ids up to this share of the vocabulary are ruled out one by one, which is much faster
 
 
@@ -40,18 +41,23 @@ class Sampler:
         self._device = device
         self._rows = rows
         self._seen: dict[Sequence, _Seen] = {}
+        self._masks = Masks()
         self._few: dict[bytes, torch.Tensor | None] = {}
 
-    def sample(self, logits: torch.Tensor, sequences: list[Sequence]) -> list[Drawn]:
+    def sample(
+        self, logits: torch.Tensor, sequences: list[Sequence], *, again: bool = False
+    ) -> list[Drawn]:
         """One token for each continuation.
 
         Args:
             logits: (rows, vocab) of float32 or wider, as the model gave them; overwritten.
             sequences: The continuation of each row.
+            again: Whether `refused` has named what was drawn before; another number decides then.
         """
         failed: dict[int, str] = {}
         adjusted = self._adjust(logits, sequences, failed)
-        token_ids, peaks = self._draw(adjusted, [_drawing(sequence) for sequence in sequences])
+        drawings = [_drawing(sequence, again=again) for sequence in sequences]
+        token_ids, peaks = self._draw(adjusted, drawings)
         ids: list[int] = token_ids.tolist()
         for row, peak in enumerate(peaks.tolist()):
             if (reason := unusable(peak)) is not None:
@@ -68,22 +74,47 @@ class Sampler:
     @staticmethod
     def takes_argmax(sequences: list[Sequence]) -> bool:
         """Whether these continuations need nothing but the most likely token."""
-        return all(_is_from_all(one) and _is_greedy(one) for one in sequences)
+        return all(
+            _is_from_all(one) and _is_greedy(one) and one.request.make_mask is None
+            for one in sequences
+        )
 
     def is_drawn_by_steps(self, sequences: list[Sequence]) -> bool:
         """Whether a step on a GPU can draw all of these by itself: greedily, or from all tokens by temperature.
 
-        Where rows must have the same bits beside others, only greedily: what `sample` draws otherwise would
-        differ from it by how sums are rounded.
+        Masks are asked afterwards, by `refused`. Where rows must have the same bits beside others, only greedily:
+        what `sample` draws otherwise would differ from it by how sums are rounded.
         """
         only_greedily = self._rows is not None
         return all(
-            _is_from_all(one) and (_is_greedy(one) or not only_greedily) for one in sequences
+            _is_from_all(one) and (_is_greedy(one) or not only_greedily) and self._masks.trusts(one)
+            for one in sequences
         )
+
+    def refused(self, sequences: list[Sequence], drawn: list[Drawn]) -> list[int]:
+        """Rows whose masks do not allow what a step has drawn, for `sample` to draw again; masks get the others.
+
+        A token that is kept where the mask allows it, and drawn anew from what it allows where it does not, comes
+        as often as one that is drawn from what it allows (rejection sampling).
+
+        Args:
+            sequences: The continuation of each row.
+            drawn: What the step says; a row whose mask fails on its token has an error afterwards.
+        """
+        refused: list[int] = []
+        for row, (sequence, one) in enumerate(zip(sequences, drawn, strict=True)):
+            if one.token_id is None:
+                continue
+            if self._masks.refuses(sequence, one.token_id):
+                refused.append(row)
+            elif (reason := self._masks.accept(sequence, one.token_id)) is not None:
+                drawn[row] = Drawn(None, error=reason)
+        return refused
 
     def release(self, sequence: Sequence) -> None:
         """Forget a continuation that has ended."""
         self._seen.pop(sequence, None)
+        self._masks.release(sequence)
 
     def _draw(
         self, logits: torch.Tensor, drawings: list[Drawing | None]
@@ -170,14 +201,14 @@ class Sampler:
     ) -> None:
         """Rule out, in place, what the continuations' masks do not allow."""
         rows: list[int] = []
-        sets: list[_Set] = []
+        sets: list[AllowedSet] = []
         for row, sequence in enumerate(sequences):
             if sequence.request.make_mask is None:
                 continue
             try:
-                allowed = self._allowed(sequence)
+                allowed = self._masks.allowed(sequence)
             except Exception as error:  # whatever the caller's mask raises ends this one only
-                failed[row] = f"the token mask failed: {error!r}"
+                failed[row] = failure(error)
                 continue
             few = self._few_forbidden(allowed, logits.shape[1])
             if few is not None:
@@ -188,21 +219,13 @@ class Sampler:
         if rows:
             allow_only(logits, rows, self._bits(sets, logits.shape[1]))
 
-    def _allowed(self, sequence: Sequence) -> _Set | None:
-        if sequence.num_outputs == 0 and sequence.request.make_mask is not None:
-            sequence.mask = sequence.request.make_mask(sequence.index)
-        allowed = None if sequence.mask is None else sequence.mask.allowed()
-        if allowed is not None:
-            memoryview(allowed)  # refuses what is not made of bytes
-        return allowed
-
-    def _bits(self, sets: list[_Set], vocab: int) -> torch.Tensor:
+    def _bits(self, sets: list[AllowedSet], vocab: int) -> torch.Tensor:
         """uint8 (sets, ceil(vocab / 8))."""
         size = -(-vocab // 8)
         joined = bytearray().join(bytes(allowed[:size]).ljust(size, b"\0") for allowed in sets)
         return torch.frombuffer(joined, dtype=torch.uint8).view(len(sets), size).to(self._device)
 
-    def _few_forbidden(self, allowed: _Set | None, vocab: int) -> torch.Tensor | None:
+    def _few_forbidden(self, allowed: AllowedSet | None, vocab: int) -> torch.Tensor | None:
         """The ids that a set rules out, if they are few and the set is one that comes again."""
         if not isinstance(allowed, bytes):
             return None
@@ -225,11 +248,8 @@ class Sampler:
                 continue
             if (seen := self._seen.get(sequence)) is not None:
                 seen.output_counts[token_id] += 1
-            if sequence.mask is not None:
-                try:
-                    sequence.mask.accept(token_id)
-                except Exception as error:  # as above
-                    failed[row] = f"the token mask failed: {error!r}"
+            if (reason := self._masks.accept(sequence, token_id)) is not None:
+                failed[row] = reason
 
 
 def unusable(peak: float) -> str | None:
@@ -278,7 +298,7 @@ def _as_logprobs(
     ]
 
 
-def _drawing(sequence: Sequence) -> Drawing | None:
+def _drawing(sequence: Sequence, *, again: bool) -> Drawing | None:
     sampling = sequence.request.sampling
     if sampling.temperature == 0:
         return None
@@ -287,7 +307,7 @@ def _drawing(sequence: Sequence) -> Drawing | None:
         top_k=sampling.top_k,
         top_p=sampling.top_p,
         min_p=sampling.min_p,
-        uniform=uniform(sequence.seed, sequence.index, sequence.num_outputs),
+        uniform=uniform(sequence.seed, sequence.index, sequence.num_outputs + again * _AGAIN),
     )
 
 
@@ -303,7 +323,7 @@ def _is_from_all(sequence: Sequence) -> bool:
     """Whether all tokens may be drawn, by temperature alone, or the most likely one is, and nothing else is wanted."""
     sampling = sequence.request.sampling
     return (
-        _is_plain(sequence)
+        _is_plain(sequence, but_for_masks=True)
         and sampling.logprobs is None
         and (
             _is_greedy(sequence)
@@ -316,12 +336,12 @@ def _is_greedy(sequence: Sequence) -> bool:
     return sequence.request.sampling.temperature == 0
 
 
-def _is_plain(sequence: Sequence) -> bool:
+def _is_plain(sequence: Sequence, *, but_for_masks: bool = False) -> bool:
     """Whether the logits are used as they are."""
     sampling = sequence.request.sampling
     return not (
         _has_penalty(sampling)
         or sampling.logit_bias
         or sequence.num_outputs < sampling.min_tokens
-        or sequence.request.make_mask is not None
+        or (sequence.request.make_mask is not None and not but_for_masks)
     )
