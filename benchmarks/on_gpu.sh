@@ -2,7 +2,7 @@
 # On a machine with a GPU: what a change of its kernels has to go through, by parts. Minutes are an H200's.
 #   kernels    gpu tests of the kernels (4)
 #   model      those of model, loading and bench (3)
-#   engine     those of engines, `--deterministic` among them (2)
+#   engine     those of engines, `--deterministic` among them, and generations under masks (3)
 #   sanitizer  memory checks of FEW (3) tests of each kernel and kind (5)
 #   precision  states and logits against float32 on the CPU, the demo's answers (2)
 #   soak       an engine under mixed load (4)
@@ -27,7 +27,10 @@ bench() { run "$python" -m ossia bench "$@"; }
 
 part kernels && gpu_tests tests/kernels
 part model && gpu_tests tests/model tests/checkpoint tests/bench tests/api/models tests/test_machine.py
-part engine && gpu_tests tests/engine
+if part engine; then
+  gpu_tests tests/engine
+  run "$python" -m fuzz.generation demo --generations 300 --device cuda
+fi
 if part sanitizer; then
   picked=$(mktemp)
   "$python" -m pytest -q -m gpu --collect-only tests/kernels 2>/dev/null | "$python" benchmarks/few_of_each.py "${FEW:-3}" >"$picked"

@@ -7,7 +7,7 @@
 With the mask no header may be malformed and no tool be named that was not offered. Without it the
 parser must still read everything. Contents are ended after a few tokens, so that a generation is
 mostly headers. Each prompt is continued several times; prompt, tools and rules are drawn anew for
-each. Weights become float32, which a CPU multiplies faster than what a checkpoint stores.
+each. On a CPU weights become float32, which it multiplies faster than what a checkpoint stores.
 """
 
 from __future__ import annotations
@@ -213,10 +213,12 @@ def main() -> None:
     options.add_argument("--max-tokens", type=int, default=24)
     options.add_argument("--no-mask", action="store_true")
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--device", default="cpu")
     chosen = options.parse_args()
     runtime = Runtime.load(
         chosen.model,
-        dtype="float32",
+        dtype="float32" if chosen.device == "cpu" else "auto",
+        device=chosen.device,
         config=EngineConfig(max_sequences=_SIDE_BY_SIDE, kv_cache_bytes=1 << 28),
     )
     begun = time.perf_counter()
