@@ -25,35 +25,20 @@ struct Draw {
 
 constexpr u32 THREADS = 256, MOST_SLICES = 64;
 
-// The sum of all that come before in the block, in the order of threads, and in `total` of all.
-__device__ __forceinline__ double sum_before(double mine, double& total) {
-  __shared__ double of_warp[THREADS / 32];
-  const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  double sum = mine;
-#pragma unroll
-  for (int o = 1; o < 32; o *= 2) {
-    const double x = __shfl_up_sync(EVERY_LANE, sum, o);
-    if (lane >= o) sum += x;
-  }
-  __syncthreads();  // who has called this before has read what is written now
-  if (lane == 31) of_warp[warp] = sum;
-  __syncthreads();
-  double before = 0;
-  total = 0;
-  for (u32 w = 0; w < THREADS / 32; w++) {
-    if (w == warp) before = total;
-    total += of_warp[w];
-  }
-  return before + (sum - mine);
+constexpr u32 WARPS = THREADS / 32;
+
+__device__ __forceinline__ double warp_sum(double x) {
+  for (int o = 16; o; o >>= 1) x += __shfl_xor_sync(EVERY_LANE, x, o);
+  return x;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) draw(const __grid_constant__ Draw a) {
-  __shared__ u64 found[THREADS / 32];
-  __shared__ double weights[MOST_SLICES], rest;
+  __shared__ u64 found[WARPS];
+  __shared__ double of_warp[WARPS], weights[MOST_SLICES], rest;
   __shared__ int chosen, last;
   __shared__ u32 slice;
   __shared__ bool is_last;
-  const u32 token = blockIdx.y, slices = gridDim.x;
+  const u32 token = blockIdx.y, slices = gridDim.x, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   dep_go();
   // Positions and chances are as they will be: they were there before the step began.
   const int position = a.positions[token];
@@ -70,18 +55,21 @@ extern "C" __global__ void __launch_bounds__(THREADS) draw(const __grid_constant
 #pragma unroll 4
   for (u32 i = begin + threadIdx.x; i < end; i += THREADS) best = max(best, (u64)ordered(row[i]) << 32 | (u32)~i);
   best = warp_max(best);
-  if ((threadIdx.x & 31) == 0) found[threadIdx.x >> 5] = best;
+  if (lane == 0) found[warp] = best;
   __syncthreads();
-  for (u32 w = 0; w < THREADS / 32; w++) best = max(best, found[w]);
-  double weight = 0;
+  for (u32 w = 0; w < WARPS; w++) best = max(best, found[w]);
   if (is_drawn) {
     const float peak = unordered(best >> 32);
     double mine = 0;
     if (best && peak > MINUS_INFINITY)
       for (u32 i = begin + threadIdx.x; i < end; i += THREADS) mine += weight_of(i, peak);
-    sum_before(mine, weight);
+    mine = warp_sum(mine);
+    if (lane == 0) of_warp[warp] = mine;
+    __syncthreads();
   }
   if (threadIdx.x == 0) {
+    double weight = 0;
+    for (u32 w = 0; w < WARPS && is_drawn; w++) weight += of_warp[w];
     a.best[token * slices + blockIdx.x] = best, a.weights[token * slices + blockIdx.x] = weight;
     __threadfence();
     is_last = atomicAdd(a.arrivals + token, 1) == slices - 1;
@@ -92,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) draw(const __grid_constant
 
   auto best_of = [&](u32 s) { return ((volatile u64*)a.best)[token * slices + s]; };
   best = 0;
-  for (u32 s = threadIdx.x & 31; s < slices; s += 32) best = max(best, best_of(s));
+  for (u32 s = lane; s < slices; s += 32) best = max(best, best_of(s));
   best = warp_max(best);
   const float largest = unordered(best >> 32);
   float told = largest;
@@ -126,22 +114,36 @@ extern "C" __global__ void __launch_bounds__(THREADS) draw(const __grid_constant
     __syncthreads();
     begin = share(a.end, slice, slices), end = share(a.end, slice + 1, slices);
     const float peak = unordered(best_of(slice) >> 32);
-    // A thread has neighbouring ids, so that sums are in their order.
-    const u32 each = (end - begin + THREADS - 1) / THREADS, from = min(begin + threadIdx.x * each, end), to = min(from + each, end);
-    double mine = 0, total;
-    for (u32 i = from; i < to; i++) mine += weight_of(i, peak);
-    double sum = sum_before(mine, total);
-    const bool is_here = sum <= rest && rest < sum + mine;
+    // A warp has neighbouring ids, and the one in whose part the number lies adds up 32 at a time, in their order.
+    const u32 length = end - begin, from = begin + share(length, warp, WARPS), to = begin + share(length, warp + 1, WARPS);
+    double mine = 0;
     int with_weight = -1;
-    if (mine > 0) {
-      for (u32 i = from; i < to; i++) {
-        const double one = weight_of(i, peak);
-        sum += one;
-        if (one > 0) with_weight = i;
-        if (is_here && sum > rest) break;
+    for (u32 i = from + lane; i < to; i += 32) {
+      const double one = weight_of(i, peak);
+      mine += one;
+      if (one > 0) with_weight = i;
+    }
+    mine = warp_sum(mine);
+    if (lane == 0) of_warp[warp] = mine;
+    atomicMax(&last, with_weight);
+    __syncthreads();
+    double sum = 0;
+    for (u32 w = 0; w < warp; w++) sum += of_warp[w];
+    if (sum <= rest && rest < sum + mine) {
+      int here = -1;
+      for (u32 first = from; first < to && here < 0; first += 32) {
+        const double one = first + lane < to ? weight_of(first + lane, peak) : 0;
+        double up_to = one;
+#pragma unroll
+        for (int o = 1; o < 32; o *= 2) {
+          const double x = __shfl_up_sync(EVERY_LANE, up_to, o);
+          if (lane >= o) up_to += x;
+        }
+        const u32 passing = __ballot_sync(EVERY_LANE, one > 0 && sum + up_to > rest);
+        if (passing) here = first + __ffs(passing) - 1;
+        sum += __shfl_sync(EVERY_LANE, up_to, 31);
       }
-      atomicMax(&last, with_weight);
-      if (is_here) atomicMax(&chosen, with_weight);
+      atomicMax(&chosen, here >= 0 ? here : with_weight);
     }
     __syncthreads();
     // Rounding may leave the number behind all of the slice's weights.
