@@ -31,9 +31,9 @@ extern "C" void run(const Dispatch* a, u32 choosing, u32 threads) {
 
 @pytest.fixture(scope="module")
 def draws(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    library = on_the_host("draw.cu", DRAWS, tmp_path_factory.mktemp("draw"))
-    library.uniform.restype = ctypes.c_double
-    return library
+    kernels = on_the_host("draw.cu", DRAWS, tmp_path_factory.mktemp("draw"))
+    kernels.uniform.restype = ctypes.c_double
+    return kernels
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ class _Draws:
     """Rows of logits and what a draw from them leaves.
 
     Args:
-        library: Compiled from draw.cu.
+        kernels: Compiled from draw.cu.
         logits: float32 (rows, vocab).
         end: Of the valid ids.
         temperatures: Of the rows; 0 takes the most likely token.
@@ -54,14 +54,14 @@ class _Draws:
 
     def __init__(
         self,
-        library: ctypes.CDLL,
+        kernels: ctypes.CDLL,
         logits: torch.Tensor,
         end: int,
         temperatures: list[float],
         slices: int,
     ) -> None:
         rows = len(logits)
-        self.library, self.logits, self.end, self.slices = library, logits, end, slices
+        self.kernels, self.logits, self.end, self.slices = kernels, logits, end, slices
         numbers = range(rows)
         given = chances(
             [7**row for row in numbers],
@@ -88,7 +88,7 @@ class _Draws:
         given |= {"logits": self.logits, "ids": self.ids, "positions": positions, "out": self.out}
         addresses = {name: tensor.data_ptr() for name, tensor in given.items()}
         rows, vocab = self.logits.shape
-        self.library.run(
+        self.kernels.run(
             ctypes.byref(Draw(**addresses, tokens=rows, vocab=vocab, end=self.end)), self.slices
         )
         assert not self.arrivals.any()

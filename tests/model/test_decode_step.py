@@ -13,7 +13,7 @@ import pytest
 import torch
 from benchmarks.cpu_precision import divergences, paged_logits
 
-from ossia.config import PRESETS, ModelConfig
+from ossia.config import PRESETS, LayerType, ModelConfig
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.randomness import uniform
@@ -263,6 +263,19 @@ def test_steps_of_all_sizes_share_their_memory():
     assert len(addresses) == 1
 
 
+def _page_each(
+    config: ModelConfig, rows: int
+) -> tuple[list[tuple[torch.Tensor, ...]], list[LayerType], list[list[array[int]]]]:
+    """Random keys and values of so many pages, the groups, and tables in which each row has one page."""
+    shape = (2, rows, 16, config.num_key_value_heads, 64)
+    pages = [
+        tuple(torch.randn(shape, dtype=torch.bfloat16, device="cuda"))
+        for _ in range(config.num_hidden_layers)
+    ]
+    groups = sorted(set(config.layer_types))
+    return pages, groups, [[array("i", [row])] * len(groups) for row in range(rows)]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("rows", [129, 200, 257, 512])
 def test_rows_without_a_sequence_change_nothing(rows):
@@ -270,14 +283,9 @@ def test_rows_without_a_sequence_change_nothing(rows):
     config = PRESETS["tiny"]()
     model = packed_model(config, "cuda")
     generator = torch.Generator().manual_seed(0)
-    pages = [
-        tuple(torch.randn(2, rows, 16, config.num_key_value_heads, 64, dtype=torch.bfloat16, device="cuda"))
-        for _ in range(config.num_hidden_layers)
-    ]  # fmt: skip
-    groups = sorted(set(config.layer_types))
+    pages, groups, tables = _page_each(config, rows)
     step = DecodeStep(model, pages, groups, 16, config.vocab_size)
     ids = torch.randint(0, config.vocab_size, (rows,), generator=generator).tolist()
-    tables = [[array("i", [row])] * len(groups) for row in range(rows)]
     present = [row % 3 > 0 for row in range(rows)]
 
     def logits(there: list[bool]) -> torch.Tensor:
@@ -302,13 +310,8 @@ def test_steps_draw_as_the_sampler_does(rows):
     """Step after step without the host in between, some rows by chance and some greedily."""
     config = PRESETS["tiny"]()
     model = packed_model(config, "cuda")
-    pages = [
-        tuple(torch.randn(2, rows, 16, config.num_key_value_heads, 64, dtype=torch.bfloat16, device="cuda"))
-        for _ in range(config.num_hidden_layers)
-    ]  # fmt: skip
-    groups = sorted(set(config.layer_types))
+    pages, groups, tables = _page_each(config, rows)
     step = DecodeStep(model, pages, groups, 16, config.vocab_size)
-    tables = [[array("i", [row])] * len(groups) for row in range(rows)]
     every = range(rows)
     temperatures = [0.0 if row % 4 == 3 else 0.5 + row % 3 for row in every]
     given = chances(every, [row % 2 for row in every], [3] * rows, temperatures)

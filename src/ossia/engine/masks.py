@@ -12,9 +12,8 @@ class Masks:
     """Asks each continuation's mask once before each token, and tells it what has come."""
 
     def __init__(self) -> None:
-        self._said: dict[
-            Sequence, AllowedSet | Exception | None
-        ] = {}  # of the next token, if it was asked
+        # Of the next token, where it was asked.
+        self._said: dict[Sequence, AllowedSet | Exception | None] = {}
         self._wary: dict[Sequence, int] = {}
 
     def allowed(self, sequence: Sequence) -> AllowedSet | None:
