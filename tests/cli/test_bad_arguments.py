@@ -153,6 +153,11 @@ BAD_ARGUMENTS = {
     "parse as both": (["parse", "{file}", "--ids", "--text"], USAGE, r"--ids and --text exclude"),
     "parse from an unknown role": (["parse", "{file}", "--begins", "x"], USAGE, r"'x'.*assistant"),
     "inspect two models": (["inspect", "demo", "demo"], USAGE, r"unexpected extra argument"),
+    "inspect for no size": (
+        ["inspect", "demo", "--memory", "lots"],
+        USAGE,
+        r"--memory: 'lots' is no size.*5GB",
+    ),
 }
 
 

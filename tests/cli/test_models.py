@@ -44,13 +44,25 @@ def test_inspect_for_programs(ossia):
     ("free", "verdict"), [("2e10", "yes, with"), ("1.4e10", "no, "), ("1.5e9", "no, 13.")]
 )
 def test_inspect_says_what_fits(ossia, monkeypatch, free, verdict):
-    from ossia.checkpoint import summary
+    from ossia.api import model_report
     from ossia.machine import Memory
 
     memory = Memory("RAM", "cpu", int(2e10), int(float(free)))
-    monkeypatch.setattr(summary, "machine_memory", lambda: (memory,))
+    monkeypatch.setattr(model_report, "machine_memory", lambda: (memory,))
     last = ossia("inspect", "random:20b").stdout.splitlines()[-1]
     assert verdict in last
+
+
+@pytest.mark.parametrize(
+    ("size", "short", "tokens"), [("80GB", 0, 291_500), ("80 GiB", 0, 443_500), ("64GB", 4.45e9, 0)]
+)
+def test_inspect_fits_into_a_memory_that_is_not_here(ossia, size, short, tokens):
+    value = json.loads(ossia("inspect", "random:120b", "--memory", size, "--json").stdout)
+    fit = value["fits"][-1]
+    assert (fit["name"], fit["fits"]) == (size, not short)
+    assert fit["short_bytes"] == pytest.approx(short, rel=0.01)
+    assert fit["kv_tokens"] == pytest.approx(tokens, rel=0.001)
+    assert fit["context_tokens"] == min(fit["kv_tokens"], 131_072)
 
 
 def test_convert_round_trip(ossia, tiny_folder, tmp_path):

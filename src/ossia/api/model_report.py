@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from ossia.api.model_source import ModelSource
 from ossia.checkpoint.reader import open_checkpoint
 from ossia.checkpoint.summary import Summary, summarize
+from ossia.machine import Memory, machine_memory
 
 
-def summary_of(source: ModelSource) -> Summary:
+def summary_of(source: ModelSource, others: Iterable[Memory] = ()) -> Summary:
     """What a model consists of and where it fits; of a checkpoint only headers are read.
+
+    Args:
+        source: The model.
+        others: Memories to fit it into beside this machine's.
 
     Raises:
         CheckpointError: damaged files.
         ConfigError: a config that is not of gpt-oss, or contradicts itself.
     """
+    memories = (*machine_memory(), *others)
     if source.folder is not None:
         with open_checkpoint(source.folder) as checkpoint:
-            return summarize(checkpoint)
+            return summarize(checkpoint, memories)
     assert source.random_config is not None
-    return summarize(source.random_config)
+    return summarize(source.random_config, memories)
 
 
 def summary_to_dict(summary: Summary) -> dict[str, Any]:
@@ -41,6 +48,7 @@ def summary_to_dict(summary: Summary) -> dict[str, Any]:
                 **asdict(fit.memory),
                 "fits": fit.fits,
                 "context_tokens": fit.context_tokens,
+                "kv_tokens": fit.kv_tokens,
                 "short_bytes": fit.short_bytes,
             }
             for fit in summary.fits

@@ -10,7 +10,7 @@ from ossia.checkpoint.names import Layout
 from ossia.checkpoint.reader import Checkpoint
 from ossia.checkpoint.spec import TensorKind, TensorSpec, tensor_specs
 from ossia.config import ModelConfig
-from ossia.machine import Memory, machine_memory
+from ossia.machine import Memory
 
 # Kept free for activations and the runtime itself: a part of the memory, but at least so much.
 _RESERVED_PART = 0.05
@@ -26,12 +26,16 @@ class Fit:
         fits: Weights and a first sequence have room.
         context_tokens: Longest single sequence that has room beside the weights, at most what the
             model allows; 0 if the weights do not fit.
+        kv_tokens: Tokens of all sequences together whose keys and values have room, as far as a
+            sequence's length decides; each further one takes `Summary.kv_bytes_window` besides.
+            Where all layers slide, that of one sequence.
         short_bytes: What is missing for the weights alone; 0 if they fit.
     """
 
     memory: Memory
     fits: bool
     context_tokens: int
+    kv_tokens: int
     short_bytes: int
 
 
@@ -69,12 +73,12 @@ class Summary:
     fits: tuple[Fit, ...]
 
 
-def summarize(model: Checkpoint | ModelConfig, memories: Iterable[Memory] | None = None) -> Summary:
+def summarize(model: Checkpoint | ModelConfig, memories: Iterable[Memory]) -> Summary:
     """Count a model's tensors, bytes and parameters, and see where it fits.
 
     Args:
         model: An open checkpoint, or a shape (whose floats are then taken to be bfloat16).
-        memories: Where it should fit; None means this machine's.
+        memories: Where it should fit.
     """
     checkpoint = model if isinstance(model, Checkpoint) else None
     config = model.config if isinstance(model, Checkpoint) else model
@@ -99,7 +103,6 @@ def summarize(model: Checkpoint | ModelConfig, memories: Iterable[Memory] | None
         kv_bytes_window=kv_bytes_per_layer * num_sliding * config.sliding_window,
         fits=(),
     )
-    memories = machine_memory() if memories is None else memories
     return replace(summary, fits=tuple(fit(summary, memory) for memory in memories))
 
 
@@ -108,12 +111,12 @@ def fit(summary: Summary, memory: Memory) -> Fit:
     reserved = max(int(_RESERVED_PART * memory.total_bytes), _RESERVED_BYTES)
     room = memory.free_bytes - reserved - summary.nbytes
     for_tokens = room - summary.kv_bytes_window
-    most = summary.config.max_position_embeddings
     if for_tokens < summary.kv_bytes_per_token:
-        return Fit(memory, fits=False, context_tokens=0, short_bytes=max(-room, 0))
+        return Fit(memory, fits=False, context_tokens=0, kv_tokens=0, short_bytes=max(-room, 0))
+    most = tokens = summary.config.max_position_embeddings
     if summary.kv_bytes_per_token:
-        most = min(most, for_tokens // summary.kv_bytes_per_token)
-    return Fit(memory, fits=True, context_tokens=most, short_bytes=0)
+        tokens = for_tokens // summary.kv_bytes_per_token
+    return Fit(memory, fits=True, context_tokens=min(most, tokens), kv_tokens=tokens, short_bytes=0)
 
 
 def _tensors(checkpoint: Checkpoint | None, config: ModelConfig) -> tuple[TensorSpec, ...]:

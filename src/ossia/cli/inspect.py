@@ -13,11 +13,12 @@ from ossia.cli.units import bytes_in_words, count_in_words
 if TYPE_CHECKING:
     from ossia.checkpoint.summary import Fit, Summary
     from ossia.config import ModelConfig
+    from ossia.machine import Memory
 
 
 EXAMPLES = (
     "ossia inspect demo",
-    "ossia inspect random:120b",
+    "ossia inspect random:120b --memory 80GB",
     "ossia inspect ./checkpoint --tensors",
 )
 
@@ -26,6 +27,12 @@ def inspect(
     model: ModelArgument,
     revision: RevisionOption = None,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
+    memory: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another memory to fit it into, all of it free: 80GB, 24GiB. Repeatable."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a model's parts and size, and whether it fits here.
@@ -37,7 +44,8 @@ def inspect(
 
     output = Output()
     with output.progress() as progress:
-        summary = summary_of(find_model(model, revision=revision, progress=progress))
+        source = find_model(model, revision=revision, progress=progress)
+        summary = summary_of(source, [_memory(size) for size in memory or ()])
     if as_json:
         output.json(summary_to_dict(summary))
         return
@@ -53,6 +61,14 @@ def inspect(
             ],
             ("tensor", "dtype", "shape", "bytes"),
         )
+
+
+def _memory(size: str) -> Memory:
+    from ossia.api.models.device_map import parse_bytes
+    from ossia.machine import Memory
+
+    count = parse_bytes(size, "--memory")
+    return Memory(size, "-", count, count)
 
 
 def _facts(model: str, summary: Summary) -> dict[str, str]:
@@ -89,7 +105,7 @@ def _shape(config: ModelConfig) -> dict[str, str]:
 
 def _fit_row(fit: Fit) -> tuple[str, str, str, str]:
     if fit.fits:
-        verdict = f"yes, with {fit.context_tokens:,} tokens of context"
+        verdict = f"yes, with {fit.context_tokens:,} tokens of context, {fit.kv_tokens:,} in all sequences"
     elif fit.short_bytes:
         verdict = f"no, {bytes_in_words(fit.short_bytes)} short"
     else:
