@@ -4,10 +4,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from ossia import log
 from ossia.cache.allocator import PageAllocator
 from ossia.cache.layout import KVLayout
 from ossia.config import ModelConfig
-from ossia.engine import precision
+from ossia.engine import precision, runner
 from ossia.engine.config import EngineConfig, StepLimits
 from ossia.engine.core import EngineCore
 from ossia.engine.kv_budget import layout_for, num_pages, pass_bytes, share_out
@@ -31,6 +32,8 @@ def _on_cuda(dtype: torch.dtype) -> SimpleNamespace:
         ({"prefill_chunk": True}, "prefill_chunk is True; it must be a positive integer"),
         ({"num_pages": -1}, "num_pages is -1; it must be a positive integer"),
         ({"num_pages": 5, "kv_cache_bytes": 5}, "both set; keep one"),
+        ({"memory_share": 1.5}, "memory_share is 1.5; it must be above 0 and at most 1"),
+        ({"memory_share": "0.5"}, "memory_share is '0.5'; it must be above 0"),
         ({"kv_dtype": "int4"}, "kv_dtype is 'int4'; known: auto, float16"),
         ({"kv_dtype": "fp8", "page_size": 5}, "page_size=5 is odd; with kv_dtype='fp8'"),
         ({"max_batch_tokens": 8, "max_sequences": 9}, "every running sequence needs a token"),
@@ -119,6 +122,28 @@ def test_what_passes_need_is_left_free(monkeypatch):
     assert pages(11 * gib) == 2  # one of each group; the rest is for the allocator to say
 
 
+def test_a_share_of_the_memory_counts_what_is_in_use(monkeypatch):
+    cuda, gib = torch.device("cuda", 0), 2**30
+    page = layout().page_bytes(2)
+
+    def gibs(share: float, free: int, reserve: int = 0) -> float:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * gib, 80 * gib))
+        config = EngineConfig(memory_share=share)
+        count = num_pages(config, layout(), 131_072, 2, cuda, 10**6, reserve)
+        return count * page / gib
+
+    assert gibs(0.75, 65) == pytest.approx(45, abs=0.01)
+    assert gibs(0.75, 45) == pytest.approx(25, abs=0.01)  # a copy of the weights was made
+    assert gibs(1.0, 65, 3 * gib) == pytest.approx(62, abs=0.01)
+    with pytest.raises(
+        ConfigError, match=r"0\.25 of 85\.9 GB leaves nothing .* 64\.4 GB being in use"
+    ):
+        gibs(0.25, 20)
+    config = EngineConfig(memory_share=0.1, num_pages=7)
+    assert num_pages(config, layout(), 1000, 4, cuda, 64) == 7
+    assert num_pages(EngineConfig(memory_share=0.5), layout(), 160, 4, _CPU, 3) == 3 * 2 * 11
+
+
 def test_passes_of_gpt_oss_need_more_for_more_tokens_and_sequences():
     model = ModelConfig(num_hidden_layers=24, num_experts=32)
     sizes = [
@@ -203,3 +228,18 @@ def test_fp8_holds_the_contexts_that_it_promises(monkeypatch):
     assert found["auto"][0] == (2730 - 9) * 16
     assert found["fp8"][0] == (5461 - 17) * 16
     assert found["fp8"][1] > 1.5 * found["auto"][1]
+
+
+@pytest.mark.parametrize(("device", "said"), [("cuda", 1), ("cpu", 0)])
+def test_a_gpu_without_graphs_says_why(monkeypatch, caplog, device, said):
+    monkeypatch.setattr(log, "_said", set())
+    model = small_model().half()
+    for _ in range(2):
+        given = EngineConfig(), model, torch.float16, torch.device(device)
+        assert not runner._steps_are_graphs(*given)
+    assert [one.levelname for one in caplog.records] == ["WARNING"] * said
+    assert all("many times slower" in one.message for one in caplog.records)
+    assert not runner._steps_are_graphs(
+        EngineConfig(cuda_graphs=False), model, torch.float16, torch.device(device)
+    )
+    assert len(caplog.records) == said

@@ -44,6 +44,8 @@ class EngineConfig:
         page_size: Tokens in a page of the KV cache; even with `kv_dtype` "fp8".
         num_pages: Pages of the KV cache; None derives them from `kv_cache_bytes`.
         kv_cache_bytes: Size of the KV cache; None takes a share of the device's memory.
+        memory_share: Of a CUDA device's memory, for weights, the KV cache and everything else there; None is
+            0.9 of what is free once the weights are there. Where the size of the KV cache is given it plays no part.
         kv_dtype: How keys and values are stored; "auto" is the model's dtype. "int8" rounds each head's
             to 8 bits with a scale of its own, on the CPU, which takes about half the memory and
             changes the logits a little. "fp8" rounds those of full attention layers to floats of 8
@@ -87,6 +89,7 @@ class EngineConfig:
     page_size: int = 16
     num_pages: int | None = None
     kv_cache_bytes: int | None = None
+    memory_share: float | None = None
     kv_dtype: KVDtype = "auto"
     max_batch_tokens: int | None = None
     max_sequences: int | None = None
@@ -108,6 +111,9 @@ class EngineConfig:
                 raise ConfigError(f"{name} is {value!r}; it must be a positive integer")
         if self.num_pages is not None and self.kv_cache_bytes is not None:
             raise ConfigError("num_pages and kv_cache_bytes are both set; keep one")
+        share = self.memory_share
+        if share is not None and not (isinstance(share, int | float) and 0 < share <= 1):
+            raise ConfigError(f"memory_share is {share!r}; it must be above 0 and at most 1")
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise ConfigError(f"{name} is {value!r}; known: {', '.join(known)}")

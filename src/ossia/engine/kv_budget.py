@@ -94,7 +94,8 @@ def num_pages(
         reserve: Bytes that other things need there; for a size that is left to the machine.
 
     Raises:
-        ConfigError: the size in bytes is too small for a page of each group.
+        ConfigError: the size in bytes is too small for a page of each group, or the share of the memory leaves
+            nothing.
     """
     if config.num_pages is not None:
         return config.num_pages
@@ -108,7 +109,8 @@ def num_pages(
             )
         return pages
     useful = max_sequences * sum(-(-context // size) + 1 for size in layout.page_sizes)
-    return max(len(layout.groups), min(useful, _memory_share(device, reserve) // page_bytes))
+    room = _memory_for_pages(device, config.memory_share, reserve)
+    return max(len(layout.groups), min(useful, room // page_bytes))
 
 
 def _pages_of(layout: KVLayout, num_tokens: int) -> int:
@@ -117,9 +119,16 @@ def _pages_of(layout: KVLayout, num_tokens: int) -> int:
     return sum(-(-count // size) + 1 for count, size in zip(seen, layout.page_sizes, strict=True))
 
 
-def _memory_share(device: torch.device, reserve: int) -> int:
-    """Bytes."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return max(0, min(int(free * _CUDA_SHARE), free - reserve))
-    return int(machine_memory()[0].total_bytes * _CPU_SHARE)
+def _memory_for_pages(device: torch.device, share: float | None, reserve: int) -> int:
+    """Bytes; `share` as EngineConfig's `memory_share`."""
+    if device.type != "cuda":
+        return int(machine_memory()[0].total_bytes * _CPU_SHARE)
+    free, total = torch.cuda.mem_get_info(device)
+    used = total - free
+    room = int(free * _CUDA_SHARE) if share is None else int(total * share) - used
+    if share is not None and room <= 0:
+        raise ConfigError(
+            f"{share} of {total / 1e9:.1f} GB leaves nothing for the KV cache, {used / 1e9:.1f} GB being in "
+            "use; raise memory_share (an LLM's gpu_memory_utilization)"
+        )
+    return max(0, min(room, free - reserve))

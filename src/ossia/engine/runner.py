@@ -31,6 +31,7 @@ from ossia.kernels.cpu import read_ahead
 from ossia.kernels.fp8 import MANY_TOKENS, PACKED_TOKENS
 from ossia.kernels.int8 import row_width
 from ossia.kernels.sampling import widened
+from ossia.log import logger, warn_once
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder
 from ossia.model.cpu_decoder import why_not as why_not_cpu_decoder
@@ -45,6 +46,8 @@ from ossia.model.heads import CausalLM
 from ossia.model.interleaving import interleave_weights
 from ossia.model.interleaving import why_not as why_not_interleaved
 from ossia.types import TokenLogprob
+
+_log = logger(__name__)
 
 
 class Runner(Protocol):
@@ -100,7 +103,7 @@ class ModelRunner:
         dtype = kv_dtype(config, weight, layout.head_dim)
         context = min(config.max_context or 2**62, model.config.max_position_embeddings)
         round_to_fp8(config, model)
-        fast = config.cuda_graphs and why_not_fast(model, dtype) is None
+        fast = _steps_are_graphs(config, model, dtype, weight.device)
         if fast:  # before the cache is measured out, since it moves much memory about
             relay_weights(model)
         elif why_not_interleaved(model) is None:
@@ -231,6 +234,20 @@ class ModelRunner:
             targets = entry.sequence.token_ids[start : start + count]
             scores.append(score_prompt(logits[first : first + count], targets, num_top))
         return scores
+
+
+def _steps_are_graphs(
+    config: EngineConfig, model: CausalLM, dtype: torch.dtype, device: torch.device
+) -> bool:
+    if not config.cuda_graphs:
+        return False
+    why_not = why_not_fast(model, dtype)
+    if why_not is not None and device.type == "cuda":
+        warn_once(
+            _log,
+            f"steps run operation by operation, many times slower than as CUDA graphs: {why_not}",
+        )
+    return why_not is None
 
 
 def _forward_graphs(

@@ -235,10 +235,15 @@ def test_options_reach_the_engine(folder: Path):
     config = llm._engine.core.config
     assert (config.max_context, config.max_sequences, config.page_size) == (32, 3, 8)
     assert (config.max_batch_tokens, config.prefix_reuse) == (64, False)
+    assert (config.memory_share, config.cuda_graphs) == (0.5, False)
     assert config.valid_token_ids_end == special.LAST_LISTED + 1
     with pytest.raises(RequestError, match="within 32"):
         llm.generate([list(range(40))], GREEDY)
     assert (config.cpu_weights, config.cpu_activations) == ("bf16", "full")
+    usual = LLM(folder, device="cpu")._engine.core.config
+    assert (usual.memory_share, usual.cuda_graphs) == (0.9, True)
+    given = LLM(folder, device="cpu", kv_cache_memory_bytes=2**26)._engine.core.config
+    assert (given.memory_share, given.kv_cache_bytes) == (None, 2**26)
     assert LLM(folder, device="cpu", max_num_seqs=4000)._engine.core.limits.max_batch_tokens == 4000
 
 

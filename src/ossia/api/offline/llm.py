@@ -96,8 +96,7 @@ class LLM:
         self._sampling = CheckpointSampling.of(source, network.config.vocab_size)
         if chosen.generation_config == "vllm":
             self._sampling = CheckpointSampling(self._sampling.eos_ids)
-        place = network.model.embed_tokens.weight.device
-        engine_config = chosen.with_cache_for(place, network.config.vocab_size)
+        engine_config = chosen.engine_for(network.config.vocab_size)
         self._engine = SyncEngine(EngineCore(network, engine_config))
         self._seeds = None if seed is None else random.Random(seed)
         self._numbers = count()

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from ossia.engine.config import EngineConfig
 from ossia.errors import RequestError
 from ossia.log import logger
@@ -44,7 +42,6 @@ _NO_DIFFERENCE = frozenset(
         "disable_cascade_attn",
         "disable_custom_all_reduce",
         "disable_log_stats",
-        "enforce_eager",
         "load_format",
         "served_model_name",
         "swap_space",
@@ -82,18 +79,19 @@ _FIXED: dict[str, tuple[tuple[object, ...], str]] = {
 }
 
 
+_USUAL_SHARE = 0.9  # of the GPU's memory, as vLLM has it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LLMOptions:
     """What an `LLM` is to be like.
 
     Args:
         engine: The engine's limits.
-        gpu_memory_utilization: Share of the GPU's memory for weights and KV cache.
         generation_config: "auto" takes sampling defaults from the checkpoint, "vllm" none.
     """
 
     engine: EngineConfig = field(default_factory=EngineConfig)
-    gpu_memory_utilization: float = 0.9
     generation_config: str = "auto"
 
     @classmethod
@@ -104,50 +102,35 @@ class LLMOptions:
             RequestError: one is unknown, or asks for what is not supported; names it.
             ConfigError: the engine's limits contradict each other.
         """
-        limits: dict[str, Any] = {}
-        own: dict[str, Any] = {}
-        for name, value in arguments.items():
+        rest = dict(arguments)
+        share = rest.pop("gpu_memory_utilization", _USUAL_SHARE)
+        if not (isinstance(share, int | float) and 0 < share <= 1):
+            raise RequestError(f"{share!r} is not between 0 and 1", field="gpu_memory_utilization")
+        defaults = rest.pop("generation_config", "auto")
+        if defaults not in ("auto", "vllm"):
+            raise RequestError("is neither auto nor vllm", field="generation_config")
+        limits: dict[str, Any] = {"cuda_graphs": not rest.pop("enforce_eager", False)}
+        for name, value in rest.items():
             if name in _ENGINE_FIELDS:
                 if value is not None:
                     limits[_ENGINE_FIELDS[name]] = value
-            elif name in ("gpu_memory_utilization", "generation_config"):
-                own[name] = value
             elif name in _FIXED:
                 _check_fixed(name, value)
             elif name in _NO_DIFFERENCE:
                 _log.debug("%s makes no difference here", name)
             else:
                 raise RequestError("is no argument of an LLM; see help(ossia.LLM)", field=name)
-        share = own.get("gpu_memory_utilization", 0.9)
-        if not (isinstance(share, int | float) and 0 < share <= 1):
-            raise RequestError(f"{share!r} is not between 0 and 1", field="gpu_memory_utilization")
-        if own.get("generation_config", "auto") not in ("auto", "vllm"):
-            raise RequestError("is neither auto nor vllm", field="generation_config")
-        return cls(engine=EngineConfig(**limits), **own)
+        if not limits.keys() & {"kv_cache_bytes", "num_pages"}:
+            limits["memory_share"] = share
+        return cls(engine=EngineConfig(**limits), generation_config=defaults)
 
-    def with_cache_for(self, device: torch.device, vocab_size: int) -> EngineConfig:
-        """The engine's limits once the weights are on the device.
+    def engine_for(self, vocab_size: int) -> EngineConfig:
+        """The engine's limits for a model.
 
         Args:
-            device: Where they are.
             vocab_size: Rows of the vocabulary; those without a token are never drawn.
-
-        Raises:
-            RequestError: the share of the memory holds no more than the weights.
         """
-        known = self.engine.kv_cache_bytes is not None or self.engine.num_pages is not None
-        named = replace(self.engine, valid_token_ids_end=min(special.LAST_LISTED + 1, vocab_size))
-        if device.type != "cuda" or known:
-            return named
-        free, total = torch.cuda.mem_get_info(device)
-        left = int(total * self.gpu_memory_utilization) - (total - free)
-        if left <= 0:
-            raise RequestError(
-                f"{self.gpu_memory_utilization} of {total / 1e9:.1f} GB leave nothing for the KV "
-                f"cache, {(total - free) / 1e9:.1f} GB being in use; raise it",
-                field="gpu_memory_utilization",
-            )
-        return replace(named, kv_cache_bytes=left)
+        return replace(self.engine, valid_token_ids_end=min(special.LAST_LISTED + 1, vocab_size))
 
 
 def _check_fixed(name: str, value: object) -> None:
