@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,11 +20,13 @@ from ossia.engine.plan import Drawn, PlanEntry, StepPlan
 from ossia.engine.randomness import uniform
 from ossia.engine.sampler import Sampler
 from ossia.engine.sequence import Sequence
-from ossia.kernels.decode.draw import CHANCE_NUMBERS, chances
+from ossia.kernels.decode.draw import CHANCE_NUMBERS, Chance, chances, within
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
+from ossia.model.token_sets import TokenSets
 from ossia.types import Request, SamplingParams
 
 PAGE = 4
+_CHANCE = "<QIifIffI"
 
 
 class _Step:
@@ -36,6 +39,7 @@ class _Step:
     def __init__(self, *_: object) -> None:
         self.runs: list[tuple[bool, list[int], int]] = []
         self.chances: list[list[list[int]] | None] = []
+        self.sets = TokenSets(MAX_ROWS, torch.device("cpu"))
 
     def run(self, ids, positions, tables, size=None, chances=None) -> StepOutput:
         self.chances.append(None if chances is None else chances.tolist())
@@ -178,7 +182,8 @@ def test_tokens_by_chance_are_drawn_ahead_too(fast):
     sequences[2].index = 3
     runs = _steps(fast, sequences, 2)
     assert runs == [(True, [2, 2, 2], 4), (False, [3, 3, 3], 4), (False, [4, 4, 4], 4)]
-    expected = chances([0, 1 << 32, 2 << 32], [0, 0, 3], [2, 2, 2], [0.0, 0.5, 1.0]).tolist()
+    rows = [Chance(0, 0, 2, 0.0), Chance(1 << 32, 0, 2, 0.5), Chance(2 << 32, 3, 2, 1.0)]
+    expected = chances(rows).tolist()
     assert fast._step.chances == [expected] * 3  # type: ignore[attr-defined]
     sequences[1].pages = _pages()  # preempted; its draws are counted from the same place
     _steps(fast, sequences)
@@ -192,9 +197,9 @@ def test_tokens_by_chance_are_drawn_ahead_too(fast):
     [
         ({"temperature": 0.0, "top_p": 0.5}, True),
         ({"temperature": 0.7}, True),
-        ({"temperature": 0.7, "top_p": 0.9}, False),
-        ({"temperature": 0.7, "top_k": 5}, False),
-        ({"temperature": 0.7, "min_p": 0.1}, False),
+        ({"temperature": 0.7, "top_p": 0.9}, True),
+        ({"temperature": 0.7, "top_k": 5}, True),
+        ({"temperature": 0.7, "min_p": 0.1}, True),
         ({"temperature": 0.7, "logprobs": 0}, False),
         ({"temperature": 0.7, "presence_penalty": 0.5}, False),
         ({"temperature": 0.7, "logit_bias": {4: 1.0}}, False),
@@ -211,24 +216,33 @@ def test_what_steps_draw_by_themselves(sampling, by_steps):
 
 
 def test_chances_are_as_the_kernel_declares_them():
-    rows = chances([2**63 - 1, 0, 9], [7, 0, 9], [-1, 0, 9], [0.25, 5e-324, 0.0])
+    rows = chances(
+        [
+            Chance(2**63 - 1, 7, -1, 0.25, 40, 0.75, 1.0),
+            Chance(0, 0, 0, 5e-324, 10**15),
+            Chance(9, 9, 9, 0.0, 9, 0.9, 0.9),
+        ]
+    )
     assert rows.shape == (3, CHANCE_NUMBERS)
-    assert struct.unpack("<QIif", rows[0].tobytes()) == (2**63 - 1, 7, -1, 4.0)
-    assert rows[1].tobytes()[16:] == struct.pack("<f", 1e30)
-    assert not rows[2].any()
+    first, second, third = (struct.unpack(_CHANCE, row.tobytes()) for row in rows)
+    assert first == (2**63 - 1, 7, -1, 4.0, 40, 0.75, 0.0, 0)
+    assert second[3:] == (pytest.approx(1e30), 2**32 - 1, 1.0, math.inf, 0)
+    assert third == (9, 9, 9, 0.0, 0, 1.0, math.inf, 0)
+    assert within(rows, [None, 0, 3])[:, -1].tolist() == [0, 1, 4]
+    assert not rows[:, -1].any()
 
 
 def test_draws_go_ahead_once_nothing_else_is_asked_for(fast):
-    """Logits while `min_tokens` is not reached, then by the step; again logits beside one with top_p."""
+    """Logits while `min_tokens` is not reached, then by the step; again logits beside one with a penalty."""
     sequence = _sequence(0, temperature=1.0, min_tokens=2, stop_token_ids=(90,))
-    other = _sequence(1, temperature=1.0, top_p=0.5)
+    other = _sequence(1, temperature=1.0, presence_penalty=0.5)
     fast._step.run = _with_logits(fast._step.run)
     assert _steps(fast, [sequence], 2) == [(True, [2], 1), (True, [3], 1)]
     assert fast._step.chances == [None, None]  # type: ignore[attr-defined]
     assert _steps(fast, [sequence]) == [(True, [4], 1), (False, [5], 1)]
     assert _steps(fast, [sequence, other]) == [(True, [5, 2], 2)]
     assert _steps(fast, [sequence]) == [(True, [6], 1), (False, [7], 1)]
-    kept = chances([0], [0], [2], [1.0]).tolist()
+    kept = chances([Chance(0, 0, 2, 1.0)]).tolist()
     assert fast._step.chances[2:] == [kept, kept, None, kept, kept]  # type: ignore[attr-defined]
 
 
@@ -242,7 +256,7 @@ def test_a_step_s_draw_has_the_number_that_the_sampler_gives_it(prompt, outputs)
     sequence.num_computed = len(sequence.token_ids) - 1  # as for every row of a step
     rows = fast_decode._chances([sequence])
     assert rows is not None
-    (_, _, first, _) = struct.unpack("<QIif", rows[0].tobytes())
+    (_, _, first, *_) = struct.unpack(_CHANCE, rows[0].tobytes())
     assert sequence.num_computed - first == sequence.num_outputs
 
 
@@ -345,10 +359,120 @@ def test_what_is_drawn_anew_comes_as_often_as_it_should():
         number = uniform(seed, 0, 0)
         first = int((logits[0].softmax(0).cumsum(0) > number).nonzero()[0])
         drawn = [Drawn(first)]
-        if sampler.refused([sequence], drawn):
+        if sampler.refused([sequence], drawn, [None]):
             drawn = sampler.sample(logits.repeat(1, 1).clone(), [sequence], again=True)
         sampler.release(sequence)
         assert drawn[0].token_id is not None
         counts[drawn[0].token_id] += 1
     expected = logits[0].exp() * allowed / (logits[0].exp() * allowed).sum()
     assert float((counts / seeds - expected).abs().max()) < 0.03
+
+
+class _Places:
+    """Says at each turn which ids may come, as a set that is made anew."""
+
+    def __init__(self, *allowed: set[int] | None) -> None:
+        self.turns, self.accepted, self.asked = allowed, [], 0
+
+    def allowed(self) -> bytes | None:
+        self.asked += 1
+        ids = self.turns[len(self.accepted)]
+        return None if ids is None else _bits(ids)
+
+    def accept(self, token_id: int) -> None:
+        self.accepted.append(token_id)
+
+
+def _bits(ids: set[int]) -> bytes:
+    return sum(1 << id_ for id_ in ids).to_bytes(MAX_ROWS // 8, "little")
+
+
+def _sets_drawn_from(step: Any) -> list[list[set[int] | None] | None]:
+    """Of each run and row; None for a run that draws nothing by chance."""
+    found: list[list[set[int] | None] | None] = []
+    for rows in step.chances:
+        sets = [None if row[-1] == 0 else step.sets.table[row[-1] - 1] for row in rows or ()]
+        told = [
+            None if one is None else int.from_bytes(bytes(one.tolist()), "little") for one in sets
+        ]
+        ids = [
+            None if one is None else {id_ for id_ in range(MAX_ROWS) if one >> id_ & 1}
+            for one in told
+        ]
+        found.append(None if rows is None else ids)
+    return found
+
+
+def test_the_likely_ones_of_a_set_are_drawn_ahead_once_it_has_come_twice(fast):
+    """What the mask names next is asked behind the step, and has to be the set that it drew from."""
+    every = set(range(2, 40))
+    mask, sampler = _Places(*[every] * 9), Sampler(torch.device("cpu"))
+    sequences = [_masked(0, mask, temperature=1.0, top_p=0.9), _sequence(1, temperature=1.0)]
+    fast._step.run = _with_logits(fast._step.run)
+    step: Any = fast._step
+    for turn in range(6):
+        assert [one.token_id for one in _draw(fast, sequences, sampler)] == [2 + turn] * 2
+    assert _sets_drawn_from(step) == [None, None] + [[every, None]] * 5
+    assert [given for given, *_ in step.runs] == [True] * 3 + [False] * 4
+    assert mask.asked == len(mask.accepted) == 6
+
+
+@pytest.mark.parametrize("then", [None, {9, 90}, set(range(90))])
+def test_what_was_drawn_from_another_set_is_drawn_anew(fast, then):
+    """Though the token is in both: which ones are likely is another matter in each. The number stays."""
+    every = set(range(2, 40))
+    mask, sampler = (
+        _Places(every, every, every, then, then, then, then),
+        Sampler(torch.device("cpu")),
+    )
+    sequence = _masked(0, mask, temperature=1.0, min_p=0.1)
+    fast._step.run = _with_logits(fast._step.run, second=9)
+    step: Any = fast._step
+    ids = [_draw(fast, [sequence], sampler)[0].token_id for _ in range(6)]
+    behind = 9 if then == {9, 90} else None
+    assert ids == [2, 3, 4, behind or 5, behind or 6, 7]  # the last is this test's step's
+    # Two by asking first, one ahead and one more, which is drawn anew, one by asking first; then ahead again.
+    sets = _sets_drawn_from(step)
+    assert sets == [None, None, [every], [every], [every], None, None, [then], [then]]
+    assert mask.asked == len(mask.accepted) == 6
+
+
+def test_sets_that_seldom_come_again_are_asked_for_first(fast):
+    class _Views(_Places):
+        def allowed(self) -> Any:
+            return memoryview(super().allowed() or b"")
+
+    every = set(range(2, 40))
+    mask, sampler = _Views(*[every] * 9), Sampler(torch.device("cpu"))
+    sequence = _masked(0, mask, temperature=1.0, top_k=3)
+    fast._step.run = _with_logits(fast._step.run)
+    for _ in range(4):
+        _draw(fast, [sequence], sampler)
+    assert _sets_drawn_from(fast._step) == [None] * 4
+
+
+def test_a_set_without_a_place_is_not_counted_on(fast, monkeypatch):
+    """The step draws from all then, so what it says does not stand."""
+    every = set(range(2, 40))
+    mask, sampler = _Places(*[every] * 9), Sampler(torch.device("cpu"))
+    sequence = _masked(0, mask, temperature=1.0, top_k=3)
+    fast._step.run = _with_logits(fast._step.run)
+    monkeypatch.setattr(fast._step.sets, "places", lambda sets: [None] * len(sets))
+    assert [_draw(fast, [sequence], sampler)[0].token_id for _ in range(4)] == [2, 3, 4, 5]
+    assert mask.asked == len(mask.accepted) == 4
+
+
+def test_refused_draws_keep_their_number_where_it_did_not_matter():
+    """So a seed gives the same token whether the mask was asked before the draw or after it."""
+    logits, sampler = torch.randn(1, MAX_ROWS), Sampler(torch.device("cpu"))
+    for seed in range(40):
+        tokens = []
+        for asked_first in (True, False):
+            sequence = _masked(0, _Places(set(range(50))), temperature=1.0, top_p=0.8)
+            sequence.seed = seed
+            if not asked_first:
+                assert sampler.refused([sequence], [Drawn(0)], [_bits({0, 1})]) == [0]
+            [drawn] = sampler.sample(logits.clone(), [sequence], again=not asked_first)
+            tokens.append(drawn.token_id)
+            sampler.release(sequence)
+        assert tokens[0] == tokens[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 
 from ossia.engine.randomness import uniform
 from ossia.kernels.decode.arguments import Dispatch, Draw
-from ossia.kernels.decode.draw import chances
+from ossia.kernels.decode.draw import Chance, chances, within
 from ossia.kernels.routing import route
-from support.draws import check_draws
+from support.draws import check_draws, packed
 from support.host_cuda import on_the_host
 
 DRAWS = """
@@ -48,8 +49,10 @@ class _Draws:
         kernels: Compiled from draw.cu.
         logits: float32 (rows, vocab).
         end: Of the valid ids.
-        temperatures: Of the rows; 0 takes the most likely token.
+        rows: How each is drawn.
         slices: Blocks of a row.
+        sets: bool (any number, end), whose ids alone may come.
+        chosen: Which of them, of each row.
     """
 
     def __init__(
@@ -57,25 +60,22 @@ class _Draws:
         kernels: ctypes.CDLL,
         logits: torch.Tensor,
         end: int,
-        temperatures: list[float],
+        rows: list[Chance],
         slices: int,
+        sets: torch.Tensor | None = None,
+        chosen: Sequence[int | None] = (),
     ) -> None:
-        rows = len(logits)
         self.kernels, self.logits, self.end, self.slices = kernels, logits, end, slices
-        numbers = range(rows)
-        given = chances(
-            [7**row for row in numbers],
-            [row % 3 for row in numbers],
-            [row - 2 for row in numbers],
-            temperatures,
-        )
-        self.chances = torch.from_numpy(given)
-        self.best = torch.full((rows, slices), -1, dtype=torch.int64)
-        self.weights = torch.full((rows, slices), torch.nan, dtype=torch.float64)
-        self.uniforms = torch.full((rows,), torch.nan, dtype=torch.float64)
-        self.arrivals = torch.zeros(rows, dtype=torch.int32)
-        self.ids = torch.full((rows,), -7, dtype=torch.int32)
-        self.out = torch.full((2, 2, rows), -5, dtype=torch.int32)
+        told = chances(rows)
+        self.chances = torch.from_numpy(within(told, chosen) if chosen else told)
+        self.sets = packed(torch.zeros(1, end) if sets is None else sets)
+        count = len(rows)
+        self.best = torch.full((count, slices), -1, dtype=torch.int64)
+        self.weights = torch.full((count, slices), torch.nan, dtype=torch.float64)
+        self.uniforms = torch.full((count,), torch.nan, dtype=torch.float64)
+        self.arrivals = torch.zeros(count, dtype=torch.int32)
+        self.ids = torch.full((count,), -7, dtype=torch.int32)
+        self.out = torch.full((2, 2, count), -5, dtype=torch.int32)
 
     def run(self, positions: torch.Tensor) -> list[int]:
         given = {
@@ -84,13 +84,15 @@ class _Draws:
             "weights": self.weights,
             "arrivals": self.arrivals,
             "uniforms": self.uniforms,
+            "sets": self.sets,
         }
         given |= {"logits": self.logits, "ids": self.ids, "positions": positions, "out": self.out}
         addresses = {name: tensor.data_ptr() for name, tensor in given.items()}
         rows, vocab = self.logits.shape
-        self.kernels.run(
-            ctypes.byref(Draw(**addresses, tokens=rows, vocab=vocab, end=self.end)), self.slices
+        arguments = Draw(
+            **addresses, tokens=rows, vocab=vocab, end=self.end, set_bytes=self.sets.shape[1]
         )
+        self.kernels.run(ctypes.byref(arguments), self.slices)
         assert not self.arrivals.any()
         return self.ids.tolist()
 
@@ -106,8 +108,8 @@ def test_draw(draws, rows, vocab, end, slices, spread):
     if end > 4:
         logits[::3, : end // 2] = -torch.inf  # whole slices without a weight
         logits[0, :end], logits[0, end // 3] = -torch.inf, -4.0
-    temperatures = [(1.0, 0.3, 0.0, 2.5)[row] for row in range(rows)]
-    case = _Draws(draws, logits, end, temperatures, slices)
+    how = [Chance(7**row, row % 3, row - 2, (1.0, 0.3, 0.0, 2.5)[row]) for row in range(rows)]
+    case = _Draws(draws, logits, end, how, slices)
     for turn in range(2):
         positions = torch.arange(rows, dtype=torch.int32) + turn
         ids = case.run(positions)
@@ -116,12 +118,78 @@ def test_draw(draws, rows, vocab, end, slices, spread):
         assert case.out[parity, 0, all_rows].tolist() == ids
         valid = logits[:, :end]
         assert torch.equal(case.out.view(torch.float32)[parity, 1, all_rows], valid.amax(1))
-        check_draws(
-            valid,
-            ids,
-            temperatures,
-            [uniform(7**row, row % 3, turn + 2) for row in all_rows.tolist()],
-        )
+        numbers = [uniform(7**row, row % 3, turn + 2) for row in all_rows.tolist()]
+        check_draws(valid, ids, how, numbers)
+
+
+LIKELY = [
+    {"top_k": 1},
+    {"top_k": 40},
+    {"top_k": 10**12},
+    {"top_p": 0.9},
+    {"top_p": 1e-9},
+    {"top_p": 0.999999},
+    {"min_p": 0.05},
+    {"min_p": 1.0},
+    {"top_k": 300, "top_p": 0.8},
+    {"top_k": 20, "top_p": 0.5, "min_p": 0.1},
+    {"top_p": 0.7, "min_p": 0.01},
+    {},
+]
+
+
+@pytest.mark.parametrize(
+    ("vocab", "end", "slices", "spread"),
+    [(2000, 1900, 8, 1.0), (2000, 2000, 3, 8.0), (77, 50, 20, 0.01), (900, 900, 4, 200.0)],
+)
+def test_draw_of_the_likely(draws, vocab, end, slices, spread):
+    """Top-k, then top-p, then min-p, also of a set's ids alone, and with equals at the border."""
+    count = len(LIKELY)
+    logits = (torch.randn(count, vocab) * spread).bfloat16().float()
+    logits[::4] = logits[::4].round()
+    logits[:, end:] = 1e4
+    how = [
+        Chance(7**row, row % 3, row, (0.7, 1.0, 1.6)[row % 3], **likely)
+        for row, likely in enumerate(LIKELY)
+    ]
+    sets = torch.rand(3, end) < 0.7
+    chosen = [(None, 0, None, 2, 1)[row % 5] for row in range(count)]
+    case = _Draws(draws, logits, end, how, slices, sets, chosen)
+    ids = case.run(torch.arange(count, dtype=torch.int32))
+    valid = logits[:, :end].clone()
+    for row, one in enumerate(chosen):
+        if one is not None:
+            valid[row, ~sets[one]] = -torch.inf
+    numbers = [uniform(7**row, row % 3, 0) for row in range(count)]
+    check_draws(valid, ids, how, numbers)
+    parity, rows = torch.arange(count) & 1, torch.arange(count)
+    assert torch.equal(case.out.view(torch.float32)[parity, 1, rows], valid.amax(1))
+
+
+@given(st.data())
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_what_may_be_drawn_is_what_the_sampler_keeps(draws, data):
+    """Of one row, by an even number: what comes is kept by `truncate`, and the least likely of it comes."""
+    end = data.draw(st.integers(1, 300))
+    values = st.floats(-30, 30, width=16)
+    row = data.draw(st.lists(values, min_size=end, max_size=end))
+    top_k = data.draw(st.sampled_from([0, 1, 2, end // 2 + 1, end]))
+    top_p, min_p = data.draw(st.sampled_from([(1.0, 0.0), (0.5, 0.0), (0.95, 0.0), (1.0, 0.2)]))
+    logits = torch.tensor([row])
+    chance = Chance(data.draw(st.integers(0, 2**63 - 1)), 0, 0, 1.0, top_k, top_p, min_p)
+    ids = _Draws(draws, logits, end, [chance], 4).run(torch.zeros(1, dtype=torch.int32))
+    check_draws(logits, ids, [chance], [uniform(chance.seed, 0, 0)])
+
+
+def test_a_set_of_nothing(draws):
+    """An id all the same, and the largest logit that says why."""
+    sets = torch.zeros(1, 90)
+    how = [Chance(1, 0, 0, temperature) for temperature in (0.0, 1.0)]
+    case = _Draws(draws, torch.zeros(2, 100), 90, how, 3, sets, [0, 0])
+    assert all(0 <= one < 90 for one in case.run(torch.tensor([4, 6], dtype=torch.int32)))
+    assert (case.out.view(torch.float32)[0, 1] == -torch.inf).all()
 
 
 def test_draw_from_what_cannot_be_drawn_from(draws):
@@ -133,7 +201,8 @@ def test_draw_from_what_cannot_be_drawn_from(draws):
         torch.inf,
         -torch.nan,
     )
-    case = _Draws(draws, logits, 90, [1.0] * 5, 3)
+    how = [Chance(row, 0, 0, 1.0, row * 7, 1 - row / 9) for row in range(5)]
+    case = _Draws(draws, logits, 90, how, 3)
     ids = case.run(torch.tensor([4, 6, 8, 2, -1], dtype=torch.int32))
     assert all(0 <= one < 90 for one in ids[:4])
     largest = case.out.view(torch.float32)[0, 1]

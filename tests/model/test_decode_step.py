@@ -18,7 +18,7 @@ from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.randomness import uniform
 from ossia.engine.sync_engine import SyncEngine
-from ossia.kernels.decode.draw import CHANCE_NUMBERS, chances
+from ossia.kernels.decode.draw import CHANCE_NUMBERS, Chance, chances, within
 from ossia.model import decode_step
 from ossia.model.batch import ForwardBatch
 from ossia.model.decode_step import (
@@ -32,7 +32,7 @@ from ossia.model.decode_step import (
 )
 from ossia.model.heads import CausalLM
 from ossia.types import Request, SamplingParams
-from support.draws import check_draws
+from support.draws import check_draws, packed
 from support.models import exact_twin, packed_model
 
 
@@ -306,23 +306,34 @@ def test_rows_without_a_sequence_change_nothing(rows):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("rows", [1, 3, 40])
-def test_steps_draw_as_the_sampler_does(rows):
-    """Step after step without the host in between, some rows by chance and some greedily."""
+@pytest.mark.parametrize("likely", [{}, {"top_p": 0.8}, {"top_k": 50, "min_p": 0.02}])
+def test_steps_draw_as_the_sampler_does(rows, likely):
+    """Step after step without the host in between, some rows by chance, of a set's ids or of all, and some greedily."""
     config = PRESETS["tiny"]()
     model = packed_model(config, "cuda")
     pages, groups, tables = _page_each(config, rows)
     step = DecodeStep(model, pages, groups, 16, config.vocab_size)
     every = range(rows)
-    temperatures = [0.0 if row % 4 == 3 else 0.5 + row % 3 for row in every]
-    given = chances(every, [row % 2 for row in every], [3] * rows, temperatures)
+    how = [
+        Chance(row, row % 2, 3, 0.0 if row % 4 == 3 else 0.5 + row % 3, **likely) for row in every
+    ]
     ids: list[int] | None = [7] * rows
     for position in range(4, 12):
-        output = step.run(ids, [position] * rows, tables, None, given)
+        if position % 2 == 0:
+            sets = torch.rand(2, config.vocab_size) < 0.5
+        told = [bytes(one.tolist()) for one in packed(sets)]
+        chosen = [(None, 0, 1)[row % 3] for row in every]
+        places = step.sets.places([None if one is None else told[one] for one in chosen])
+        output = step.run(ids, [position] * rows, tables, None, within(chances(how), places))
         torch.cuda.synchronize()
         drawn = output.drawn[position & 1, :, :rows]
         numbers = [uniform(row, row % 2, position - 3) for row in every]
-        check_draws(output.logits, drawn[0].tolist(), temperatures, numbers)
-        assert torch.equal(drawn[1].view(torch.float32), output.logits.amax(1).cpu())
+        logits = output.logits.cpu().clone()
+        for row, one in enumerate(chosen):
+            if one is not None:
+                logits[row, ~sets[one]] = -torch.inf
+        check_draws(logits, drawn[0].tolist(), how, numbers)
+        assert torch.equal(drawn[1].view(torch.float32), logits.amax(1))
         ids = None
 
 

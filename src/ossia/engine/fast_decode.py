@@ -15,7 +15,7 @@ from ossia.cache.pool import KVPool
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, drawn_with_peaks
 from ossia.engine.sequence import Sequence
-from ossia.kernels.decode.draw import chances
+from ossia.kernels.decode.draw import Chance, chances, within
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.model.heads import CausalLM
@@ -30,16 +30,21 @@ class _Rows:
     Attributes:
         places: The row of each sequence.
         pages: Each one's pages then. A sequence that was preempted and started again has others.
-        chances: How their tokens are drawn, as DecodeStep takes it.
     """
 
-    __slots__ = ("chances", "pages", "places", "sequences")
+    __slots__ = ("_chances", "pages", "places", "sequences")
 
     def __init__(self, sequences: list[Sequence]) -> None:
         self.sequences = sequences
-        self.chances = _chances(sequences)
+        self._chances = _chances(sequences)
         self.places = {sequence: place for place, sequence in enumerate(sequences)}
         self.pages = [sequence.own_pages for sequence in sequences]
+
+    def chances(self, sets: list[int | None]) -> npt.NDArray[np.int32] | None:
+        """How their tokens are drawn from sets, by their places, as DecodeStep takes it."""
+        if self._chances is None or all(place is None for place in sets):
+            return self._chances
+        return within(self._chances, sets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class _Flight:
         rows: Whose tokens it computes.
         positions: Of each row's token; negative where nothing is computed.
         size: Rows of the graph.
+        sets: What each row draws from; None for all ids.
         drawn: Where ids and the largest logits' bits arrive, as StepOutput says.
         arrived: Recorded behind the step.
     """
@@ -57,6 +63,7 @@ class _Flight:
     rows: _Rows
     positions: list[int]
     size: int
+    sets: list[bytes | None]
     drawn: torch.Tensor
     arrived: torch.cuda.Event
 
@@ -64,9 +71,9 @@ class _Flight:
 class FastDecode:
     """One new token for each of a few sequences, without a kernel launch from Python.
 
-    Where all that is asked for is the most likely token, or one by chance from all of them, the step after is enqueued
-    before this one's result is read: ids stay on the device, and what happens on the host meanwhile costs nothing. Masks
-    are asked then; if one refuses what was drawn, the step runs once more, for its logits. A
+    Where all that is asked for is the most likely token, or one by chance from all or the likely ones, the step after is
+    enqueued before this one's result is read: ids stay on the device, and what happens on the host meanwhile costs
+    nothing. Masks are asked then; if one refuses what was drawn, the step runs once more, for its logits. A
     sequence that ends, or is taken out, leaves its row to nobody, and what the step ahead computed for
     it is dropped; what it wrote went to pages that were the sequence's when it was enqueued, before
     anything that their next owner enqueues. Once the rows that are left fit a smaller graph, one step
@@ -131,16 +138,12 @@ class FastDecode:
             drawn = self._drawn_from_logits(plan, sampler)
             return StepResult(drawn, [[] for _ in sequences])
         if places is None or flight is None:
-            rows = _Rows(sequences)
-            output = self._cold(sequences, rows.chances)
-            positions = [sequence.num_computed for sequence in sequences]
-            size = self._size_for(len(positions))
-            flight = _followed(rows, positions, size, output.drawn)
-            places = list(range(len(positions)))
-        self._ahead = self._enqueue_next(flight, places)
+            flight = self._first(sequences, sampler)
+            places = list(range(len(sequences)))
+        self._ahead = self._enqueue_next(flight, places, sampler)
         flight.arrived.synchronize()
         drawn = _arrived(flight, places)
-        if refused := sampler.refused(sequences, drawn):
+        if refused := sampler.refused(sequences, drawn, [flight.sets[place] for place in places]):
             self._ahead = None  # it goes on from what does not come
             again = self._drawn_again(sequences, refused, sampler)
             for row, one in zip(refused, again, strict=True):
@@ -154,6 +157,23 @@ class FastDecode:
     def drop(self) -> None:
         """Forget the step ahead: something else is computed in between."""
         self._ahead = None
+
+    def _first(self, sequences: list[Sequence], sampler: Sampler) -> _Flight:
+        """A step whose ids come from the host, and whose tokens it draws itself."""
+        rows = _Rows(sequences)
+        sets, places = self._sets_of([sampler.expected(sequence) for sequence in sequences])
+        output = self._cold(sequences, rows.chances(places))
+        positions = [sequence.num_computed for sequence in sequences]
+        return _followed(rows, positions, self._size_for(len(positions)), sets, output.drawn)
+
+    def _sets_of(self, wanted: list[bytes | None]) -> tuple[list[bytes | None], list[int | None]]:
+        """Those of the sets that a step may draw from, and where they are."""
+        if not any(wanted):
+            return wanted, [None] * len(wanted)
+        places = self._step.sets.places(wanted)
+        return [
+            None if place is None else one for one, place in zip(wanted, places, strict=True)
+        ], places
 
     def _cold(self, sequences: list[Sequence], drawing: npt.NDArray[np.int32] | None) -> StepOutput:
         """A step whose ids come from the host."""
@@ -201,11 +221,12 @@ class FastDecode:
                 return None
         return places
 
-    def _enqueue_next(self, flight: _Flight, places: list[int]) -> _Flight | None:
+    def _enqueue_next(self, flight: _Flight, places: list[int], sampler: Sampler) -> _Flight | None:
         """The step after a flight, for those rows that may go on and have a place to write to."""
         rows, num_rows = flight.rows, 0
         positions = [-1] * len(flight.positions)
         tables: list[tuple[array[int], ...] | None] = [None] * len(positions)
+        wanted: list[bytes | None] = [None] * len(positions)
         for place in places:
             sequence, own = rows.sequences[place], rows.pages[place].tables
             position = flight.positions[place] + 1
@@ -213,30 +234,40 @@ class FastDecode:
             room = min(len(table) * size for table, size in zip(own, self._page_sizes, strict=True))
             if not is_last and position < room:
                 positions[place], tables[place] = position, own
+                wanted[place] = sampler.expected(sequence)
                 num_rows += 1
         if num_rows == 0 or self._size_for(num_rows) < flight.size:
             return None
-        output = self._step.run(None, positions, tables, flight.size, rows.chances)
-        return _followed(rows, positions, flight.size, output.drawn)
+        sets, of_table = self._sets_of(wanted)
+        output = self._step.run(None, positions, tables, flight.size, rows.chances(of_table))
+        return _followed(rows, positions, flight.size, sets, output.drawn)
 
 
-def _followed(rows: _Rows, positions: list[int], size: int, drawn: torch.Tensor) -> _Flight:
+def _followed(
+    rows: _Rows, positions: list[int], size: int, sets: list[bytes | None], drawn: torch.Tensor
+) -> _Flight:
     """The flight of what was enqueued last."""
     arrived = torch.cuda.Event()
     arrived.record()
-    return _Flight(rows, positions, size, drawn, arrived)
+    return _Flight(rows, positions, size, sets, drawn, arrived)
 
 
 def _chances(sequences: list[Sequence]) -> npt.NDArray[np.int32] | None:
     """How their tokens are drawn; None where all take the most likely ones."""
-    temperatures = [sequence.request.sampling.temperature for sequence in sequences]
-    if not any(temperatures):
+    if not any(sequence.request.sampling.temperature for sequence in sequences):
         return None
     return chances(
-        [sequence.seed for sequence in sequences],
-        [sequence.index for sequence in sequences],
-        [len(sequence.request.prompt_ids) - 1 for sequence in sequences],
-        temperatures,
+        Chance(
+            seed=sequence.seed,
+            continuation=sequence.index,
+            first=len(sequence.request.prompt_ids) - 1,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            min_p=sampling.min_p,
+        )
+        for sequence in sequences
+        for sampling in [sequence.request.sampling]
     )
 
 

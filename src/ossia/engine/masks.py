@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ossia.engine.sequence import Sequence
 
 AllowedSet = bytes | bytearray | memoryview
 _WARY_TOKENS = 8  # that are drawn by asking first, behind one that was refused
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A token that was drawn before its mask was asked.
+
+    Args:
+        token_id: The token.
+        within: The ids that it was drawn from; None for all.
+        exactly: Whether it would be another one had it been drawn from others, though it is among those, too.
+    """
+
+    token_id: int
+    within: bytes | None
+    exactly: bool
 
 
 class Masks:
@@ -15,6 +32,8 @@ class Masks:
         # Of the next token, where it was asked.
         self._said: dict[Sequence, AllowedSet | Exception | None] = {}
         self._wary: dict[Sequence, int] = {}
+        # What was said last, and whether it was the same before.
+        self._last: dict[Sequence, tuple[AllowedSet | Exception | None, bool]] = {}
 
     def allowed(self, sequence: Sequence) -> AllowedSet | None:
         """The set of ids that may come next; None allows all.
@@ -22,23 +41,45 @@ class Masks:
         Raises:
             Exception: whatever the caller's mask raises.
         """
-        said = self._said.pop(sequence) if sequence in self._said else _ask(sequence)
+        said = self._said.pop(sequence) if sequence in self._said else self._ask(sequence)
         if isinstance(said, Exception):
             raise said
         return said
 
-    def trusts(self, sequence: Sequence) -> bool:
-        """Whether a token may be drawn before its mask is asked: not soon after one that was refused."""
-        return sequence not in self._wary
+    def expected(self, sequence: Sequence) -> bytes | None:
+        """The set that will probably come next, since it came twice; None if that is all ids, or none is known."""
+        said, again = self._last.get(sequence, (None, True))
+        return said if again and isinstance(said, bytes) else None
 
-    def refuses(self, sequence: Sequence, token_id: int) -> bool:
+    def trusts(self, sequence: Sequence, *, exactly: bool) -> bool:
+        """Whether a token may be drawn before its mask is asked: not soon after one that was refused.
+
+        Args:
+            sequence: The continuation.
+            exactly: Whether it has to be drawn from the very set that the mask will name, as where the likely ones of a
+                set alone may come: then one must be `expected`, or all ids.
+        """
+        if sequence.request.make_mask is None:
+            return True
+        if not exactly:
+            return sequence not in self._wary
+        said, again = self._last.get(sequence, (None, False))
+        return again and (said is None or isinstance(said, bytes))
+
+    def refuses(self, sequence: Sequence, drawn: Guess) -> bool:
         """Whether a token that was drawn without asking may not come; what the mask said is kept for `allowed` then."""
         if sequence.request.make_mask is None:
             return False
-        said = _ask(sequence)
-        if _holds(said, token_id):
+        said = self._ask(sequence)
+        if drawn.exactly:
+            holds = not isinstance(said, Exception) and said == drawn.within
+        else:
+            holds = _holds(said, drawn.token_id)
+        if holds:
             return False
-        self._said[sequence], self._wary[sequence] = said, _WARY_TOKENS
+        self._said[sequence] = said
+        if not drawn.exactly:
+            self._wary[sequence] = _WARY_TOKENS
         return True
 
     def accept(self, sequence: Sequence, token_id: int) -> str | None:
@@ -57,6 +98,16 @@ class Masks:
         """Forget a continuation that has ended."""
         self._said.pop(sequence, None)
         self._wary.pop(sequence, None)
+        self._last.pop(sequence, None)
+
+    def _ask(self, sequence: Sequence) -> AllowedSet | Exception | None:
+        said = _ask(sequence)
+        before = self._last.get(sequence)
+        again = before is not None and (
+            said is before[0] or (isinstance(said, bytes) and said == before[0])
+        )
+        self._last[sequence] = said, again
+        return said
 
 
 def failure(error: Exception) -> str:

@@ -8,7 +8,7 @@ from math import isfinite
 import torch
 
 from ossia.engine.alike import sample_alike, token_logprobs_alike
-from ossia.engine.masks import AllowedSet, Masks, failure
+from ossia.engine.masks import AllowedSet, Guess, Masks, failure
 from ossia.engine.plan import Drawn
 from ossia.engine.randomness import uniform
 from ossia.engine.sequence import Sequence
@@ -52,11 +52,16 @@ class Sampler:
         Args:
             logits: (rows, vocab) of float32 or wider, as the model gave them; overwritten.
             sequences: The continuation of each row.
-            again: Whether `refused` has named what was drawn before; another number decides then.
+            again: Whether `refused` has named what was drawn before; another number decides then, if it was
+                for the token that was drawn.
         """
         failed: dict[int, str] = {}
         adjusted = self._adjust(logits, sequences, failed)
-        drawings = [_drawing(sequence, again=again) for sequence in sequences]
+        drawings = [
+            # What was refused whatever it was leaves the number as good as new.
+            _drawing(sequence, again=again and not _is_truncated(sequence))
+            for sequence in sequences
+        ]
         token_ids, peaks = self._draw(adjusted, drawings)
         ids: list[int] = token_ids.tolist()
         for row, peak in enumerate(peaks.tolist()):
@@ -75,37 +80,52 @@ class Sampler:
     def takes_argmax(sequences: list[Sequence]) -> bool:
         """Whether these continuations need nothing but the most likely token."""
         return all(
-            _is_from_all(one) and _is_greedy(one) and one.request.make_mask is None
+            _is_drawable(one) and _is_greedy(one) and one.request.make_mask is None
             for one in sequences
         )
 
     def is_drawn_by_steps(self, sequences: list[Sequence]) -> bool:
-        """Whether a step on a GPU can draw all of these by itself: greedily, or from all tokens by temperature.
+        """Whether a step on a GPU can draw all of these by itself: greedily, or by chance from all or the likely tokens.
 
         Masks are asked afterwards, by `refused`. Where rows must have the same bits beside others, only greedily:
         what `sample` draws otherwise would differ from it by how sums are rounded.
         """
         only_greedily = self._rows is not None
         return all(
-            _is_from_all(one) and (_is_greedy(one) or not only_greedily) and self._masks.trusts(one)
+            _is_drawable(one)
+            and (_is_greedy(one) or not only_greedily)
+            and self._masks.trusts(one, exactly=_is_truncated(one))
             for one in sequences
         )
 
-    def refused(self, sequences: list[Sequence], drawn: list[Drawn]) -> list[int]:
+    def expected(self, sequence: Sequence) -> bytes | None:
+        """The set of ids that a step should draw from; None for all of them.
+
+        Only where it has to be the mask's, since of these the likely ones alone may come: what is drawn from all of
+        them otherwise is right wherever the mask allows it, also when the mask comes to another place.
+        """
+        return self._masks.expected(sequence) if _is_truncated(sequence) else None
+
+    def refused(
+        self, sequences: list[Sequence], drawn: list[Drawn], sets: list[bytes | None]
+    ) -> list[int]:
         """Rows whose masks do not allow what a step has drawn, for `sample` to draw again; masks get the others.
 
         A token that is kept where the mask allows it, and drawn anew from what it allows where it does not, comes
-        as often as one that is drawn from what it allows (rejection sampling).
+        as often as one that is drawn from what it allows (rejection sampling). Where only likely tokens may come, this
+        does not hold, and the mask has to name the set that was drawn from.
 
         Args:
             sequences: The continuation of each row.
             drawn: What the step says; a row whose mask fails on its token has an error afterwards.
+            sets: What the step drew from, None for all ids.
         """
         refused: list[int] = []
         for row, (sequence, one) in enumerate(zip(sequences, drawn, strict=True)):
             if one.token_id is None:
                 continue
-            if self._masks.refuses(sequence, one.token_id):
+            guess = Guess(one.token_id, sets[row], _is_truncated(sequence))
+            if self._masks.refuses(sequence, guess):
                 refused.append(row)
             elif (reason := self._masks.accept(sequence, one.token_id)) is not None:
                 drawn[row] = Drawn(None, error=reason)
@@ -319,16 +339,16 @@ def _has_penalty(sampling: SamplingParams) -> bool:
     )
 
 
-def _is_from_all(sequence: Sequence) -> bool:
-    """Whether all tokens may be drawn, by temperature alone, or the most likely one is, and nothing else is wanted."""
+def _is_drawable(sequence: Sequence) -> bool:
+    """Whether nothing is wanted but a token, from the logits as they are."""
+    return _is_plain(sequence, but_for_masks=True) and sequence.request.sampling.logprobs is None
+
+
+def _is_truncated(sequence: Sequence) -> bool:
+    """Whether it is drawn by chance, and not all tokens may come."""
     sampling = sequence.request.sampling
-    return (
-        _is_plain(sequence, but_for_masks=True)
-        and sampling.logprobs is None
-        and (
-            _is_greedy(sequence)
-            or (sampling.top_k == 0 and sampling.top_p == 1 and sampling.min_p == 0)
-        )
+    return not _is_greedy(sequence) and (
+        sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0
     )
 
 

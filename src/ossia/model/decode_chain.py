@@ -20,13 +20,14 @@ from ossia.model.transformer import DecoderLayer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepInputs:
-    """What changes from step to step, int32 on the device.
+    """What changes from step to step, int32 unless said, on the device.
 
     Args:
         ids: (tokens,).
         positions: (tokens,), negative for no token.
         width: (1,).
         chances: (tokens, CHANCE_NUMBERS), as `draw` says.
+        sets: uint8, likewise.
         table: (tokens, groups, width) and whatever lies behind.
     """
 
@@ -34,6 +35,7 @@ class StepInputs:
     positions: torch.Tensor
     width: torch.Tensor
     chances: torch.Tensor
+    sets: torch.Tensor
     table: torch.Tensor
 
 
@@ -69,7 +71,7 @@ class DecodeChain(KernelChain):
         self._step = tensors = memory.step(tokens)
         super().__init__(model, inputs.ids, inputs.positions, memory, tensors)
         self._pages, self._groups, self._valid_end = pages, groups, valid_end
-        self._chances = inputs.chances if draws else None
+        self._chances, self._sets = (inputs.chances if draws else None), inputs.sets
         self._paged = PagedStep(
             positions=inputs.positions,
             table=inputs.table,
@@ -124,5 +126,5 @@ class DecodeChain(KernelChain):
         step = self._step
         scratch = step.drawn_best, step.drawn_weights, step.drawn_uniforms, step.drawn_arrivals
         draw(
-            self.logits, self._valid_end, self._chances, self._ids, self._positions, self.drawn, scratch
+            self.logits, self._valid_end, self._chances, self._ids, self._positions, self.drawn, scratch, self._sets
         )  # fmt: skip

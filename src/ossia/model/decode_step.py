@@ -28,6 +28,7 @@ from ossia.model.decode_chain import DecodeChain, StepInputs
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.heads import CausalLM
 from ossia.model.layers import Linear
+from ossia.model.token_sets import TokenSets
 from ossia.model.transformer import DecoderLayer
 
 _SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -111,6 +112,9 @@ class DecodeStep:
         valid_end: Ids from here on are never drawn.
         max_rows: Sequences of a step at most; steps take memory for so many.
         memory: Holds steps of `sizes_for` so many rows; None makes one.
+
+    Attributes:
+        sets: Of ids, from which rows may draw; `chances` name them by their places.
     """
 
     def __init__(
@@ -133,6 +137,7 @@ class DecodeStep:
         size = _TABLE + sizes[-1] * len(groups) * width
         self._memory = memory or DecodeMemory(model.config, sizes, device)
         self._inputs = torch.full((size,), -1, dtype=torch.int32, device=device)
+        self.sets = TokenSets(model.config.vocab_size, device)
         self._staging = [_Staging(size), _Staging(size)]  # what was sent last, and what is next
         # By rows, and whether tokens are drawn.
         self._ready: dict[tuple[int, bool], tuple[torch.cuda.CUDAGraph, DecodeChain]] = {}
@@ -228,6 +233,7 @@ class DecodeStep:
             positions=self._inputs[_POSITIONS : _POSITIONS + size],
             width=self._inputs[_WIDTH : _WIDTH + 1],
             chances=self._inputs[_CHANCES:_TABLE].view(MAX_ROWS, CHANCE_NUMBERS)[:size],
+            sets=self.sets.table,
             table=self._inputs[_TABLE:],
         )
         chain = DecodeChain(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,34 +17,69 @@ from ossia.kernels.sampling.reference import MIN_TEMPERATURE
 
 _THREADS, _MOST_SLICES = 256, 64  # of draw.cu
 _CHANCE = np.dtype(
-    [("seed", "<u8"), ("continuation", "<u4"), ("first", "<i4"), ("coldness", "<f4")]
-)
+    [
+        ("seed", "<u8"), ("continuation", "<u4"), ("first", "<i4"), ("coldness", "<f4"),
+        ("top_k", "<u4"), ("top_p", "<f4"), ("reach", "<f4"), ("set", "<u4"),
+    ]
+)  # fmt: skip
 CHANCE_NUMBERS = _CHANCE.itemsize // 4
 """int32 numbers that a row's chance is."""
 
 
-def chances(
-    seeds: Sequence[int],
-    continuations: Sequence[int],
-    firsts: Sequence[int],
-    temperatures: Sequence[float],
-) -> npt.NDArray[np.int32]:
-    """How rows' tokens are drawn, from all valid ids, as draw.cu declares it.
+class Chance(NamedTuple):
+    """How a row's tokens are drawn, one step after the other.
 
     Args:
-        seeds: As `engine.randomness.uniform` takes them, as are `continuations`.
-        continuations: See seeds.
-        firsts: The positions of the tokens behind which the first outputs are drawn.
-        temperatures: Where one is 0 the most likely token is taken; the others are ignored there.
+        seed: As `engine.randomness.uniform` takes it, as is `continuation`.
+        continuation: See seed.
+        first: The position of the token behind which the first output is drawn.
+        temperature: Where it is 0 the most likely token is taken, and what follows is ignored.
+        top_k: These as `kernels.sampling.truncate` takes them.
+        top_p: See top_k.
+        min_p: See top_k.
+    """
+
+    seed: int
+    continuation: int
+    first: int
+    temperature: float
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+
+def chances(rows: Iterable[Chance]) -> npt.NDArray[np.int32]:
+    """Rows' chances as draw.cu declares them, of all valid ids.
 
     Returns:
         (rows, CHANCE_NUMBERS).
     """
-    rows, hot = np.zeros(len(seeds), _CHANCE), np.array(temperatures, np.float64)
-    rows["seed"], rows["continuation"], rows["first"] = seeds, continuations, firsts
-    rows["coldness"] = 1 / np.maximum(hot, MIN_TEMPERATURE)
-    rows[hot == 0] = 0
-    return rows.view(np.int32).reshape(len(rows), CHANCE_NUMBERS)
+    told = np.array([_told(row) for row in rows], _CHANCE)
+    return told.view(np.int32).reshape(len(told), CHANCE_NUMBERS)
+
+
+def within(chances: npt.NDArray[np.int32], sets: Sequence[int | None]) -> npt.NDArray[np.int32]:
+    """The same, of the ids of a set each.
+
+    Args:
+        chances: (rows, CHANCE_NUMBERS).
+        sets: Which of the `sets` that `draw` gets; None for all valid ids.
+
+    Returns:
+        (rows, CHANCE_NUMBERS), new.
+    """
+    told = chances.copy()
+    told[:, -1] = [0 if one is None else one + 1 for one in sets]
+    return told
+
+
+def _told(row: Chance) -> tuple[float, ...]:
+    if row.temperature == 0:
+        return row.seed, row.continuation, row.first, 0, 0, 1, math.inf, 0
+    coldness = 1 / max(row.temperature, MIN_TEMPERATURE)
+    reach = -math.log(row.min_p) if row.min_p else math.inf
+    top_k = min(row.top_k, 2**32 - 1)
+    return row.seed, row.continuation, row.first, coldness, top_k, row.top_p, reach, 0
 
 
 def draw(
@@ -53,8 +90,12 @@ def draw(
     positions: torch.Tensor,
     out: torch.Tensor,
     scratch: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    sets: torch.Tensor,
 ) -> None:
-    """kernels.sampling.sample of rows that are drawn from all ids, or greedily.
+    """kernels.sampling.sample of rows of which no more is asked than a Chance says.
+
+    Ids that are less than e^-32 times as likely as the most likely one count as equally likely where `top_k` or `min_p`
+    ends among them.
 
     The number in [0, 1) that draws a row's token is `engine.randomness.uniform` of its seed, its continuation, and how
     far its position is behind `first`. It is hashed here, so that steps may follow each other without the host.
@@ -68,6 +109,7 @@ def draw(
         out: See ids; beside the id stand the bits of the row's largest logit.
         scratch: int64 (tokens, slices), float64 (tokens, slices), float64 (tokens,), and int32 (tokens,) of
             zeros, zeros again afterwards. As many blocks as slices look at a row.
+        sets: uint8 (any number, at least end / 8): bit i % 8 of byte i // 8 says that id i belongs to a set.
     """
     tokens, vocab = logits.shape
     best, weights, uniforms, arrivals = scratch
@@ -75,10 +117,12 @@ def draw(
     assert chances.shape == (tokens, CHANCE_NUMBERS), chances.shape
     assert best.shape == weights.shape, (best.shape, weights.shape)
     assert best.shape[1] <= _MOST_SLICES, best.shape
+    assert sets.shape[1] * 8 >= end, (sets.shape, end)
     arguments = Draw(
         logits=address(logits), chances=address(chances), best=address(best), weights=address(weights),
         uniforms=address(uniforms), arrivals=address(arrivals), ids=address(ids),
-        positions=address(positions), out=address(out), tokens=tokens, vocab=vocab, end=end,
+        positions=address(positions), out=address(out), sets=address(sets), tokens=tokens, vocab=vocab, end=end,
+        set_bytes=sets.shape[1],
     )  # fmt: skip
     grid = (best.shape[1], tokens, 1)
     launch(program("draw.cu", logits.device)["draw"], grid, _THREADS, 0, arguments)
