@@ -23,7 +23,8 @@ def test_figures_are_numpy_s(count: int):
     assert found.mean == pytest.approx(np.mean(samples))
     assert found.std == pytest.approx(np.std(samples, ddof=1) if count > 1 else 0.0)
     assert found.median == pytest.approx(np.median(samples))
-    assert found.p99 == pytest.approx(np.percentile(samples, 99))
+    for percent in (90, 95, 99):
+        assert getattr(found, f"p{percent}") == pytest.approx(np.percentile(samples, percent))
     assert (found.minimum, found.maximum) == (min(samples), max(samples))
 
 
@@ -40,13 +41,14 @@ def test_order_does_not_matter_and_units_scale(samples, factor, numbers):
     assert found is not None
     assert again is not None
     assert math.isclose(found.mean, again.mean, rel_tol=1e-12)
-    assert (found.median, found.p99) == (again.median, again.p99)
-    figures = (found.minimum, found.median, found.p99, found.maximum)
+    names = ("minimum", "median", "p90", "p95", "p99", "maximum")
+    figures = [getattr(found, name) for name in names]
+    assert figures == [getattr(again, name) for name in names]
     slack = 1e-12 * found.maximum  # interpolation rounds
     assert all(low <= high + slack for low, high in pairwise(figures))
     scaled = Distribution.of([sample * factor for sample in samples])
     assert scaled is not None
-    for name in ("mean", "std", "median", "p99", "minimum", "maximum"):
+    for name in ("mean", "std", *names):
         assert math.isclose(
             getattr(found.scaled(factor), name),
             getattr(scaled, name),

@@ -12,6 +12,8 @@ from ossia.bench.roofline import (
     expected_distinct,
     kv_bytes,
     launch_bytes,
+    pass_flops,
+    pass_kv_bytes,
     prefill_flops,
     weight_bytes,
 )
@@ -165,10 +167,52 @@ def test_operations_against_counting(prompt: int, depth: int):
     assert prefill_flops(config, 2, prompt, depth) == 2 * 2 * products
 
 
+PASSES = [([1], [0]), ([1, 1, 1], [5, 40, 7]), ([13, 1, 4, 20], [0, 30, 17, 3])]
+
+
+@pytest.mark.parametrize(("counts", "before"), PASSES)
+def test_the_keys_and_values_of_a_pass_against_counting(counts: list[int], before: list[int]):
+    config = tiny_config(num_hidden_layers=3)
+    expected = 0
+    for idx in range(3):
+        window = config.window_of(idx) or 10**9
+        for count, old in zip(counts, before, strict=True):
+            queries = range(old, old + count)
+            seen = {key for query in queries for key in range(query + 1) if query - key < window}
+            expected += len(seen) * 2 * config.num_key_value_heads * config.head_dim * 2
+    assert pass_kv_bytes(config, 2, counts, before) == expected
+
+
+@pytest.mark.parametrize("kv_dtype", ["auto", "fp8", "int8"])
+def test_a_step_is_a_pass_of_single_tokens(kv_dtype: str):
+    config = PRESETS["20b"]()
+    found = pass_kv_bytes(config, 2, [1] * 3, [299] * 3, kv_dtype)
+    assert found == kv_bytes(config, 2, 3, 300, kv_dtype)
+
+
+@pytest.mark.parametrize(("counts", "before"), PASSES)
+def test_the_operations_of_a_pass_are_those_of_its_sequences(counts: list[int], before: list[int]):
+    config = tiny_config(num_hidden_layers=3)
+    pairs = zip(counts, before, strict=True)
+    expected = sum(prefill_flops(config, 1, count, old) for count, old in pairs)
+    assert pass_flops(config, counts, before, len(counts)) == expected
+    head = 2 * config.hidden_size * config.vocab_size
+    assert pass_flops(config, counts, before, 0) == expected - len(counts) * head
+
+
+def test_a_pass_without_logits_reads_no_unembedding():
+    config = PRESETS["20b"]()
+    whole = weight_bytes(config, 2, 9)
+    assert whole - weight_bytes(config, 2, 9, unembedding=False) == pytest.approx(
+        2 * config.hidden_size * config.vocab_size
+    )
+
+
 def test_the_launches_of_a_step_read_what_a_step_must():
     """All but norms, biases, sinks and the embedding's row, which are a thousandth."""
     config = PRESETS["20b"]()
-    each = launch_bytes(config, 4)
+    each = launch_bytes(config, 4, 3, 5000)
+    assert each["attention"] * 24 == pytest.approx(kv_bytes(config, 2, 3, 5000))
     assert each["experts"] == each["gate_up"] + each["down"]
     layer = ("qkv", "o", "router", "experts")
     whole = sum(each[name] for name in layer) * 24 + each["unembedding"]

@@ -11,7 +11,7 @@ import torch
 from ossia.bench import operations, timing
 from ossia.bench.ceilings import Ceilings
 from ossia.bench.operations import batch_of, operations_of, time_operations
-from ossia.bench.roofline import weight_bytes
+from ossia.bench.roofline import kv_bytes, weight_bytes
 from ossia.bench.step_times import time_step, why_not_graph
 from ossia.bench.subject import load_subject
 from ossia.errors import RequestError
@@ -29,8 +29,11 @@ def test_the_parts_read_what_the_step_must(batch: int, dtype: str):
     with torch.inference_mode():
         parts, distinct = operations_of(subject.network, batch_of(subject.network, batch, 20))
     total = sum(part.nbytes or 0 for part in parts)
-    config = subject.network.config
-    assert total == pytest.approx(weight_bytes(config, subject.dtype.itemsize, batch, distinct))
+    config, itemsize = subject.network.config, subject.dtype.itemsize
+    keys = kv_bytes(config, itemsize, batch, 20)
+    assert total == pytest.approx(weight_bytes(config, itemsize, batch, distinct) + keys)
+    (attention,) = (part for part in parts if part.name == "attention")
+    assert keys < (attention.nbytes or 0) < 1.1 * keys, "and the sinks"
     calls = {part.name: len(part.calls) for part in parts}
     layers = config.num_hidden_layers
     assert calls["norm"] == 2 * layers + 1
@@ -79,10 +82,15 @@ def test_figures_from_a_clock_that_is_known(tiny, monkeypatch):
     by_name = {kernel.name: kernel for kernel in found.kernels}
     norm = by_name["norm"]
     assert norm.seconds == pytest.approx(3 / norm.calls)
-    assert norm.weight_bytes is not None
-    assert norm.share == pytest.approx(norm.weight_bytes / norm.seconds / 50)
+    assert norm.read_bytes is not None
+    assert norm.share == pytest.approx(norm.read_bytes / norm.seconds / 50)
     assert by_name["argmax"].share is None
     assert found.share == pytest.approx(found.weight_bytes / 3 / 50)
+    assert found.kv_bytes == kv_bytes(tiny.network.config, 2, 2, 20)
+    assert found.weight_bytes == pytest.approx(
+        weight_bytes(tiny.network.config, 2, 2, found.distinct_experts)
+    )
+    assert found.share_with_kv == pytest.approx((found.weight_bytes + found.kv_bytes) / 3 / 50)
     assert (found.way, found.batch, found.context) == ("operations", 2, 20)
 
 
@@ -113,6 +121,12 @@ def test_launches_of_a_step_on_a_gpu(batch: int):
     assert all(kernel.seconds > 0 for kernel in found.kernels)
     layers = [kernel for kernel in found.kernels if kernel.calls == 2]
     assert all(kernel.in_place is not None for kernel in layers)
+    by_name = {kernel.name: kernel for kernel in found.kernels}
+    config = subject.network.config
+    assert found.kv_bytes == kv_bytes(config, 2, batch, 50)
+    attention = by_name["attention"]
+    assert attention.read_bytes == found.kv_bytes / config.num_hidden_layers
+    assert attention.share is not None
     assert 2 <= found.distinct_experts <= 4
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ossia.bench import throughput
+from ossia.bench.ceilings import Ceilings
 from ossia.bench.throughput import ThroughputBench, ThroughputPlan, default_plan
 from ossia.engine.config import EngineConfig
 from ossia.errors import RequestError
@@ -29,6 +30,23 @@ def test_all_requests_are_counted(tiny):
     assert result.preemptions == 0
     assert result.peak_resident_bytes > tiny.nbytes
     assert result.peak_device_bytes is None
+
+
+def test_the_share_of_the_roofline_is_of_the_passes_that_were_timed(tiny):
+    bench = ThroughputBench(tiny, PLAN)
+    result = bench.run()
+    assert result.roofline is None
+    found = bench.compared(result, Ceilings(read_bandwidth=1e9, matrix_rate=1e30))
+    roofline = found.roofline
+    assert roofline is not None
+    assert replace(found, roofline=None) == result
+    assert len(bench._passes) == result.steps
+    computed = sum(sum(one.counts) for one in bench._passes)
+    assert computed == 7 * (6 + 5 - 1), "the last token of each is drawn only"
+    assert sum(one.rows for one in bench._passes) == result.metrics.output_tokens
+    read = roofline.weight_bytes + roofline.kv_bytes
+    assert roofline.seconds == pytest.approx(read / 1e9)
+    assert roofline.share == pytest.approx(roofline.seconds / result.metrics.duration)
 
 
 def test_the_warm_up_meets_every_number_of_sequences(tiny, monkeypatch):

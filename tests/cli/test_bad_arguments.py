@@ -51,7 +51,11 @@ BAD_ARGUMENTS = {
     "empty folder as model": (["run", "{empty}", "hi"], BROKEN, r"holds no files"),
     "unknown device": (["run", "{tiny}", "hi", "--device", "tpu"], USAGE, r"device: 'tpu' is not"),
     "absent device": (["run", "{tiny}", "hi", "--device", "cuda:99"], USAGE, r"device: .*CUDA"),
-    "unsupported device": (["run", "{tiny}", "hi", "--device", "meta"], USAGE, r"use cpu or cuda"),
+    "unsupported device": (
+        ["run", "{tiny}", "hi", "--device", "meta"],
+        USAGE,
+        r"no numbers on meta; use auto, cpu or cuda",
+    ),
     "dtype typo": (["run", "{tiny}", "hi", "--dtype", "bf16"], USAGE, r"dtype: 'bf16' is not one"),
     "cpu weights typo": (
         ["run", "hi", "--cpu-weights", "int4"],

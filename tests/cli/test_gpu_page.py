@@ -38,6 +38,12 @@ def test_every_value_of_the_option_is_told():
     )
 
 
+def test_the_contents_name_every_section():
+    headings = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+    anchors = [(name, name.lower().replace(" ", "-")) for name in headings]
+    assert re.findall(r"\[([^\]]+)\]\(#([^)]+)\)", PAGE) == anchors
+
+
 @pytest.mark.parametrize(("column", "name"), [(0, "20b"), (1, "120b")])
 def test_the_memory_is_that_of_the_shapes(column: int, name: str):
     rows = re.findall(r"^\| .+ \| ([\d.]+) GB \| ([\d.]+) GB \|$", PAGE, re.MULTILINE)

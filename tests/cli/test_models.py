@@ -119,19 +119,14 @@ def test_doctor(ossia):
     result = ossia("doctor")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "kernels on cpu" in result.stdout
-    (rope,) = (line for line in result.stdout.splitlines() if line.startswith("rope "))
-    assert rope.split() == [
-        "rope",
-        "reference",
-        "(torch",
-        "operations)",
-        "no",
-        "faster",
-        "one",
-        "in",
-        "this",
-        "version",
-    ]
+    rows = {
+        line.split()[0]: " ".join(line.split()[1:]) for line in result.stdout.splitlines() if line
+    }
+    inside = "cpu within decode, cpu within kv_write"
+    assert (
+        rows["rope"] == f"reference (torch operations) {inside}; else no faster one in this version"
+    )
+    assert rows["sampling"] == "cpu (C++, float32 logits) no faster one in this version"
     kernels = cpu_kernels.needed()
     assert f"cpu kernels   {kernels.isa}, the best one of portable" in result.stdout
     if obstacle := kernels.obstacles().get("amx"):
@@ -141,10 +136,36 @@ def test_doctor(ossia):
     assert value["memories"][0]["total_bytes"] > 0
     reason = "needs a CUDA device"
     moe = {"chosen": "cpu", "passed_over": {"cuda": reason, "triton": reason}}
-    assert value["kernels"]["cpu"]["moe"] == moe
+    assert value["kernels"]["cpu"]["moe"] == moe | {"within": {}}
+    assert value["kernels"]["cpu"]["rope"]["within"] == {"decode": "cpu", "kv_write": "cpu"}
     assert value["kernels"]["cpu"]["decode"]["chosen"] == "cpu"
     assert "up to 64 tokens, in 8 bits any number" in result.stdout
     assert "bfloat16 up to 8 tokens a step, 8-bit weights any number" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("gpus", "said"), [(1, "GPUs are used, by Triton and torch"), (0, "no GPU found")]
+)
+def test_doctor_on_rocm(ossia, monkeypatch, gpus, said):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda idx: (2, 4))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda idx: "AMD Instinct")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    result = ossia("doctor")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"ROCm 6.4: {said}" in result.stdout
+    assert ("AMD Instinct" in result.stdout) == (gpus == 1)
+    assert "compute capability" not in result.stdout
+    assert "CUDA: " not in result.stdout
+    value = json.loads(ossia("doctor", "--json").stdout)
+    assert (value["cuda"], value["rocm"], value["capabilities"]) == (None, "6.4", {})
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this torch was built for CUDA")
+def test_doctor_without_cuda(ossia):
+    assert "so --device auto is the CPU" in ossia("doctor").stdout
 
 
 @pytest.mark.parametrize(

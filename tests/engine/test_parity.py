@@ -6,11 +6,16 @@ import math
 
 import pytest
 import torch
+from benchmarks.cpu_precision import skill_prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ossia.api.loading import load_module
+from ossia.api.model_source import find_model
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
+from ossia.model.heads import CausalLM
+from ossia.tokenizer import special
 from support.engines import double_model, greedy, naive_greedy, run_to_end, tokens_of
 from support.models import small_model
 
@@ -156,3 +161,23 @@ def test_a_packed_bfloat16_model_runs_and_scores_in_float32():
         assert abs(total - 1) < 1e-5, "a softmax in bfloat16 would be off by more"
         best = output.logprob.top[0][1]
         assert output.token_id == min(idx for idx, value in output.logprob.top if value == best)
+
+
+def _answers(device: str, max_sequences: int) -> list[list[int]]:
+    """Of the demo to questions of all its skills, greedy and up to their ends."""
+    model = load_module(CausalLM, find_model("demo"), device=device)
+    core = EngineCore(model, EngineConfig(num_pages=1000, max_sequences=max_sequences))
+    assert core._runner.looks_ahead is (device == "cuda"), "on a GPU everything runs as graphs"
+    prompts = skill_prompts(16, seed=1)
+    stops = tuple(sorted(special.ACTION_STOP_TOKENS))
+    for number, prompt in enumerate(prompts):
+        core.submit(greedy(str(number), prompt, 32, stop_token_ids=stops))
+    outputs = run_to_end(core)
+    return [tokens_of(outputs, str(number)) for number in range(len(prompts))]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("max_sequences", [1, 16])
+def test_the_demo_answers_on_a_gpu_as_on_the_cpu(max_sequences):
+    """Its likeliest tokens lead by 7 and more, far beyond what rounding does to logits."""
+    assert _answers("cuda", max_sequences) == _answers("cpu", 1)

@@ -100,6 +100,23 @@ def test_by_the_router_s_word(tokens, shape):
     assert torch.equal(actual, again), "two runs differ"
 
 
+def test_a_long_prompt_of_gpt_oss_20b():
+    """A sample of its rows is compared, since in float64 they all would take long; none may be left out."""
+    from ossia.kernels.moe import cuda_many
+
+    tokens, (experts, top_k, hidden, ffn) = 8192, SHAPES[0]
+    layer, twin = _layer(experts, hidden, ffn)
+    x, logits = torch.randn(tokens, hidden, **BF16), _untied(tokens, experts).bfloat16()
+    actual = cuda_many.route_and_run(x, logits, top_k, layer)
+    rows = torch.randperm(tokens, device=DEVICE)[:300]
+    weights, ids = route(logits[rows], top_k)
+    expected = reference.run_experts(x[rows].double(), ids, weights.double(), twin)
+    assert _distance(actual[rows], expected) < 6e-3
+    assert actual.isfinite().all(), "rows were left unwritten"
+    again = cuda_many.route_and_run(x, logits, top_k, layer)
+    assert torch.equal(actual, again), "two runs differ"
+
+
 @pytest.mark.parametrize("way", ["run_packed", "run_wide", "run_expanded"])
 def test_all_tokens_to_the_same_experts(way):
     from ossia.kernels.moe import cuda_many

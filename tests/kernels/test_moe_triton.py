@@ -56,6 +56,12 @@ def test_on_a_gpu(shape):
     _check(*shape, device="cuda")
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("tokens", range(1, 17))
+def test_every_number_of_tokens_on_a_gpu(tokens):
+    _check(tokens, 5, 4, 96, 32, device="cuda")
+
+
 def test_in_the_interpreter():
     run_interpreted(__file__)
 

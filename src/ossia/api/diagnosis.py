@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from ossia.env import cpu_isa, cpu_pin
-from ossia.kernels.backend import Choice, choose_all
+from ossia.kernels.backend import Choice, choose_all, within
 from ossia.kernels.cpu import KernelLibrary, allowed_cpus, load, num_threads, why_not
+from ossia.kernels.cuda.capability import nvidia_capability
 from ossia.machine import Memory, machine_memory
 
 _PACKAGES = ("torch", "triton", "numpy", "safetensors", "tokenizers", "huggingface_hub")
@@ -26,14 +27,16 @@ class Diagnosis:
         system: Operating system, processor and Python in words, by what they are.
         versions: Version of each package that matters; None where it is missing.
         cuda: CUDA version that torch was built for; None for a torch without it.
+        rocm: ROCm version that it was built for, likewise.
         memories: RAM, then every GPU.
-        capabilities: Compute capability of each GPU by its device name.
+        capabilities: Compute capability of each of NVIDIA's GPUs by its device name.
         choices: For each device, which implementation of each operation runs there.
     """
 
     system: dict[str, str]
     versions: dict[str, str | None]
     cuda: str | None
+    rocm: str | None
     memories: tuple[Memory, ...]
     capabilities: dict[str, str]
     choices: dict[str, list[Choice]]
@@ -54,9 +57,12 @@ def diagnose() -> Diagnosis:
         },
         versions={name: _version(name) for name in _PACKAGES},
         cuda=torch.version.cuda,
+        rocm=torch.version.hip,
         memories=machine_memory(),
         capabilities={
-            device: "{}.{}".format(*torch.cuda.get_device_capability(device)) for device in devices
+            device: "{}.{}".format(*capability)
+            for device in devices
+            if (capability := nvidia_capability(torch.device(device)))
         },
         choices={device: choose_all(torch.device(device)) for device in ["cpu", *devices]},
     )
@@ -68,6 +74,7 @@ def diagnosis_to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "system": diagnosis.system,
         "versions": diagnosis.versions,
         "cuda": diagnosis.cuda,
+        "rocm": diagnosis.rocm,
         "memories": [asdict(memory) for memory in diagnosis.memories],
         "capabilities": diagnosis.capabilities,
         "kernels": {
@@ -75,6 +82,7 @@ def diagnosis_to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
                 choice.operation: {
                     "chosen": choice.chosen.name,
                     "passed_over": {better.name: reason for better, reason in choice.passed_over},
+                    "within": within(choice.operation, choices),
                 }
                 for choice in choices
             }

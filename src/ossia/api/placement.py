@@ -50,15 +50,30 @@ def torch_device(device: torch.device | str) -> torch.device:
         found = torch.device(device)
     except RuntimeError as error:
         raise RequestError(
-            f"{device!r} is not one of auto, cpu, cuda, cuda:N", field="device"
+            f"{device!r} is not one of auto, cpu, cuda, cuda:N or another device of torch",
+            field="device",
         ) from error
-    if found.type not in ("cpu", "cuda"):
-        raise RequestError(f"{found} is not supported; use cpu or cuda", field="device")
-    if found.type == "cuda" and not torch.cuda.is_available():
+    if found.type == "cuda":
+        _check_cuda(found)
+    elif found.type != "cpu":
+        _check_other(found)
+    return found
+
+
+def _check_cuda(device: torch.device) -> None:
+    if not torch.cuda.is_available():
         raise RequestError("this torch finds no CUDA device; see `ossia doctor`", field="device")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+    if (device.index or 0) >= torch.cuda.device_count():
         raise RequestError(
-            f"{found} is not there; this machine has {torch.cuda.device_count()} CUDA devices",
+            f"{device} is not there; this machine has {torch.cuda.device_count()} CUDA devices",
             field="device",
         )
-    return found
+
+
+def _check_other(device: torch.device) -> None:
+    try:
+        torch.zeros(1, device=device).tolist()  # what "meta" makes holds no numbers
+    except Exception as error:  # of whatever kind a backend that is not there raises
+        raise RequestError(
+            f"this torch keeps no numbers on {device}; use auto, cpu or cuda", field="device"
+        ) from error

@@ -29,7 +29,7 @@ def check_room(name: str, module: nn.Module, dtype: torch.dtype, device: torch.d
 
 
 def check_bytes(name: str, needed: int, device: torch.device) -> None:
-    """See whether so many bytes can be allocated.
+    """See whether so many bytes can be allocated; on devices other than the CPU and CUDA nobody can say before.
 
     Args:
         name: What they are for, for the message.
@@ -40,8 +40,8 @@ def check_bytes(name: str, needed: int, device: torch.device) -> None:
         CapacityError: they are more than what is free.
     """
     place = "cpu" if device.type == "cpu" else f"{device.type}:{device.index or 0}"
-    free = next(memory.free_bytes for memory in machine_memory() if memory.device == place)
-    if needed > free:
+    free = {memory.device: memory.free_bytes for memory in machine_memory()}.get(place)
+    if free is not None and needed > free:
         raise CapacityError(
             f"{name} takes {needed / 1e9:.1f} GB, {place} has {free / 1e9:.1f} GB free; "
             "take a smaller model or another device",

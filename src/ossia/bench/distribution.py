@@ -16,7 +16,9 @@ class Distribution:
         mean: Arithmetic.
         std: Standard deviation of a sample (n - 1 in the denominator); 0 of a single one.
         median: Middle one, or the mean of the two.
-        p99: 99th percentile, interpolated linearly between neighbours (Hyndman and Fan 1996, type 7).
+        p90: 90th percentile, interpolated linearly between neighbours (Hyndman and Fan 1996, type 7).
+        p95: Likewise.
+        p99: Likewise.
         minimum: Least.
         maximum: Greatest.
     """
@@ -25,6 +27,8 @@ class Distribution:
     mean: float
     std: float
     median: float
+    p90: float
+    p95: float
     p99: float
     minimum: float
     maximum: float
@@ -34,12 +38,15 @@ class Distribution:
         """Of measurements in any order; None of none."""
         if not samples:
             return None
+        hundredths = _hundredths(samples)
         return cls(
             count=len(samples),
             mean=statistics.fmean(samples),
             std=statistics.stdev(samples) if len(samples) > 1 else 0.0,
             median=statistics.median(samples),
-            p99=_p99(samples),
+            p90=hundredths[89],
+            p95=hundredths[94],
+            p99=hundredths[98],
             minimum=min(samples),
             maximum=max(samples),
         )
@@ -50,12 +57,13 @@ class Distribution:
             count=self.count,
             **{
                 name: getattr(self, name) * factor
-                for name in ("mean", "std", "median", "p99", "minimum", "maximum")
+                for name in ("mean", "std", "median", "p90", "p95", "p99", "minimum", "maximum")
             },
         )
 
 
-def _p99(samples: Sequence[float]) -> float:
+def _hundredths(samples: Sequence[float]) -> list[float]:
+    """The 99 percentiles."""
     if len(samples) == 1:  # which Python 3.12 refuses
-        return samples[0]
-    return statistics.quantiles(samples, n=100, method="inclusive")[-1]
+        return [samples[0]] * 99
+    return statistics.quantiles(samples, n=100, method="inclusive")

@@ -11,6 +11,13 @@ from typing import Any
 
 import ossia
 
+# As the report calls them and as nvidia-smi does; clocks in MHz.
+_SMI_FIELDS = {
+    "driver": "driver_version",
+    "sm_clock_mhz": "clocks.sm",
+    "max_sm_clock_mhz": "clocks.max.sm",
+}
+
 
 def software() -> dict[str, Any]:
     """Of this process; loads no torch."""
@@ -38,6 +45,7 @@ def hardware(device: str) -> dict[str, Any]:
             "capability": f"{major}.{minor}",
             "cuda": torch.version.cuda,
             "triton": _version("triton"),
+            **_driver_and_clocks(str(torch.cuda.get_device_properties(place).uuid)),
         }
     return {
         "type": "cpu",
@@ -45,6 +53,21 @@ def hardware(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _driver_and_clocks(uuid: str) -> dict[str, Any]:
+    """What `nvidia-smi` says of a GPU at this moment; None where it is not, or does not say."""
+    command = ["nvidia-smi", f"--id=GPU-{uuid}", f"--query-gpu={','.join(_SMI_FIELDS.values())}"]
+    try:
+        done = subprocess.run(
+            [*command, "--format=csv,noheader,nounits"],
+            capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+        driver, clock, most = (word.strip() for word in done.stdout.split(","))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return dict.fromkeys(_SMI_FIELDS)
+    numbers = (int(word) if word.isdecimal() else None for word in (clock, most))
+    return dict(zip(_SMI_FIELDS, (driver, *numbers), strict=True))
 
 
 def commit() -> str | None:

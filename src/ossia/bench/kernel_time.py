@@ -14,7 +14,8 @@ class KernelTime:
         name: What it does.
         calls: Of it in a step.
         seconds: Of one call, run over all layers' weights in turn so that they come from memory.
-        weight_bytes: That one call has to read; None where weights play no part.
+        read_bytes: Of weights, or of keys and values, that one call has to read; None where neither plays a
+            part.
         share: Of the read bandwidth; None likewise.
         in_place: Seconds that a call adds to a chain of layers that ends with it; None where that
             was not measured.
@@ -23,7 +24,7 @@ class KernelTime:
     name: str
     calls: int
     seconds: float
-    weight_bytes: float | None
+    read_bytes: float | None
     share: float | None
     in_place: float | None = None
 
@@ -33,17 +34,17 @@ class KernelTime:
         name: str,
         calls: int,
         seconds: float,
-        weight_bytes: float | None,
+        read_bytes: float | None,
         bandwidth: float,
         in_place: float | None = None,
     ) -> KernelTime:
         """With its share of a bandwidth in bytes a second."""
-        share = None if weight_bytes is None else weight_bytes / seconds / bandwidth
+        share = None if read_bytes is None else read_bytes / seconds / bandwidth
         return cls(
             name=name,
             calls=calls,
             seconds=seconds,
-            weight_bytes=weight_bytes,
+            read_bytes=read_bytes,
             share=share,
             in_place=in_place,
         )
@@ -62,8 +63,10 @@ class StepTimes:
         kernels: Its parts, in their order.
         sum_seconds: Of all calls of all parts.
         step_seconds: Of the whole step.
-        weight_bytes: That the step has to read.
-        share: Of the read bandwidth.
+        weight_bytes: Of weights that the step has to read.
+        share: Of the read bandwidth, weights counted.
+        kv_bytes: Of keys and values that it must read besides.
+        share_with_kv: The same with keys and values.
     """
 
     way: str
@@ -75,6 +78,8 @@ class StepTimes:
     step_seconds: float
     weight_bytes: float
     share: float
+    kv_bytes: float
+    share_with_kv: float
 
     @classmethod
     def of(
@@ -87,8 +92,10 @@ class StepTimes:
         step_seconds: float,
         weight_bytes: float,
         bandwidth: float,
+        kv_bytes: float = 0.0,
     ) -> StepTimes:
-        """With sum and share worked out."""
+        """With sum and shares worked out."""
+        readable = step_seconds * bandwidth  # bytes meanwhile
         return cls(
             way=way,
             batch=batch,
@@ -98,5 +105,7 @@ class StepTimes:
             sum_seconds=sum(kernel.calls * kernel.seconds for kernel in kernels),
             step_seconds=step_seconds,
             weight_bytes=weight_bytes,
-            share=weight_bytes / step_seconds / bandwidth,
+            share=weight_bytes / readable,
+            kv_bytes=kv_bytes,
+            share_with_kv=(weight_bytes + kv_bytes) / readable,
         )

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 
 from ossia.bench.kernel_time import KernelTime, StepTimes
-from ossia.bench.roofline import launch_bytes
+from ossia.bench.roofline import kv_bytes, launch_bytes
 from ossia.bench.timing import graph_ms, replay_ms
 from ossia.model.decode_chain import DecodeChain
 from ossia.model.decode_step import DecodeStep
@@ -48,15 +48,16 @@ def time_launches(
         calls = [launch for other, launch in stages if other == name]
         seconds = graph_ms(partial(_run_all, calls), repeats) * 1e-3 / len(calls)
         # All launches of the experts use the router's logits as they are now.
-        nbytes = launch_bytes(model.config, _distinct(chain, batch)).get(name)
+        nbytes = launch_bytes(model.config, _distinct(chain, batch), batch, context).get(name)
         kernels.append(
             KernelTime.of(name, len(calls), seconds, nbytes, bandwidth, in_place.get(name))
         )
     whole = replay_ms(replay, repeats) * 1e-3
-    each = launch_bytes(model.config, distinct)
-    nbytes = sum(each.get(name, 0) for name, _ in stages)
+    each = launch_bytes(model.config, distinct, batch, context)
+    keys = kv_bytes(model.config, 2, batch, context)
+    weights = sum(each.get(name, 0) for name, _ in stages) - keys
     del step  # whose buffers the graph uses
-    return StepTimes.of("graph", batch, context, distinct, kernels, whole, nbytes, bandwidth)
+    return StepTimes.of("graph", batch, context, distinct, kernels, whole, weights, bandwidth, keys)
 
 
 def _prepared(

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ossia.bench.kernel_time import KernelTime, StepTimes
+from ossia.bench.roofline import kv_bytes
 from ossia.bench.timing import median_seconds
 from ossia.config import LayerType, ModelConfig
 from ossia.kernels.attention import attend_paged, blocks_for
@@ -35,7 +36,7 @@ class Operation:
     Args:
         name: What it does.
         calls: Each time that a step does it, on that place's weights.
-        nbytes: Of weights that all calls together have to read; None where there are none.
+        nbytes: Of weights, keys and values that all calls together have to read; None where there are none.
     """
 
     name: str
@@ -66,8 +67,11 @@ def time_operations(
         each = None if operation.nbytes is None else operation.nbytes / len(calls)
         kernels.append(KernelTime.of(operation.name, len(calls), seconds, each, bandwidth))
     whole = median_seconds(lambda: _likeliest(model(step)), device, repeats)
-    nbytes = sum(operation.nbytes or 0.0 for operation in operations)
-    return StepTimes.of("operations", batch, context, distinct, kernels, whole, nbytes, bandwidth)
+    keys = kv_bytes(model.config, model.lm_head.weight.itemsize, batch, context)
+    weights = sum(operation.nbytes or 0.0 for operation in operations) - keys
+    return StepTimes.of(
+        "operations", batch, context, distinct, kernels, whole, weights, bandwidth, keys
+    )
 
 
 def batch_of(model: CausalLM, batch: int, context: int) -> ForwardBatch:
@@ -172,10 +176,12 @@ def _attention(
             )
         )  # fmt: skip
         outputs.append(partial(one.o_proj, q.flatten(1)))
+    keys = kv_bytes(model.config, x.itemsize, len(kv.context_lens), kv.context_lens[0])
+    sinks = sum(layer.self_attn.sinks.nbytes for layer in layers)
     return [
         Operation("q, k, v", [partial(part, x) for part in projections], _nbytes(projections)),
         Operation("rope, KV write", writes),
-        Operation("attention", attends, sum(layer.self_attn.sinks.nbytes for layer in layers)),
+        Operation("attention", attends, keys + sinks),
         Operation("output", outputs, _nbytes(layer.self_attn.o_proj for layer in layers)),
     ]
 

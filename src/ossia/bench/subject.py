@@ -94,6 +94,18 @@ class Subject:
         return f"{dtype}, {parts} float8_e4m3fn" if parts else dtype
 
 
+def measured_device(device: str) -> torch.device:
+    """The device, as `torch_device` gives it, once it is known that its time can be taken.
+
+    Raises:
+        RequestError: what `torch_device` raises; neither a CPU nor CUDA.
+    """
+    place = torch_device(device)
+    if place.type not in ("cpu", "cuda"):  # each kind of accelerator has a clock of its own
+        raise RequestError(f"{place} is not measured; use cpu or cuda", field="device")
+    return place
+
+
 def load_subject(
     name: str,
     *,
@@ -117,7 +129,7 @@ def load_subject(
         OssiaError: what `find_model` and `load_module` raise.
         RequestError: threads for a GPU.
     """
-    place = torch_device(device)
+    place = measured_device(device)
     if threads is not None and place.type == "cuda":
         raise RequestError(
             "is for the CPU; leave it out, or give --device cpu too", field="threads"

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from ossia.api.runtime import core_for
+from ossia.bench.ceilings import Ceilings
 from ossia.bench.load_metrics import LoadMetrics
 from ossia.bench.memory import peak_device_bytes, peak_resident_bytes
+from ossia.bench.passes import Pass, Roofline, note_passes
 from ossia.bench.playing import Prompt, play, random_prompt
 from ossia.bench.subject import Subject
 from ossia.engine.config import CpuActivations, CpuWeights, EngineConfig, Fp8Weights, KVDtype
@@ -83,6 +85,7 @@ class ThroughputResult:
         preemptions: Requests that lost their place in the KV cache and began again.
         peak_resident_bytes: Of this process on the host.
         peak_device_bytes: Of tensors on the GPU; None on the CPU.
+        roofline: What the passes needed of the device; None until its ceilings are known.
     """
 
     metrics: LoadMetrics
@@ -90,6 +93,7 @@ class ThroughputResult:
     preemptions: int
     peak_resident_bytes: int
     peak_device_bytes: int | None
+    roofline: Roofline | None = None
 
 
 class ThroughputBench:
@@ -108,6 +112,7 @@ class ThroughputBench:
         config = subject.network.config
         self._vocab = min(special.LAST_LISTED + 1, config.vocab_size)
         self._numbers = random.Random(plan.seed)
+        self._passes: list[Pass] = []
         length = plan.input_len + plan.output_len
         if length > config.max_position_embeddings:
             raise RequestError(
@@ -139,6 +144,7 @@ class ThroughputBench:
         self._warm_up(core)
         before = core.stats()
         prompts = self._prompts(self._plan.num_prompts)
+        self._passes = note_passes(core)
         begun = time.perf_counter()
         timings = play(core, prompts, self._plan.output_len)
         duration = time.perf_counter() - begun
@@ -150,6 +156,17 @@ class ThroughputBench:
             peak_resident_bytes=peak_resident_bytes(),
             peak_device_bytes=peak_device_bytes(self._subject.device),
         )
+
+    def compared(self, result: ThroughputResult, ceilings: Ceilings) -> ThroughputResult:
+        """The result of the last run beside what the device allows.
+
+        Args:
+            result: Of it.
+            ceilings: Of the same device.
+        """
+        passes, duration = self._passes, result.metrics.duration
+        roofline = Roofline.of(passes, self._subject, self._plan.kv_dtype, ceilings, duration)
+        return replace(result, roofline=roofline)
 
     def trace(self) -> None:
         """The first forward passes of the same load, for a profiler."""

@@ -189,23 +189,24 @@ def throughput(
 
     TTFT runs from the queueing to the first token, so it holds the waiting; TPOT is (E2EL - TTFT) /
     (output tokens - 1); ITL are the gaps between tokens; E2EL ends with the last token. "Output
-    token throughput" does not count prompts, "total" does.
+    token throughput" does not count prompts, "total" does. The share of the roofline is the least time in which
+    the device reads and multiplies what all forward passes need, over the duration.
     """
     settings = settings_of(locals())
     output = Output()
     _load_torch()
     from dataclasses import replace
 
-    from ossia.api.placement import torch_device
     from ossia.bench.ceilings import measure_ceilings
     from ossia.bench.report import Report
+    from ossia.bench.subject import measured_device
     from ossia.bench.throughput import ThroughputBench, default_plan
     from ossia.cli.bench_view import show_heading, show_throughput
 
     given = {"num_prompts": num_prompts, "input_len": input_len, "output_len": output_len, "max_sequences": max_sequences, "chunk": chunk}  # fmt: skip
     chosen = {name: value for name, value in given.items() if value is not None}
     plan = replace(
-        default_plan(torch_device(device)),
+        default_plan(measured_device(device)),
         **chosen,
         seed=seed,
         cpu_weights=cpu_weights.value,
@@ -221,6 +222,7 @@ def throughput(
     with output.waiting("measuring"):
         result = bench.run()
     ceilings = measure_ceilings(subject.device)  # behind the run, whose memory is measured too
+    result = bench.compared(result, ceilings)
     activations = plan.cpu_activations
     report = Report.on_device("ossia bench throughput", settings, subject, ceilings, activations)
     _trace(output, profile, bench.trace, subject)
@@ -248,7 +250,7 @@ def kernels(
 ) -> None:
     """Time a decode step, kernel by kernel.
 
-    Beside it stands the time that its weights take to be read. Each kind of kernel is run over all layers' weights in turn, so that they come from memory. On
+    Beside it stands the time that its weights, and its keys and values, take to be read. Each kind of kernel is run over all layers' weights in turn, so that they come from memory. On
     GPUs where a step is one CUDA graph its launches are timed; elsewhere torch's operations.
     """
     settings = settings_of(locals())

@@ -38,13 +38,13 @@ def load(
     settings = settings_of(locals())
     output = Output()
     from ossia.api.model_source import find_model
-    from ossia.api.placement import torch_device
     from ossia.bench.environment import hardware, software
     from ossia.bench.load import measure_load
     from ossia.bench.report import Report
+    from ossia.bench.subject import measured_device
     from ossia.cli.bench_view import show_heading, show_load
 
-    place = torch_device(device)
+    place = measured_device(device)
     with output.progress() as progress:
         find_model(model, revision=revision, progress=progress)  # unpacks the demo, once
     results = []

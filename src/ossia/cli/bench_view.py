@@ -23,6 +23,9 @@ _METRICS = {
     "itl_ms": "ITL",
     "e2el_ms": "E2EL",
 }
+_FIGURES = (
+    ("Mean", "mean"), ("Median", "median"), ("P90", "p90"), ("P95", "p95"), ("P99", "p99"),
+)  # fmt: skip
 
 
 def show_heading(output: Output, report: Report) -> None:
@@ -76,6 +79,9 @@ def show_throughput(output: Output, plan: ThroughputPlan, result: ThroughputResu
     rows.append(("Peak memory of the process", bytes_in_words(result.peak_resident_bytes)))
     if result.peak_device_bytes is not None:
         rows.append(("Peak memory of tensors", bytes_in_words(result.peak_device_bytes)))
+    if (roofline := result.roofline) is not None:
+        rows.append(("Least time by the roofline (s)", f"{roofline.seconds:.2f}"))
+        rows.append(("Share of the roofline", f"{roofline.share:.1%}"))
     _block(output, rows)
 
 
@@ -102,7 +108,7 @@ def show_load_metrics(output: Output, metrics: LoadMetrics) -> None:
         rows.append(("Output tokens per event", f"{metrics.tokens_per_piece:.2f}"))
     for field, name in _METRICS.items():
         found = getattr(metrics, field)
-        for word, value in (("Mean", "mean"), ("Median", "median"), ("P99", "p99")):
+        for word, value in _FIGURES:
             shown = "-" if found is None else f"{getattr(found, value):.2f}"
             rows.append((f"{word} {name} (ms)", shown))
     _block(output, rows)
@@ -124,7 +130,10 @@ def show_step(output: Output, step: StepTimes, ceilings: Ceilings) -> None:
     output.line(
         f"whole step {step.step_seconds * 1e6:.1f} µs = {step.batch / step.step_seconds:.1f} tokens/s; "
         f"{bytes_in_words(round(step.weight_bytes))} of weights take {floor * 1e6:.1f} µs to read: "
-        f"{step.share:.1%} of the reads\n"
+        f"{step.share:.1%} of the reads"
+    )
+    output.line(
+        f"with {bytes_in_words(round(step.kv_bytes))} of keys and values {step.share_with_kv:.1%}\n"
     )
 
 
@@ -183,16 +192,20 @@ def _words_of_model(report: Report) -> list[str]:
 
 def _device(device: dict[str, Any]) -> str:
     if device["type"] == "cuda":
-        triton = f", Triton {device['triton']}" if device["triton"] else ""
-        capability, cuda = device["capability"], device["cuda"]
-        return f"{device['name']} (compute capability {capability}), CUDA {cuda}{triton}"
+        words = [f"{device['name']} (compute capability {device['capability']})"]
+        words += [f"driver {device['driver']}"] if device["driver"] else []
+        words += [f"CUDA {device['cuda']}"]
+        words += [f"Triton {device['triton']}"] if device["triton"] else []
+        clock, most = device["sm_clock_mhz"], device["max_sm_clock_mhz"]
+        words += [f"SM clock {clock} of {most} MHz"] if clock and most else []
+        return ", ".join(words)
     threads = device["threads"]
     return f"{device['name']}, {threads} {'thread' if threads == 1 else 'threads'}, {device['instructions']}"  # fmt: skip
 
 
 def _kernel_rows(step: StepTimes) -> Iterator[tuple[str, ...]]:
     for one in step.kernels:
-        nbytes = one.weight_bytes
+        nbytes = one.read_bytes
         yield (
             one.name,
             str(one.calls),

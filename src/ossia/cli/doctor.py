@@ -36,7 +36,7 @@ def doctor(as_json: JsonOption = False) -> None:
     output.line(_cuda(diagnosis))
     for device, choices in diagnosis.choices.items():
         output.heading(f"\nkernels on {device}")
-        output.table([_choice_row(choice) for choice in choices])
+        output.table(_choice_rows(choices))
 
 
 def _memory_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
@@ -55,14 +55,29 @@ def _memory_rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
 
 
 def _cuda(diagnosis: Diagnosis) -> str:
+    if diagnosis.rocm is not None and len(diagnosis.memories) == 1:
+        return f"ROCm {diagnosis.rocm}: no GPU found"
+    if diagnosis.rocm is not None:
+        return f"ROCm {diagnosis.rocm}: GPUs are used, by Triton and torch, which was never tried"
     if diagnosis.cuda is None:
-        return "CUDA: this torch was built without it, so GPUs are not used"
+        return "CUDA: this torch was built without it, so --device auto is the CPU"
     if not diagnosis.capabilities:
         return f"CUDA {diagnosis.cuda}: no GPU found; is the driver installed (nvidia-smi)?"
     return f"CUDA {diagnosis.cuda}"
 
 
-def _choice_row(choice: Choice) -> tuple[str, str, str]:
-    reasons = [f"not {better.name}: {reason}" for better, reason in choice.passed_over]
-    why = "; ".join(reasons) or "no faster one in this version"
-    return choice.operation, f"{choice.chosen.name} ({choice.chosen.what})", why
+def _choice_rows(choices: list[Choice]) -> list[tuple[str, str, str]]:
+    from ossia.kernels.backend import within
+
+    rows: list[tuple[str, str, str]] = []
+    for choice in choices:
+        places = within(choice.operation, choices)
+        why = [f"not {better.name}: {reason}" for better, reason in choice.passed_over]
+        why = why or ["no faster one in this version"]
+        if places:
+            inside = ", ".join(f"{name} within {place}" for place, name in places.items())
+            why = [inside, f"else {why[0]}", *why[1:]]
+        rows.append(
+            (choice.operation, f"{choice.chosen.name} ({choice.chosen.what})", "; ".join(why))
+        )
+    return rows

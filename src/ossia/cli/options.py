@@ -126,7 +126,10 @@ NoReasoningOption = Annotated[
 RawOption = Annotated[bool, typer.Option("--raw", help="Print harmony tokens as text.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default=True)
+    str,
+    typer.Option(
+        "--device", help="auto, cpu, cuda, cuda:N or another device of torch.", show_default=True
+    ),
 ]
 DtypeOption = Annotated[
     str,

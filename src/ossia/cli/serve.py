@@ -118,7 +118,9 @@ def serve(
         ),
     ] = None,
     images: Annotated[Images | None, _option("What to do with images. [refuse]")] = None,
-    device: Annotated[str | None, _option("auto, cpu, cuda or cuda:N. [auto]")] = None,
+    device: Annotated[
+        str | None, _option("auto, cpu, cuda, cuda:N or another device of torch. [auto]")
+    ] = None,
     dtype: Annotated[str | None, _option("auto (the checkpoint's), bfloat16, ... [auto]")] = None,
     revision: Annotated[str | None, _option("Branch, tag or commit of a hub model.")] = None,
     cpu_weights: Annotated[CpuWeights | None, _option(f"{CPU_WEIGHTS_HELP} [bf16]")] = None,

@@ -25,7 +25,7 @@ class ModelOptions:
         model: demo, random:20b|120b|tiny, a checkpoint folder, or a hub id.
         served_name: The name under which it is offered; None is `model`.
         revision: Branch, tag or commit of a hub id.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N or another device of torch.
         dtype: What floating-point weights become; "auto" keeps the checkpoint's.
         max_context: Prompt and output tokens of a request at most; None is the model's limit.
         max_sequences: Requests that run side by side; None is what suits the device.

@@ -53,7 +53,7 @@ class LLM:
         tokenizer_revision: The same for the tokenizer.
         hf_token: Access token of the hub.
         download_dir: Where hub files are kept.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "cuda", "cuda:N" or another of torch's.
         options: vLLM's other arguments, `LLMOptions` says which: `max_model_len`, `max_num_seqs`,
             `gpu_memory_utilization`, `enable_prefix_caching`, `kv_cache_memory_bytes`, ...
             And `cpu_weights`, `cpu_activations`, `fp8_weights`, `fp8_prefill` and `deterministic`, as

@@ -9,6 +9,7 @@ from functools import cache
 import torch
 
 from ossia.kernels.cuda import launch
+from ossia.kernels.cuda.capability import nvidia_capability
 from ossia.kernels.cuda.program import program
 
 FEW_TOKENS = 4
@@ -90,7 +91,7 @@ BLOCK_SHARED_BYTES = 232_448 - 3_072
 
 def is_hopper(device: torch.device) -> bool:
     """Whether a device has the copy engine's bulk copies and the products of warpgroups."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) == (9, 0)
+    return nvidia_capability(device) == (9, 0)
 
 
 @cache

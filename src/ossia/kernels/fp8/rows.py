@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 
+from ossia.kernels.cuda.capability import nvidia_capability
 from ossia.kernels.fp8.format import LARGEST
 
 FP8 = torch.float8_e4m3fn
@@ -17,7 +18,7 @@ FP8 = torch.float8_e4m3fn
 
 def has_fp8(device: torch.device) -> bool:
     """Whether Triton makes such numbers of bfloat16, and bfloat16 of them, on a device."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+    return (nvidia_capability(device) or (0, 0)) >= (9, 0)
 
 
 def to_fp8(x: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,10 @@ def widened(logits: torch.Tensor) -> torch.Tensor:
 def sample(
     logits: torch.Tensor, drawings: Sequence[Drawing | None], *, evenly: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `reference.sample` defines it."""
+    """As `reference.sample` defines it; the CPU does it for devices that may lack float64."""
+    if logits.device.type not in ("cpu", "cuda"):
+        token_ids, peaks = sample(logits.cpu(), drawings, evenly=evenly)
+        return token_ids.to(logits.device), peaks.to(logits.device)
     if _taken_by_cpu(logits):
         return cpu.sample(logits, drawings)
     return reference.sample(logits, drawings, evenly=evenly)
