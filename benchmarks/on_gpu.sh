@@ -47,6 +47,7 @@ part memory && run "$python" benchmarks/peak_memory.py
 if part table; then
   bench latency -m random:20b --batch 1,8,32,128 --prompt 128 --tokens 256 --repeats 3
   bench latency -m random:20b --batch 1,128,512 --prompt 128 --tokens 128 --repeats 3 --temperature 1
+  bench latency -m random:20b --batch 1,128 --prompt 128 --tokens 128 --repeats 3 --temperature 1 --top-p 0.9
   bench latency -m random:20b --prompt 8000 --tokens 16 --repeats 5
   bench throughput -m random:20b
   run "$python" -m benchmarks.start_to_ready --model random:20b --starts 1

@@ -14,6 +14,7 @@ from ossia.errors import CapacityError, RequestError
 from ossia.kernels.backend import IMPLEMENTATIONS, Choice
 from ossia.machine import Memory
 from ossia.model import fp8_weights
+from ossia.types import SamplingParams
 from support import cpu_kernels
 
 CEILINGS = Ceilings(read_bandwidth=1e9, matrix_rate=1e10)
@@ -33,19 +34,22 @@ def test_every_batch_at_every_depth(tiny):
         assert one.share > 0
 
 
+_GREEDY = SamplingParams(temperature=0.0)
+
+
 class Played:
     """In place of an engine: tells times, and what it was asked."""
 
     def __init__(self, *runs: list[list[float]]) -> None:
         self.runs = list(runs)
         self.asked: list[tuple[list[tuple[int, ...]], int, int]] = []
-        self.temperatures: list[float] = []
+        self.draws: list[tuple[float, float]] = []
 
     def __call__(
-        self, core, prompts, tokens, *, cached_tokens=0, temperature=0.0, clock=None,
+        self, core, prompts, tokens, *, cached_tokens=0, sampling=_GREEDY, clock=None,
         between_steps=lambda: None,
     ) -> list[RequestTiming]:  # fmt: skip
-        self.temperatures.append(temperature)
+        self.draws.append((sampling.temperature, sampling.top_p))
         self.asked.append((list(prompts), tokens, cached_tokens))
         for _ in range(9):
             between_steps()
@@ -62,7 +66,9 @@ SLOW = [[2 * moment for moment in pieces] for pieces in RUN]
 def test_rates_from_known_times(tiny, monkeypatch):
     played = Played([[9.0], [9.0]], [[1.0, 2.0], [1.0, 2.0]], RUN, SLOW)
     monkeypatch.setattr(latency, "play", played)
-    plan = LatencyPlan(batches=(2,), depths=(16,), prompt=6, tokens=5, repeats=2, temperature=0.5)
+    plan = LatencyPlan(
+        batches=(2,), depths=(16,), prompt=6, tokens=5, repeats=2, temperature=0.5, top_p=0.9
+    )
     prefill, decode = list(LatencyBench(tiny, plan).run(CEILINGS))
     config, width = tiny.network.config, 2
     assert isinstance(prefill, PrefillResult)
@@ -76,7 +82,7 @@ def test_rates_from_known_times(tiny, monkeypatch):
     assert decode.tpot_ms.median == pytest.approx(1500)
     assert decode.weight_bytes == weight_bytes(config, width, 2)
     assert decode.kv_bytes == kv_bytes(config, width, 2, 16 + 6 + 2.5)
-    assert played.temperatures == [0.0, 0.5, 0.5, 0.5]  # contexts are of one token each
+    assert played.draws == [(0.0, 1.0), *[(0.5, 0.9)] * 3]  # contexts are of one token each
     assert decode.read_bandwidth == 1e9
     assert decode.share == pytest.approx(decode.weight_bytes * 0.75 / 1e9)
     both = decode.weight_bytes + decode.kv_bytes
@@ -128,6 +134,7 @@ def test_sequences_that_do_not_run_side_by_side(tiny, monkeypatch):
         ({"depths": (-16,)}, "depth"),
         ({"chunk": 0}, "chunk"),
         ({"temperature": -1.0}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(changes: dict, field: str):

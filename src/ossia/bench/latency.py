@@ -44,7 +44,8 @@ class LatencyPlan:
         repeats: Times that each case is measured, after one that is not counted.
         chunk: Prompt tokens of one forward pass at most; None is 8,192 on CUDA, 2,048 on the CPU.
         seed: Of the random ids.
-        temperature: Of the draws, from all tokens; 0 is greedy.
+        temperature: Of the draws; 0 is greedy.
+        top_p: Of the draws; 1 is from all tokens.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
         fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
@@ -63,6 +64,7 @@ class LatencyPlan:
     chunk: int | None = None
     seed: int = 0
     temperature: float = 0.0
+    top_p: float = 1.0
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
     fp8_weights: Fp8Weights = "none"
@@ -83,9 +85,13 @@ class LatencyPlan:
                 raise RequestError(
                     f"{depth} is no multiple of {_PAGE}, the tokens of a page", field="depth"
                 )
-        SamplingParams(temperature=self.temperature)  # refuses what is none
+        self.sampling()  # refuses what is none
         if self.chunk is not None and self.chunk < 1:
             raise RequestError(f"{self.chunk} is no number of tokens", field="chunk")
+
+    def sampling(self) -> SamplingParams:
+        """How tokens are drawn."""
+        return SamplingParams(temperature=self.temperature, top_p=self.top_p)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,11 +276,11 @@ class LatencyBench:
             for context in contexts
         ]
         cached = len(contexts[0])
-        temperature = self._plan.temperature
+        sampling = self._plan.sampling()
         if moments is None:
-            return play(core, prompts, tokens, cached_tokens=cached, temperature=temperature)
+            return play(core, prompts, tokens, cached_tokens=cached, sampling=sampling)
         return play(
-            core, prompts, tokens, cached_tokens=cached, temperature=temperature,
+            core, prompts, tokens, cached_tokens=cached, sampling=sampling,
             clock=moments.clock, between_steps=moments.between_steps,
         )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 
 from ossia.bench.request_timing import RequestTiming
@@ -13,6 +14,7 @@ from ossia.errors import OssiaError
 from ossia.types import Request, SamplingParams
 
 _NUMBERS = count()
+_GREEDY = SamplingParams(temperature=0.0)
 Prompt = tuple[int, ...]
 
 
@@ -30,7 +32,7 @@ def play(
     between_steps: Callable[[], None] = lambda: None,
     max_steps: int | None = None,
     cached_tokens: int = 0,
-    temperature: float = 0.0,
+    sampling: SamplingParams = _GREEDY,
 ) -> list[RequestTiming]:
     """Run prompts to the end of their outputs, whatever tokens come.
 
@@ -42,7 +44,7 @@ def play(
         between_steps: Called behind each step.
         max_steps: Give up after so many, and end what still runs; None never.
         cached_tokens: How many of each prompt's tokens the prefix cache has to hold.
-        temperature: Of the draws; 0 is greedy.
+        sampling: How tokens are drawn; lengths and seeds are set here.
 
     Returns:
         For each prompt when its tokens came.
@@ -54,9 +56,10 @@ def play(
     begun = clock()
     timings: dict[str, RequestTiming] = {}
     for number, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
-        sampling = SamplingParams(temperature=temperature, seed=number, max_tokens=length)
         request = Request(
-            request_id=f"bench-{next(_NUMBERS)}", prompt_ids=prompt, sampling=sampling
+            request_id=f"bench-{next(_NUMBERS)}",
+            prompt_ids=prompt,
+            sampling=replace(sampling, seed=number, max_tokens=length),
         )
         core.submit(request)
         timings[request.request_id] = RequestTiming(started=begun, input_tokens=len(prompt))

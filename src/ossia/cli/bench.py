@@ -88,8 +88,12 @@ def latency(
     threads: ThreadsOption = None,
     seed: SeedOption = 0,
     temperature: Annotated[
-        float, typer.Option("--temperature", help="Of draws from all tokens; 0 is greedy.")
+        float, typer.Option("--temperature", help="Of the draws; 0 is greedy.")
     ] = 0.0,
+    top_p: Annotated[
+        float,
+        typer.Option("--top-p", help="Of the draws, with a --temperature; 1 is from all tokens."),
+    ] = 1.0,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
@@ -125,6 +129,7 @@ def latency(
         chunk=chunk,
         seed=seed,
         temperature=temperature,
+        top_p=top_p,
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
         fp8_weights=fp8_weights.value,

@@ -32,7 +32,7 @@ __device__ u32 depth_to_reach(Histogram<THREADS>& h, Each&& each, bool by_weight
   u64 before = 0;
   for (int shift = 21;; shift = max(shift - 11, 0)) {
     for (u32 i = threadIdx.x; i < BINS; i += THREADS) h.counts[i] = 0, h.sums[i] = 0;
-    if (threadIdx.x == 0) h.count = 0;
+    if (threadIdx.x == 0) h.bin = h.count = 0;
     __syncthreads();
     each([&](float below) {
       const u32 depth = depth_of(below), bin = (depth - from) >> shift;
