@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# On a machine with a GPU: what a change of its kernels has to go through, by parts. Minutes are an H200's.
+# On a machine with a GPU: what a change of its kernels has to go through, by parts. Minutes are an H200's. Tests and
+# precision may run side by side, in calls of their own; what takes times or counts memory must not.
 #   kernels    gpu tests of the kernels (4)
 #   model      those of model, loading and bench (3)
 #   engine     those of engines, `--deterministic` among them, and generations under masks (3)
@@ -8,6 +9,7 @@
 #   soak       an engine under mixed load (4)
 #   memory     the most that a context of 8,192 takes, by the driver (1)
 #   table      what a dated file here holds, in one run (4)
+#   options    what `--deterministic`, 8-bit floats and such cost or gain (4)
 #     benchmarks/on_gpu.sh [PYTHON] ["kernels model engine"]
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -55,5 +57,16 @@ if part table; then
   run "$python" benchmarks/decode_step.py --model random:120b --sizes "" --engine 1,8 --tokens 128
   bench latency -m random:20b --prompt 128 --tokens 64 --depth 4096,32768,130000 --repeats 1
   bench kernels -m random:20b --batch 1,32,128
+fi
+if part options; then
+  bench throughput -m random:20b --max-sequences 64 --num-prompts 256
+  bench throughput -m random:20b --max-sequences 64 --num-prompts 256 --deterministic
+  for rounded in none unembedding unembedding,attention; do
+    bench latency -m random:20b --batch 1,8,32 --prompt 128 --tokens 128 --repeats 2 --fp8-weights "$rounded"
+  done
+  for dtype in auto fp8; do
+    bench latency -m random:20b --batch 8 --depth 16384 --prompt 128 --tokens 64 --repeats 1 --kv-dtype "$dtype"
+  done
+  bench latency -m random:20b --prompt 8000 --tokens 16 --repeats 3 --fp8-prefill
 fi
 exit $failed
