@@ -30,7 +30,8 @@ _CHANCE = "<QIifIffI"
 
 
 class _Step:
-    """Draws the position of each row; `runs` says whether ids were given, and for which positions."""
+    """Draws the position of each row, or the lowest id of a set without it; `runs` says whether ids were given, and for
+    which positions."""
 
     size_for = staticmethod(DecodeStep.size_for)
     sizes_for = staticmethod(DecodeStep.sizes_for)
@@ -48,8 +49,15 @@ class _Step:
         drawn = torch.full((2, 2, size), -5, dtype=torch.int32)
         for row, position in enumerate(positions):
             if position >= 0:
-                drawn[position & 1, :, row] = torch.tensor([position, 0])
+                id_ = position if chances is None else self._of_set(chances[row, -1], position)
+                drawn[position & 1, :, row] = torch.tensor([id_, 0])
         return StepOutput(torch.zeros(len(positions), MAX_ROWS), drawn)
+
+    def _of_set(self, place: int, id_: int) -> int:
+        if place == 0:
+            return id_
+        bits = int.from_bytes(bytes(self.sets.table[place - 1].tolist()), "little")
+        return id_ if bits >> id_ & 1 else (bits & -bits).bit_length() - 1
 
 
 class _Event:
@@ -404,7 +412,7 @@ def _sets_drawn_from(step: Any) -> list[list[set[int] | None] | None]:
 
 
 def test_the_likely_ones_of_a_set_are_drawn_ahead_once_it_has_come_twice(fast):
-    """What the mask names next is asked behind the step, and has to be the set that it drew from."""
+    """The mask is asked first until then, and behind the step from then on; it has to name the set that was drawn from."""
     every = set(range(2, 40))
     mask, sampler = _Places(*[every] * 9), Sampler(torch.device("cpu"))
     sequences = [_masked(0, mask, temperature=1.0, top_p=0.9), _sequence(1, temperature=1.0)]
@@ -412,8 +420,8 @@ def test_the_likely_ones_of_a_set_are_drawn_ahead_once_it_has_come_twice(fast):
     step: Any = fast._step
     for turn in range(6):
         assert [one.token_id for one in _draw(fast, sequences, sampler)] == [2 + turn] * 2
-    assert _sets_drawn_from(step) == [None, None] + [[every, None]] * 5
-    assert [given for given, *_ in step.runs] == [True] * 3 + [False] * 4
+    assert _sets_drawn_from(step) == [[every, None]] * 7
+    assert [given for given, *_ in step.runs] == [True] * 2 + [False] * 5
     assert mask.asked == len(mask.accepted) == 6
 
 
@@ -430,10 +438,12 @@ def test_what_was_drawn_from_another_set_is_drawn_anew(fast, then):
     step: Any = fast._step
     ids = [_draw(fast, [sequence], sampler)[0].token_id for _ in range(6)]
     behind = 9 if then == {9, 90} else None
-    assert ids == [2, 3, 4, behind or 5, behind or 6, 7]  # the last is this test's step's
-    # Two by asking first, one ahead and one more, which is drawn anew, one by asking first; then ahead again.
+    assert ids == [2, 3, 4, behind or 5, behind or 6, behind or 7]
+    # Two by asking first and two ahead, the second of which is drawn anew, one more in vain; one by asking first, and ahead
+    # again.
     sets = _sets_drawn_from(step)
-    assert sets == [None, None, [every], [every], [every], None, None, [then], [then]]
+    assert sets == [[every]] * 5 + [None] + [[then]] * 3
+    assert [given for given, *_ in step.runs] == [True] * 2 + [False] * 3 + [True] * 2 + [False] * 2
     assert mask.asked == len(mask.accepted) == 6
 
 
@@ -448,7 +458,9 @@ def test_sets_that_seldom_come_again_are_asked_for_first(fast):
     fast._step.run = _with_logits(fast._step.run)
     for _ in range(4):
         _draw(fast, [sequence], sampler)
-    assert _sets_drawn_from(fast._step) == [None] * 4
+    assert _sets_drawn_from(fast._step) == [[every]] * 4
+    assert [given for given, *_ in fast._step.runs] == [True] * 4  # type: ignore[attr-defined]
+    assert mask.asked == len(mask.accepted) == 4
 
 
 def test_a_set_without_a_place_is_not_counted_on(fast, monkeypatch):
@@ -476,3 +488,39 @@ def test_refused_draws_keep_their_number_where_it_did_not_matter():
             tokens.append(drawn.token_id)
             sampler.release(sequence)
         assert tokens[0] == tokens[1]
+
+
+def test_tokens_behind_a_refused_one_are_drawn_from_what_the_mask_names_first(fast):
+    """By the step, also where the most likely one is asked for; a mask that fails ends its continuation only."""
+
+    class _Fails(_Mask):
+        def allowed(self) -> bytes | None:
+            if len(self.accepted) == 2:
+                raise KeyError("allowed")
+            return super().allowed()
+
+    mask, failing = _Mask({0: {2}, 1: {3}, 2: {4}}), _Fails()
+    sampler = Sampler(torch.device("cpu"))
+    sequences = [_masked(0, mask), _masked(1, failing, temperature=1.0), _sequence(2)]
+    fast._step.run = _with_logits(fast._step.run, second=9)
+    step: Any = fast._step
+    ids = [[one.token_id for one in _draw(fast, sequences, sampler)] for _ in range(2)]
+    assert ids == [[9, 2, 2], [0, 3, 3]]  # the lowest of its set is what this step makes of a set
+    # One ahead in vain, the first once more, and then none ahead.
+    assert [given for given, *_ in step.runs] == [True, False, True, True]
+    assert [step.sets.places([one]) for one in (_bits(set(range(MAX_ROWS)) - {3}),)] == [[0]]
+    drawn = _draw(fast, sequences, sampler)
+    assert [one.token_id for one in drawn] == [0, None, 4]
+    assert drawn[1].error == "the token mask failed: KeyError('allowed')"
+    assert mask.accepted == [9, 0, 0]
+    assert mask.asked == 3
+
+
+def test_steps_alike_ask_masks_by_the_sampler(make):
+    """No graph of theirs knows sets."""
+    fast, sampler = make(8, alike=True), Sampler(torch.device("cpu"), 8)
+    mask = _Mask({0: {2}, 1: {3}})
+    fast._step.run = _with_logits(fast._step.run, second=9)
+    sequence = _masked(0, mask)
+    assert [_draw(fast, [sequence], sampler)[0].token_id for _ in range(2)] == [9, 9]
+    assert fast._step.chances == [None] * 4  # type: ignore[attr-defined]

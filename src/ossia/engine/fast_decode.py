@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,19 +32,23 @@ class _Rows:
         pages: Each one's pages then. A sequence that was preempted and started again has others.
     """
 
-    __slots__ = ("_chances", "pages", "places", "sequences")
+    __slots__ = ("_chances", "_greedy", "pages", "places", "sequences")
 
     def __init__(self, sequences: list[Sequence]) -> None:
         self.sequences = sequences
-        self._chances = _chances(sequences)
+        self._greedy = not any(one.request.sampling.temperature for one in sequences)
+        self._chances: npt.NDArray[np.int32] | None = None
         self.places = {sequence: place for place, sequence in enumerate(sequences)}
         self.pages = [sequence.own_pages for sequence in sequences]
 
     def chances(self, sets: list[int | None]) -> npt.NDArray[np.int32] | None:
         """How their tokens are drawn from sets, by their places, as DecodeStep takes it."""
-        if self._chances is None or all(place is None for place in sets):
-            return self._chances
-        return within(self._chances, sets)
+        from_all = all(place is None for place in sets)
+        if self._greedy and from_all:
+            return None
+        if self._chances is None:
+            self._chances = _chances(self.sequences)
+        return self._chances if from_all else within(self._chances, sets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ class FastDecode:
 
     Where all that is asked for is the most likely token, or one by chance from all or the likely ones, the step after is
     enqueued before this one's result is read: ids stay on the device, and what happens on the host meanwhile costs
-    nothing. Masks are asked then; if one refuses what was drawn, the step runs once more, for its logits. A
+    nothing. Masks are asked then; if one refuses what was drawn, the step runs once more, for its logits. Where one has to be
+    asked first, the step draws from the set that it names, and nothing is enqueued behind it. A
     sequence that ends, or is taken out, leaves its row to nobody, and what the step ahead computed for
     it is dropped; what it wrote went to pages that were the sequence's when it was enqueued, before
     anything that their next owner enqueues. Once the rows that are left fit a smaller graph, one step
@@ -135,12 +140,17 @@ class FastDecode:
         flight, self._ahead = self._ahead, None
         draws = plan.draws
         if len(draws) < len(sequences) or not sampler.is_drawn_by_steps(draws):
+            flight = None
+        elif not sampler.trusts(sequences):
+            flight, places = self._first(sequences, sampler.asked), None
+        elif places is None or flight is None:
+            flight, places = self._first(sequences, sampler.expected), None
+        if flight is None:
             drawn = self._drawn_from_logits(plan, sampler)
             return StepResult(drawn, [[] for _ in sequences])
-        if places is None or flight is None:
-            flight = self._first(sequences, sampler)
-            places = list(range(len(sequences)))
-        self._ahead = self._enqueue_next(flight, places, sampler)
+        places = places or list(range(len(sequences)))
+        if sampler.trusts(sequences):
+            self._ahead = self._enqueue_next(flight, places, sampler)
         flight.arrived.synchronize()
         drawn = _arrived(flight, places)
         if refused := sampler.refused(sequences, drawn, [flight.sets[place] for place in places]):
@@ -158,17 +168,25 @@ class FastDecode:
         """Forget the step ahead: something else is computed in between."""
         self._ahead = None
 
-    def _first(self, sequences: list[Sequence], sampler: Sampler) -> _Flight:
-        """A step whose ids come from the host, and whose tokens it draws itself."""
+    def _first(
+        self, sequences: list[Sequence], set_of: Callable[[Sequence], bytes | None]
+    ) -> _Flight | None:
+        """A step whose ids come from the host, and whose tokens it draws itself, from a set each.
+
+        None if it cannot: there is no room for so many sets, or no graph that knows sets.
+        """
+        wanted = [set_of(sequence) for sequence in sequences]
+        sets, places = self._sets_of(wanted)
+        if sets != wanted or (any(sets) and self._only_size is not None):
+            return None
         rows = _Rows(sequences)
-        sets, places = self._sets_of([sampler.expected(sequence) for sequence in sequences])
         output = self._cold(sequences, rows.chances(places))
         positions = [sequence.num_computed for sequence in sequences]
         return _followed(rows, positions, self._size_for(len(positions)), sets, output.drawn)
 
     def _sets_of(self, wanted: list[bytes | None]) -> tuple[list[bytes | None], list[int | None]]:
         """Those of the sets that a step may draw from, and where they are."""
-        if not any(wanted):
+        if all(one is None for one in wanted):
             return wanted, [None] * len(wanted)
         places = self._step.sets.places(wanted)
         return [
@@ -252,10 +270,8 @@ def _followed(
     return _Flight(rows, positions, size, sets, drawn, arrived)
 
 
-def _chances(sequences: list[Sequence]) -> npt.NDArray[np.int32] | None:
-    """How their tokens are drawn; None where all take the most likely ones."""
-    if not any(sequence.request.sampling.temperature for sequence in sequences):
-        return None
+def _chances(sequences: list[Sequence]) -> npt.NDArray[np.int32]:
+    """How their tokens are drawn, each from all ids."""
     return chances(
         Chance(
             seed=sequence.seed,

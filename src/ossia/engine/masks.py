@@ -12,7 +12,7 @@ _WARY_TOKENS = 8  # that are drawn by asking first, behind one that was refused
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A token that was drawn before its mask was asked.
+    """A token that a step has drawn, perhaps before its mask was asked.
 
     Args:
         token_id: The token.
@@ -29,7 +29,7 @@ class Masks:
     """Asks each continuation's mask once before each token, and tells it what has come."""
 
     def __init__(self) -> None:
-        # Of the next token, where it was asked.
+        # Of the next token, where it was asked and not yet told.
         self._said: dict[Sequence, AllowedSet | Exception | None] = {}
         self._wary: dict[Sequence, int] = {}
         # What was said last, and whether it was the same before.
@@ -41,9 +41,20 @@ class Masks:
         Raises:
             Exception: whatever the caller's mask raises.
         """
-        said = self._said.pop(sequence) if sequence in self._said else self._ask(sequence)
+        said = self._of_next(sequence)
         if isinstance(said, Exception):
             raise said
+        return said
+
+    def asked(self, sequence: Sequence) -> bytes | None:
+        """The set that comes next, for a step to draw from; None for all ids, and where the mask fails."""
+        if sequence.request.make_mask is None:
+            return None
+        said = self._of_next(sequence)
+        if said is None or isinstance(said, Exception):
+            return None
+        if not isinstance(said, bytes):
+            said = self._said[sequence] = bytes(said)
         return said
 
     def expected(self, sequence: Sequence) -> bytes | None:
@@ -67,23 +78,23 @@ class Masks:
         return again and (said is None or isinstance(said, bytes))
 
     def refuses(self, sequence: Sequence, drawn: Guess) -> bool:
-        """Whether a token that was drawn without asking may not come; what the mask said is kept for `allowed` then."""
+        """Whether a token that a step has drawn may not come."""
         if sequence.request.make_mask is None:
             return False
-        said = self._ask(sequence)
+        said = self._of_next(sequence)
         if drawn.exactly:
             holds = not isinstance(said, Exception) and said == drawn.within
         else:
             holds = _holds(said, drawn.token_id)
         if holds:
             return False
-        self._said[sequence] = said
         if not drawn.exactly:
             self._wary[sequence] = _WARY_TOKENS
         return True
 
     def accept(self, sequence: Sequence, token_id: int) -> str | None:
         """Tell the mask what has come; why it failed, if it did."""
+        self._said.pop(sequence, None)
         if sequence.mask is None:
             return None
         if (left := self._wary.pop(sequence, 0)) > 1:
@@ -99,6 +110,12 @@ class Masks:
         self._said.pop(sequence, None)
         self._wary.pop(sequence, None)
         self._last.pop(sequence, None)
+
+    def _of_next(self, sequence: Sequence) -> AllowedSet | Exception | None:
+        """What the mask says of the next token; it is asked once."""
+        if sequence not in self._said:
+            self._said[sequence] = self._ask(sequence)
+        return self._said[sequence]
 
     def _ask(self, sequence: Sequence) -> AllowedSet | Exception | None:
         said = _ask(sequence)

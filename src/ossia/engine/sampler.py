@@ -87,16 +87,21 @@ class Sampler:
     def is_drawn_by_steps(self, sequences: list[Sequence]) -> bool:
         """Whether a step on a GPU can draw all of these by itself: greedily, or by chance from all or the likely tokens.
 
-        Masks are asked afterwards, by `refused`. Where rows must have the same bits beside others, only greedily:
-        what `sample` draws otherwise would differ from it by how sums are rounded.
+        Where rows must have the same bits beside others, only greedily: what `sample` draws otherwise would differ
+        from it by how sums are rounded.
         """
         only_greedily = self._rows is not None
         return all(
-            _is_drawable(one)
-            and (_is_greedy(one) or not only_greedily)
-            and self._masks.trusts(one, exactly=_is_truncated(one))
-            for one in sequences
+            _is_drawable(one) and (_is_greedy(one) or not only_greedily) for one in sequences
         )
+
+    def trusts(self, sequences: list[Sequence]) -> bool:
+        """Whether steps may draw these before their masks are asked, which `refused` does afterwards."""
+        return all(self._masks.trusts(one, exactly=_is_truncated(one)) for one in sequences)
+
+    def asked(self, sequence: Sequence) -> bytes | None:
+        """The set of ids that a step has to draw from, asked of the mask; None for all of them."""
+        return self._masks.asked(sequence)
 
     def expected(self, sequence: Sequence) -> bytes | None:
         """The set of ids that a step should draw from; None for all of them.
