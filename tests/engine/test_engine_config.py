@@ -135,10 +135,13 @@ def test_a_share_of_the_memory_counts_what_is_in_use(monkeypatch):
     assert gibs(0.75, 65) == pytest.approx(45, abs=0.01)
     assert gibs(0.75, 45) == pytest.approx(25, abs=0.01)  # a copy of the weights was made
     assert gibs(1.0, 65, 3 * gib) == pytest.approx(62, abs=0.01)
+    assert gibs(0.75, 65, 3 * gib) == pytest.approx(42, abs=0.01)
     with pytest.raises(
         ConfigError, match=r"0\.25 of 85\.9 GB leaves nothing .* 64\.4 GB being in use"
     ):
         gibs(0.25, 20)
+    with pytest.raises(ConfigError, match=r"64\.4 GB being in use and 3\.2 GB what passes need"):
+        gibs(0.75, 20, 3 * gib)
     config = EngineConfig(memory_share=0.1, num_pages=7)
     assert num_pages(config, layout(), 1000, 4, cuda, 64) == 7
     assert num_pages(EngineConfig(memory_share=0.5), layout(), 160, 4, _CPU, 3) == 3 * 2 * 11

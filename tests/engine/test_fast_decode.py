@@ -16,7 +16,7 @@ from ossia.engine.fast_decode import FastDecode
 from ossia.engine.plan import PlanEntry, StepPlan
 from ossia.engine.sampler import Sampler
 from ossia.engine.sequence import Sequence
-from ossia.kernels.decode.draw import CHANCE_NUMBERS, Chance, chances, within
+from ossia.kernels.decode.draw import CHANCE_NUMBERS, Chance, chances, of_sets
 from ossia.model.decode_step import DecodeStep
 from support.noted_steps import a_sequence, fresh_pages, with_logits
 
@@ -149,7 +149,7 @@ def test_chances_are_as_the_kernel_declares_them():
     assert first == (2**63 - 1, 7, -1, 4.0, 40, 0.75, 0.0, 0)
     assert second[3:] == (pytest.approx(1e30), 2**32 - 1, 1.0, math.inf, 0)
     assert third == (9, 9, 9, 0.0, 0, 1.0, math.inf, 0)
-    assert within(rows, [None, 0, 3])[:, -1].tolist() == [0, 1, 4]
+    assert of_sets(rows, [None, 0, 3])[:, -1].tolist() == [0, 1, 4]
     assert not rows[:, -1].any()
 
 

@@ -258,7 +258,7 @@ def test_tokens_behind_a_refused_one_are_drawn_from_what_the_mask_names_first(fa
     assert ids == [[9, 2, 2], [0, 3, 3]]  # the lowest of its set is what this step makes of a set
     # One ahead in vain, the first once more, and then none ahead.
     assert [given for given, *_ in step.runs] == [True, False, True, True]
-    assert [step.sets.places([one]) for one in (_bits(set(range(MAX_ROWS)) - {3}),)] == [[0]]
+    assert _sets_drawn_from(step)[3] == [set(range(MAX_ROWS)) - {3}, None, None]
     drawn = _draw(fast, sequences, sampler)
     assert [one.token_id for one in drawn] == [0, None, 4]
     assert drawn[1].error == "the token mask failed: KeyError('allowed')"

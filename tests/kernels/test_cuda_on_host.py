@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ossia.engine.randomness import uniform
 from ossia.kernels.decode.arguments import Dispatch, Draw
-from ossia.kernels.decode.draw import Chance, chances, within
+from ossia.kernels.decode.draw import Chance, chances, of_sets
 from ossia.kernels.routing import route
 from support.draws import check_draws, packed
 from support.host_cuda import on_the_host
@@ -67,7 +67,7 @@ class _Draws:
     ) -> None:
         self.kernels, self.logits, self.end, self.slices = kernels, logits, end, slices
         told = chances(rows)
-        self.chances = torch.from_numpy(within(told, chosen) if chosen else told)
+        self.chances = torch.from_numpy(of_sets(told, chosen) if chosen else told)
         self.sets = packed(torch.zeros(1, end) if sets is None else sets)
         count = len(rows)
         self.best = torch.full((count, slices), -1, dtype=torch.int64)

@@ -5,7 +5,6 @@ Outputs are poisoned before each run, inputs are fresh, and a second run must gi
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +14,7 @@ from ossia.engine.randomness import uniform
 from ossia.kernels import cuda
 from ossia.kernels.decode import reference, several
 from ossia.kernels.decode.argmax import argmax, num_slices
-from ossia.kernels.decode.draw import Chance, chances, draw, within
+from ossia.kernels.decode.draw import Chance, chances, draw, of_sets
 from ossia.kernels.decode.experts import X_SCALE, RoutedStep, project_down, project_up
 from ossia.kernels.decode.launching import FEW_TOKENS, split_parts
 from ossia.kernels.decode.norm import add_and_norm
@@ -317,7 +316,7 @@ def test_draw(tokens, vocab, end, spread, likely):
     for row, one in enumerate(chosen):
         if one is not None:
             valid[row, ~sets[one]] = -torch.inf
-    given = torch.from_numpy(within(chances(how), chosen)).to(DEVICE)
+    given = torch.from_numpy(of_sets(chances(how), chosen)).to(DEVICE)
     slices = num_slices(tokens)
     scratch = (
         torch.full((tokens, slices), -1, dtype=torch.int64, device=DEVICE),
@@ -339,7 +338,7 @@ def test_draw(tokens, vocab, end, spread, likely):
         assert torch.equal(out.cpu()[parity, 1, rows].view(torch.float32), largest)
         assert (out.cpu()[1 - parity, :, rows] == -5).all()
         numbers = [uniform(seeds[row], row % 3, turn + 2) for row in every]
-        some = sorted(random.sample(every, min(tokens, 24)))
+        some = torch.randperm(tokens)[:24].tolist()
         check_draws(
             valid[some],
             ids[some].tolist(),

@@ -18,7 +18,7 @@ from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.randomness import uniform
 from ossia.engine.sync_engine import SyncEngine
-from ossia.kernels.decode.draw import CHANCE_NUMBERS, Chance, chances, within
+from ossia.kernels.decode.draw import CHANCE_NUMBERS, Chance, chances, of_sets
 from ossia.model import decode_step
 from ossia.model.batch import ForwardBatch
 from ossia.model.decode_step import (
@@ -324,7 +324,7 @@ def test_steps_draw_as_the_sampler_does(rows, likely):
         told = [bytes(one.tolist()) for one in packed(sets)]
         chosen = [(None, 0, 1)[row % 3] for row in every]
         places = step.sets.places([None if one is None else told[one] for one in chosen])
-        output = step.run(ids, [position] * rows, tables, None, within(chances(how), places))
+        output = step.run(ids, [position] * rows, tables, None, of_sets(chances(how), places))
         torch.cuda.synchronize()
         drawn = output.drawn[position & 1, :, :rows]
         numbers = [uniform(row, row % 2, position - 3) for row in every]

@@ -31,10 +31,12 @@ def test_the_last_ones_stay(sets):
     assert _rows(sets, [0, 1, 2]) == [first, fourth, third]
 
 
-def test_one_too_many_has_no_place(sets):
-    four = [bytes([idx, 0, 0]) for idx in range(4)]
-    assert sets.places(four) == [0, 1, 2, None]
-    assert sets.places([four[3]]) == [0]
+def test_one_too_many(sets):
+    """Nothing is written then."""
+    four = [bytes([idx, 0, 7]) for idx in range(4)]
+    assert sets.places([*four, None]) is None
+    assert not sets.table.any()
+    assert sets.places([*four[1:], None, *four[1:]]) == [0, 1, 2, None, 0, 1, 2]
 
 
 def test_short_and_long_sets_are_cut_to_the_vocabulary(sets):

@@ -82,4 +82,4 @@ def _cuts(depths: torch.Tensor, chance: Chance) -> Iterator[float]:
         counts = set(range(max(lowest, 1), max(highest, 1) + 1))
     reach = -math.log(chance.min_p) if chance.min_p else math.inf
     for deepest in {float(ordered[count - 1]) for count in counts}:
-        yield from {min(deepest, reach + slack) for slack in (-_SLACK, _SLACK)}
+        yield from {min(deepest, reach + slack) for slack in (-_SLACK, 0.0, _SLACK)}

@@ -35,17 +35,19 @@ def hardware(device: str) -> dict[str, Any]:
     import torch
 
     from ossia.api.diagnosis import processor_name
+    from ossia.kernels.cuda.capability import nvidia_capability
 
     place = torch.device(device)
     if place.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(place)
+        capability = nvidia_capability(place)
+        uuid = getattr(torch.cuda.get_device_properties(place), "uuid", None)
         return {
             "type": "cuda",
             "name": torch.cuda.get_device_name(place),
-            "capability": f"{major}.{minor}",
+            "capability": capability and "{}.{}".format(*capability),
             "cuda": torch.version.cuda,
             "triton": _version("triton"),
-            **_driver_and_clocks(str(torch.cuda.get_device_properties(place).uuid)),
+            **_driver_and_clocks(str(uuid)),
         }
     return {
         "type": "cpu",

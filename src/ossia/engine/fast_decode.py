@@ -15,7 +15,7 @@ from ossia.cache.pool import KVPool
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, drawn_with_peaks
 from ossia.engine.sequence import Sequence
-from ossia.kernels.decode.draw import Chance, chances, within
+from ossia.kernels.decode.draw import Chance, chances, of_sets
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.model.heads import CausalLM
@@ -48,7 +48,7 @@ class _Rows:
             return None
         if self._chances is None:
             self._chances = _chances(self.sequences)
-        return self._chances if from_all else within(self._chances, sets)
+        return self._chances if from_all else of_sets(self._chances, sets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,23 +175,19 @@ class FastDecode:
 
         None if it cannot: there is no room for so many sets, or no graph that knows sets.
         """
-        wanted = [set_of(sequence) for sequence in sequences]
-        sets, places = self._sets_of(wanted)
-        if sets != wanted or (any(sets) and self._only_size is not None):
+        sets = [set_of(sequence) for sequence in sequences]
+        if (places := self._places_of(sets)) is None:
             return None
         rows = _Rows(sequences)
         output = self._cold(sequences, rows.chances(places))
         positions = [sequence.num_computed for sequence in sequences]
         return _followed(rows, positions, self._size_for(len(positions)), sets, output.drawn)
 
-    def _sets_of(self, wanted: list[bytes | None]) -> tuple[list[bytes | None], list[int | None]]:
-        """Those of the sets that a step may draw from, and where they are."""
-        if all(one is None for one in wanted):
-            return wanted, [None] * len(wanted)
-        places = self._step.sets.places(wanted)
-        return [
-            None if place is None else one for one, place in zip(wanted, places, strict=True)
-        ], places
+    def _places_of(self, sets: list[bytes | None]) -> list[int | None] | None:
+        """Where the sets are that rows draw from; None if a step cannot."""
+        if all(one is None for one in sets):
+            return [None for _ in sets]
+        return None if self._only_size is not None else self._step.sets.places(sets)
 
     def _cold(self, sequences: list[Sequence], drawing: npt.NDArray[np.int32] | None) -> StepOutput:
         """A step whose ids come from the host."""
@@ -244,7 +240,7 @@ class FastDecode:
         rows, num_rows = flight.rows, 0
         positions = [-1] * len(flight.positions)
         tables: list[tuple[array[int], ...] | None] = [None] * len(positions)
-        wanted: list[bytes | None] = [None] * len(positions)
+        sets: list[bytes | None] = [None] * len(positions)
         for place in places:
             sequence, own = rows.sequences[place], rows.pages[place].tables
             position = flight.positions[place] + 1
@@ -252,12 +248,13 @@ class FastDecode:
             room = min(len(table) * size for table, size in zip(own, self._page_sizes, strict=True))
             if not is_last and position < room:
                 positions[place], tables[place] = position, own
-                wanted[place] = sampler.expected(sequence)
+                sets[place] = sampler.expected(sequence)
                 num_rows += 1
         if num_rows == 0 or self._size_for(num_rows) < flight.size:
             return None
-        sets, of_table = self._sets_of(wanted)
-        output = self._step.run(None, positions, tables, flight.size, rows.chances(of_table))
+        if (in_table := self._places_of(sets)) is None:
+            return None
+        output = self._step.run(None, positions, tables, flight.size, rows.chances(in_table))
         return _followed(rows, positions, flight.size, sets, output.drawn)
 
 

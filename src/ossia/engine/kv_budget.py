@@ -55,7 +55,8 @@ def share_out(
         device: Where everything will be.
 
     Raises:
-        ConfigError: the cache's size in bytes is too small for a page of each group.
+        ConfigError: the cache's size in bytes is too small for a page of each group, or the share of the memory
+            leaves nothing.
     """
     limits = config.step_limits(device.type)
 
@@ -109,8 +110,14 @@ def num_pages(
             )
         return pages
     useful = max_sequences * sum(-(-context // size) + 1 for size in layout.page_sizes)
-    room = _memory_for_pages(device, config.memory_share, reserve)
-    return max(len(layout.groups), min(useful, room // page_bytes))
+    least = len(layout.groups)
+    if device.type == "cuda" and config.memory_share is not None:
+        pages = _within_share(device, config.memory_share, reserve) // page_bytes
+        if pages < least:
+            raise ConfigError(_too_small(device, config.memory_share, reserve))
+    else:
+        pages = _memory_for_pages(device, reserve) // page_bytes
+    return max(least, min(useful, pages))
 
 
 def _pages_of(layout: KVLayout, num_tokens: int) -> int:
@@ -119,16 +126,24 @@ def _pages_of(layout: KVLayout, num_tokens: int) -> int:
     return sum(-(-count // size) + 1 for count, size in zip(seen, layout.page_sizes, strict=True))
 
 
-def _memory_for_pages(device: torch.device, share: float | None, reserve: int) -> int:
-    """Bytes; `share` as EngineConfig's `memory_share`."""
-    if device.type != "cuda":
-        return int(machine_memory()[0].total_bytes * _CPU_SHARE)
+def _memory_for_pages(device: torch.device, reserve: int) -> int:
+    """Bytes, where nobody has said a share."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return max(0, min(int(free * _CUDA_SHARE), free - reserve))
+    return int(machine_memory()[0].total_bytes * _CPU_SHARE)
+
+
+def _within_share(device: torch.device, share: float, reserve: int) -> int:
+    """Bytes that a share of the memory leaves; negative if it is used up."""
     free, total = torch.cuda.mem_get_info(device)
-    used = total - free
-    room = int(free * _CUDA_SHARE) if share is None else int(total * share) - used
-    if share is not None and room <= 0:
-        raise ConfigError(
-            f"{share} of {total / 1e9:.1f} GB leaves nothing for the KV cache, {used / 1e9:.1f} GB being in "
-            "use; raise memory_share (an LLM's gpu_memory_utilization)"
-        )
-    return max(0, min(room, free - reserve))
+    return int(total * share) - (total - free) - reserve
+
+
+def _too_small(device: torch.device, share: float, reserve: int) -> str:
+    free, total = torch.cuda.mem_get_info(device)
+    return (
+        f"{share} of {total / 1e9:.1f} GB leaves nothing for the KV cache, {(total - free) / 1e9:.1f} GB being in use "
+        f"and {reserve / 1e9:.1f} GB what passes need; raise memory_share (an LLM's gpu_memory_utilization), or lower "
+        "max_batch_tokens or max_sequences"
+    )

@@ -25,25 +25,28 @@ class TokenSets:
         self.table = torch.zeros(MOST, -(-vocab_size // 8), dtype=torch.uint8, device=device)
         self._places: OrderedDict[bytes, int] = OrderedDict()
 
-    def places(self, sets: Sequence[bytes | None]) -> list[int | None]:
-        """Where sets are in the table from now on, for what is enqueued behind this; None for none, or one too many."""
+    def places(self, sets: Sequence[bytes | None]) -> list[int | None] | None:
+        """Where sets are in the table, for what is enqueued behind this, None where there is none; None for too many."""
         wanted = dict.fromkeys(one for one in sets if one is not None)
+        if len(wanted) > MOST:
+            return None
         for one in wanted:
             if one in self._places:
                 self._places.move_to_end(one)
         for one in wanted:
-            if one not in self._places and (place := self._free_place(wanted)) is not None:
-                self._places[one] = place
+            if one not in self._places:
+                self._places[one] = place = self._free_place()
                 self._write(place, one)
-        return [None if one is None else self._places.get(one) for one in sets]
+        return [None if one is None else self._places[one] for one in sets]
 
-    def _free_place(self, wanted: dict[bytes, None]) -> int | None:
+    def _free_place(self) -> int:
         if len(self._places) < MOST:
             return len(self._places)
-        oldest = next(iter(self._places))
-        return None if oldest in wanted else self._places.pop(oldest)
+        return self._places.popitem(last=False)[1]  # no wanted one's: those stand behind
 
     def _write(self, place: int, ids: bytes) -> None:
         size = self.table.shape[1]
         row = torch.frombuffer(bytearray(ids[:size].ljust(size, b"\0")), dtype=torch.uint8)
+        if self.table.is_cuda:
+            row = row.pin_memory()  # else the copy might wait for the steps in front of it
         self.table[place].copy_(row, non_blocking=True)

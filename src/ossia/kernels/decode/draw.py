@@ -58,7 +58,7 @@ def chances(rows: Iterable[Chance]) -> npt.NDArray[np.int32]:
     return told.view(np.int32).reshape(len(told), CHANCE_NUMBERS)
 
 
-def within(chances: npt.NDArray[np.int32], sets: Sequence[int | None]) -> npt.NDArray[np.int32]:
+def of_sets(chances: npt.NDArray[np.int32], sets: Sequence[int | None]) -> npt.NDArray[np.int32]:
     """The same, of the ids of a set each.
 
     Args:
@@ -94,8 +94,8 @@ def draw(
 ) -> None:
     """kernels.sampling.sample of rows of which no more is asked than a Chance says.
 
-    Ids that are less than e^-32 times as likely as the most likely one count as equally likely where `top_k` or `min_p`
-    ends among them.
+    Where `top_k`, `top_p` or `min_p` ends among them, ids count as equally likely whose logits over the temperature are
+    less than 2^-27 apart, or all more than 32 below the largest.
 
     The number in [0, 1) that draws a row's token is `engine.randomness.uniform` of its seed, its continuation, and how
     far its position is behind `first`. It is hashed here, so that steps may follow each other without the host.
