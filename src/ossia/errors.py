@@ -7,6 +7,7 @@
     ├── RequestError           a request that cannot be served as asked                    (ValueError)
     │   ├── ContextLengthError     prompt and output do not fit the model
     │   └── CapacityError          the request can never fit this machine's KV cache
+    ├── GrammarCostError       a text whose grammar turned out too costly on the way       (ValueError)
     ├── EngineClosedError      the engine was shut down                                    (RuntimeError)
     ├── KernelError            a kernel that does not compile, load or run                 (RuntimeError)
     ├── ServerError            a server that is not there, refuses or breaks off            (ConnectionError)
@@ -78,6 +79,12 @@ class ContextLengthError(RequestError):
 
 class CapacityError(RequestError):
     """The request alone needs more KV cache than the engine owns."""
+
+
+class GrammarCostError(OssiaError, ValueError):
+    """What a text must look like costs too much to enforce, which showed only while it was drawn."""
+
+    exit_code = 2
 
 
 class KernelError(OssiaError, RuntimeError):

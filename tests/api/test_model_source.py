@@ -6,7 +6,7 @@ import pytest
 
 from ossia.api.model_source import find_model, names_model
 from ossia.config import PRESETS
-from ossia.errors import CheckpointError, ConfigError, ModelNotFoundError
+from ossia.errors import CheckpointError, ConfigError, ModelNotFoundError, RequestError
 from ossia.tokenizer import Tokenizer
 from support.folders import write_tiny_folder
 
@@ -17,6 +17,12 @@ def test_random_names_are_shapes(preset):
     assert source.random_config == PRESETS[preset]()
     assert source.folder is None
     assert source.tokenizer() is Tokenizer.o200k_harmony()
+
+
+@pytest.mark.parametrize("name", ["demo", "random:tiny"])
+def test_what_comes_with_ossia_has_no_revisions(name):
+    with pytest.raises(RequestError, match=f"^revision: is for hub repositories, and {name} comes"):
+        find_model(name, revision="main")
 
 
 def test_folders_are_themselves(tmp_path):

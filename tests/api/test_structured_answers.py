@@ -22,7 +22,7 @@ from ossia.api.turn_masks import BoundMasks, TurnMasks
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
 from ossia.engine.sync_engine import SyncEngine
-from ossia.errors import RequestError
+from ossia.errors import GrammarCostError, RequestError
 from ossia.harmony import HeaderRules, ToolDescription
 from ossia.model.heads import CausalLM
 from ossia.structured import Grammar
@@ -169,6 +169,17 @@ def test_random_weights_write_what_random_schemas_say(runtime: Runtime) -> None:
     found = structured.run(runtime, 12, seed=3, max_tokens=60, alike=1)
     assert found.wrong == []
     assert found.counts["finished"] >= 3
+
+
+def test_what_turns_out_too_costly_is_the_grammars_fault_and_not_the_engines(
+    runtime: Runtime,
+) -> None:
+    bomb = Grammar.regex("((a{1,200}){1,200}){1,200}")
+    liked = dict.fromkeys(TOKENIZER.encode_with_special("final<|message|>aaaaaaaa"), 100.0)
+    sampling = SamplingParams(temperature=0.0, max_tokens=60, logit_bias=liked)
+    question = _question((), grammars={"final": bomb}, tool_choice="none", sampling=sampling)
+    with pytest.raises(GrammarCostError, match=r"^the grammar .*; make it smaller"):
+        list(respond(runtime.engine, TOKENIZER, question))
 
 
 def test_continuations_of_one_request_have_masks_of_their_own(runtime: Runtime) -> None:

@@ -228,8 +228,9 @@ def test_errors_end_a_chat_in_a_pipe_but_not_one_with_a_person(ossia, scripted, 
     assert "error: the engine failed: boom\n> " in result.stderr
 
 
-def _as_a_person(reader, output) -> None:
-    reader.is_interactive, reader._output, reader._has_editing = True, output, False
+def _as_a_person(reader, output, leave) -> None:
+    reader.is_interactive, reader._output, reader._leave = True, output, leave
+    reader._editing = None
 
 
 def test_a_terminal_sees_that_the_model_thinks_until_there_is_text(scripted, monkeypatch):

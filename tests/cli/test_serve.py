@@ -171,6 +171,10 @@ def test_ossia_chat_talks_to_it(server, ossia, monkeypatch):
         (("--web-search", "altavista"), "the URL of a SearXNG"),
         (("--port", "0", "--web-search", "exa"), "EXA_API_KEY"),
         (("--max-context", "-1"), "max_context"),
+        (("--drain-timeout", "-1"), "drain_timeout is -1.0"),
+        (("--allow-origin", "bogus"), "'bogus' is no origin; write it as https://"),
+        (("--tls-certificate", "nowhere.pem"), "tls_certificate: nowhere.pem: No such file"),
+        (("demo", "--revision", "x"), "revision: is for hub repositories, and demo comes"),
         (("--cpu-weights", "int4"), "'int4' is not one of 'bf16', 'int8', 'auto'"),
         (("--port", "0", "--state-url", "mysql://u:p@h/db"), "must begin with postgresql://"),
     ],
@@ -194,6 +198,20 @@ def test_a_model_that_cannot_be_loaded_ends_the_server():
     )
     assert done.returncode == 1
     assert "error: the model cannot be served: nosuch/model is no folder" in done.stderr
+
+
+def test_more_context_than_the_model_has_ends_the_server():
+    done = subprocess.run(
+        [sys.executable, "-m", "ossia", "serve", "random:tiny", "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OSSIA_SERVE_MAX_CONTEXT": "999999999"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "max_context is 999,999,999, but the model's context is 131,072 tokens" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])

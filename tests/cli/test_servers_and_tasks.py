@@ -137,6 +137,12 @@ def test_tasks_read_and_write_files(ossia: Any, piped: list[Any], tmp_path: Any)
         (["--cpu-weights", "auto"], "cpu-weights: pipelines round nothing"),
         (["--cpu-activations", "int8"], "cpu-activations: pipelines round nothing"),
         (["--fp8-weights", "unembedding"], "fp8-weights: pipelines round nothing"),
+        (["--effort", "high"], "effort: says nothing to --task"),
+        (["--seed", "0"], "seed: says nothing to --task"),
+        (["--stop", "x"], "stop: says nothing to --task"),
+        (["--no-reasoning"], "no-reasoning: says nothing to --task"),
+        (["--task", "nre"], "task: 'nre' is none of text-generation"),
+        (["--task", "ner", "--temperature", "0"], "temperature: is for --task text-generation"),
     ],
 )
 def test_what_tasks_refuse(ossia: Any, piped: list[Any], tmp_path: Any, words: Any, told: str):

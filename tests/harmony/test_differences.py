@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ossia.errors import HarmonyError, RequestError
@@ -60,6 +62,13 @@ def test_names_that_could_forge_something_are_refused(
 def test_the_document_says_what_is_rendered(oracle: Oracle, renderer: Renderer) -> None:
     """To write it anew: `cd tests && python -m support.harmony_differences`."""
     assert DOCUMENT.read_text(encoding="utf-8") == document(oracle, renderer)
+
+
+def test_the_document_s_code_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert isinstance(names["encoding"], Renderer)
 
 
 def test_differences_have_names_for_people() -> None:

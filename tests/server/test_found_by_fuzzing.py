@@ -76,11 +76,11 @@ def test_a_chat_to_be_tokenized_is_checked_to_its_last_member(address):
     assert (answer.status, answer.error["param"]) == (400, "return_token_strs")
 
 
-def test_a_name_that_cannot_be_written_is_a_fault_of_the_messages(address):
+def test_a_name_that_cannot_be_written_is_refused_where_it_stands(address):
     body = {"messages": [_HI, {"role": "function", "name": "a b", "content": "x"}]}
     for path in ("/v1/chat/completions", "/render", "/tokenize"):
         answer = exchange(address, post(path, body))
-        assert (answer.status, answer.error["param"]) == (400, "messages")
+        assert (answer.status, answer.error["param"]) == (400, "messages[1].name")
 
 
 def test_two_histories_are_a_fault_of_a_field(address):

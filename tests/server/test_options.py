@@ -91,11 +91,26 @@ def test_keys_from_a_file_join_the_others(tmp_path):
         pytest.param("port = ", "serve.toml", id="no-toml"),
         pytest.param("max_queue = 0", "above 0", id="zero"),
         pytest.param('tls_key = "k"', "tls_certificate", id="key-alone"),
+        pytest.param("drain_timeout = -1", "drain_timeout is -1.0; .*not be below 0", id="drain"),
+        pytest.param("drain_timeout = nan", "drain_timeout is nan", id="nan"),
+        pytest.param("keep_alive = nan", "keep_alive is nan", id="nan-above-0"),
+        pytest.param("request_timeout = inf", "request_timeout is infinite", id="infinite"),
+        pytest.param('allowed_origins = ["x.org"]', "'x.org' is no origin", id="no-scheme"),
+        pytest.param('allowed_origins = ["https://x.org/a"]', "is no origin", id="path"),
+        pytest.param('allowed_hosts = ["https://x.org"]', "is no name", id="url-as-host"),
+        pytest.param('allowed_hosts = ["x.org:80"]', "is no name", id="host-with-port"),
     ],
 )
 def test_nonsense_in_a_file_is_refused(tmp_path, text, told):
     with pytest.raises(ConfigError, match=told):
         _options(text=text, tmp_path=tmp_path)
+
+
+def test_every_kind_of_origin_and_host_is_taken():
+    origins = ("*", "null", "https://x.org/", "http://[::1]:3000", "chrome-extension://abc")
+    hosts = ("*", "gpu.lan", "x_1", "::1", "[::1]", "10.0.0.1")
+    settings = _options({"allowed_origins": origins, "allowed_hosts": hosts, "drain_timeout": 0.0})
+    assert settings.settings.allowed_origins == origins
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ossia.errors import GrammarCostError
 from ossia.structured import Grammar
 from ossia.structured.cache import GrammarCache
 from ossia.structured.compiling import CompiledGrammar
@@ -153,6 +154,21 @@ def test_a_grammar_that_takes_too_long_runs_out_of_credit(
     mask.accept(tokenizer.encode("a")[0])
     with pytest.raises(ValueError, match="too long for each token"):
         mask.allowed()
+
+
+def test_an_automaton_that_outgrows_its_limits_is_no_token_that_does_not_fit(
+    tokenizer: Tokenizer, cache: GrammarCache
+) -> None:
+    mask = GrammarMask(cache.compiled(Grammar.regex("((a{1,200}){1,200}){1,200}")))
+    (token,) = tokenizer.encode("a" * 8)
+
+    def write() -> None:
+        for _ in range(20):
+            assert _has(mask.allowed(), token)
+            mask.accept(token)
+
+    with pytest.raises(GrammarCostError, match=r"the grammar .*; make it smaller"):
+        write()
 
 
 def test_a_bomb_that_grows_on_the_way_ends_with_an_error(

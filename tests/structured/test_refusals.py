@@ -18,6 +18,10 @@ def _nested(levels: int) -> dict[str, object]:
     return schema
 
 
+def _within(schema: dict[str, object]) -> dict[str, object]:
+    return {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+
+
 SCHEMAS = [
     ({"properties": {"a": {"not": {}}}}, r"uses 'not' \(at #/properties/a\).*leave it out"),
     ({"items": {"uniqueItems": True}}, r"uses 'uniqueItems' \(at #/items\)"),
@@ -43,6 +47,19 @@ SCHEMAS = [
     ),
     ({"type": "string", "pattern": "("}, "a 'pattern' that cannot be used: .*unclosed group"),
     ({"type": "string", "pattern": r"a\b"}, "a 'pattern' that cannot be used: lookarounds"),
+    (
+        _within({"type": "string", "pattern": "^(a{1000}){1000}$"}),
+        r"a 'pattern' \(at #/properties/a\) that takes too long for each token; make it smaller",
+    ),
+    (_within({"type": "string", "pattern": "^(a{300}){300}$"}), "takes too long for each token"),
+    (
+        _within({"type": "string", "pattern": "^((a{1,200}){1,200}){1,200}$"}),
+        "takes too long for each token",
+    ),
+    (
+        {"type": "object", "patternProperties": {"^(a{500}){500}$": {"type": "string"}}},
+        r"\(at #/patternProperties\) that takes too long",
+    ),
     ({"type": "string", "minLength": 3, "maxLength": 1}, "that nothing fulfils"),
     ({"enum": []}, "that nothing fulfils"),
     ({"type": "colour"}, "cannot be used: Invalid type: colour"),
@@ -64,6 +81,11 @@ def test_schemas(cache: GrammarCache, schema: dict[str, object], complaint: str)
     assert caught.value.field == "text.format.schema"
     assert str(caught.value).startswith("text.format.schema: a schema ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["^(a{100}){100}$", "^[a-z]{100000}$", "^(.{1,100},){1,100}$"])
+def test_repeats_that_can_be_borne(cache: GrammarCache, pattern: str) -> None:
+    cache.compiled(Grammar.json_schema(_within({"type": "string", "pattern": pattern})))
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,12 @@ Ossia writes a conversation token for token as the `openai_harmony` package (0.0
 what stands here. Each difference has a name. To have it the library's way, name it:
 
 ```python
-load_harmony_encoding("HarmonyGptOss", as_library=frozenset({Difference.OLD_REASONING}))
+from ossia.harmony import load_harmony_encoding
+from ossia.harmony.differences import Difference
+
+encoding = load_harmony_encoding(
+    "HarmonyGptOss", as_library=frozenset({Difference.OLD_REASONING})
+)
 ```
 
 ```

@@ -319,6 +319,7 @@ _ROLES: dict[str, list[Body]] = {
     "tool": [
         _HI,
         {"role": "assistant", "tool_calls": [_TOOL_CALL, _TOOL_CALL | {"id": "d"}]},
+        {"role": "tool", "tool_call_id": "d", "content": "2"},
         {"role": "tool", "tool_call_id": "c", "content": "1"},
     ],
     "user": [{"role": "user", "content": "How"}],
@@ -353,6 +354,8 @@ def _chat(about: str, name: str) -> Example:
             ]
             if field == "refusal":
                 changed[1] = changed[1] | {"content": None}
+            answered = [_ROLES["tool"][-1]] if field == "tool_calls" else []
+            changed[2:2] = answered
             return pair({"messages": messages}, {"messages": changed})
         case "parts of a content":
             part = {"type": kind, "text": "Hi"}

@@ -36,6 +36,7 @@ class ScriptedService:
     Attributes:
         questions: What was asked.
         requests: What the engine was asked to run.
+        failure: What the engine says when `ends` is an error.
         running: Requests under way.
         closed_early: Requests that were given up before their end.
         stalled: Set when a request stalls.
@@ -62,6 +63,7 @@ class ScriptedService:
         self.state = state
         self.questions: list[Question] = []
         self.requests: list[Request] = []
+        self.failure = "boom"
         self.running = 0
         self.closed_early = 0
         self.stalled = asyncio.Event()
@@ -142,7 +144,7 @@ class ScriptedService:
             request_id=request.request_id,
             index=index,
             finish_reason=self._ends,
-            error="boom" if self._ends is FinishReason.ERROR else None,
+            error=self.failure if self._ends is FinishReason.ERROR else None,
             cached_tokens=3,
         )
 

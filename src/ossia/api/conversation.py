@@ -32,6 +32,7 @@ def respond(
         RequestError: the engine refuses the request.
         HarmonyError: a message cannot be written in the format.
         EngineClosedError: the engine failed.
+        GrammarCostError: what the answer must look like is too costly.
     """
     answer = Answer(tokenizer, question)
     while (request := answer.next_request()) is not None:

@@ -74,6 +74,23 @@ def is_hub_id(name: str) -> bool:
     )
 
 
+def comes_with_ossia(name: str) -> bool:
+    """Whether a name stands for the demo or for random weights, which are no files of a hub."""
+    return name == DEMO or name.startswith(_RANDOM)
+
+
+def check_revision(name: str, revision: str | None) -> None:
+    """Refuse a revision of what comes with Ossia.
+
+    Raises:
+        RequestError: there are no revisions of it.
+    """
+    if revision is not None and comes_with_ossia(name):
+        raise RequestError(
+            f"is for hub repositories, and {name} comes with Ossia; leave it out", field="revision"
+        )
+
+
 def in_subfolder(name: str | Path, subfolder: str | None) -> str:
     """The name of what lies in a part of a folder.
 
@@ -115,13 +132,14 @@ def find_model(
     Raises:
         ModelNotFoundError: nothing has this name; says what was tried.
         ConfigError: an unknown `random:` preset.
-        RequestError: `force_download` of what must not be downloaded.
+        RequestError: `force_download` of what must not be downloaded, or a revision of what has none.
     """
+    check_revision(name, revision)
     if name == DEMO:
         from ossia.demo.unpack import demo_folder
 
         return ModelSource(name=name, folder=demo_folder(progress=progress))
-    if name.startswith(_RANDOM):
+    if comes_with_ossia(name):
         from ossia.checkpoint.random_weights import parse_random_name
 
         return ModelSource(name=name, random_config=parse_random_name(name))

@@ -15,9 +15,10 @@ from ossia.api.events import (
     ToolCallDelta,
     Usage,
 )
+from ossia.api.failure import failure
 from ossia.api.stop import StopStrings
 from ossia.api.tools import function_name
-from ossia.errors import EngineClosedError, HarmonyError
+from ossia.errors import HarmonyError
 from ossia.harmony import (
     Channel,
     Header,
@@ -91,9 +92,10 @@ class Turn:
 
         Raises:
             EngineClosedError: the engine failed.
+            GrammarCostError: what the text must look like is too costly.
         """
         if output.finish_reason is FinishReason.ERROR:
-            raise EngineClosedError(f"the engine failed: {output.error}")
+            raise failure(output.error)
         self.finish_reason = output.finish_reason
         self.over = output.finish_reason is not None
         self._num_cached = output.cached_tokens

@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 # What can be no folder and no hub id.
 _ADDRESS = re.compile(r"https?://.+|localhost|(?:[\w.-]+|\[[\da-fA-F:]+\]):\d{1,5}(?:/.*)?")
 _COMMAND = re.compile(r"/\w+")
-_HELP = "/reset forgets the conversation, /exit ends it; Ctrl-C stops an answer"
+_LEAVE = "/exit or Ctrl-D leaves, and so does Ctrl-C once more"
+_HELP = (
+    "/reset forgets the conversation, /exit or Ctrl-D leaves; Ctrl-C stops an answer, or takes "
+    "away what is half typed"
+)
 
 
 EXAMPLES = (
@@ -83,7 +87,8 @@ def chat(
     """Talk with a model, a line at a time, or through a pipe.
 
     The model runs here, or on a server with an OpenAI API (chat completions).
-    /reset forgets the conversation, /exit ends it, Ctrl-C stops an answer.
+    /reset forgets the conversation, /exit or Ctrl-D leaves. Ctrl-C stops an answer, takes away what
+    is half typed, and leaves when it is pressed twice on an empty line.
     """
     address, name = _server(model, url, served_model)
     output = Output()
@@ -137,7 +142,7 @@ def chat(
 def _talk(
     output: Output, dialogue: Dialogue | ChatClient, model: str, show_reasoning: bool
 ) -> None:
-    reader = LineReader(output)
+    reader = LineReader(output, _LEAVE)
     if reader.is_interactive:
         output.note(f"{model}: {_HELP}")
     for line in reader:

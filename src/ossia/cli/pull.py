@@ -8,6 +8,7 @@ import typer
 
 from ossia.cli.options import CacheOption, RevisionOption
 from ossia.cli.output import Output
+from ossia.errors import RequestError
 
 EXAMPLES = (
     "ossia pull openai/gpt-oss-20b",
@@ -38,6 +39,11 @@ def pull(
 
     Goes on where an earlier try ended, checks every file's hash, and prints the folder.
     """
+    from ossia.api.model_source import comes_with_ossia
+
+    if comes_with_ossia(repo_id):
+        told = "comes with Ossia and needs no download; use it as it is"
+        raise RequestError(f"{repo_id} {told}, as in `ossia chat {repo_id}`", field="model")
     from ossia.checkpoint.download import pull
 
     output = Output()

@@ -97,13 +97,29 @@ def run(
 
         if prompt is not None:
             raise RequestError("the text is on standard input or in --input", field="prompt")
-        for flag, given, plain in (
+        _refuse_given(
+            "pipelines round nothing; leave it out",
             ("cpu-weights", cpu_weights, CpuWeights.BF16),
             ("cpu-activations", cpu_activations, CpuActivations.FULL),
             ("fp8-weights", fp8_weights, Fp8Weights.NONE),
-        ):
-            if given is not plain:
-                raise RequestError("pipelines round nothing; leave it out", field=flag)
+        )
+        _refuse_given(
+            "says nothing to --task; leave it out",
+            ("effort", effort, Effort.MEDIUM),
+            ("instructions", instructions, None),
+            ("seed", seed, None),
+            ("stop", stop or None, None),
+            ("show-reasoning", show_reasoning, False),
+            ("no-reasoning", no_reasoning, False),
+            ("raw", raw, False),
+        )
+        if task != "text-generation":
+            _refuse_given(
+                "is for --task text-generation; leave it out",
+                ("max-tokens", max_tokens, None),
+                ("temperature", temperature, 1.0),
+                ("top-p", top_p, 1.0),
+            )
         run_task(
             output,
             task,
@@ -120,6 +136,14 @@ def run(
         )
         return
 
+    _refuse_given(
+        "is for --task, which was not given",
+        ("input", source, None),
+        ("output", target, None),
+        ("column", column, None),
+        ("format", file_format, "infer"),
+        ("overwrite", overwrite, False),
+    )
     from ossia.cli.prompt import model_and_prompt
     from ossia.types import SamplingParams
 
@@ -163,6 +187,13 @@ def run(
     else:
         for _ in AnswerView(output, show_reasoning=show_reasoning).show(events):
             pass
+
+
+def _refuse_given(why: str, *options: tuple[str, object, object]) -> None:
+    """Refuse options, each a flag, its value and the value that it has if it was not given."""
+    for flag, value, plain in options:
+        if value != plain:
+            raise RequestError(why, field=flag)
 
 
 def _sampling(max_tokens: int | None, temperature: float, top_p: float) -> dict[str, object]:

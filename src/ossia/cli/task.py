@@ -42,17 +42,18 @@ def run_task(
         options: Of `pipeline`.
 
     Raises:
-        RequestError: no inputs, or files that are not as described.
+        RequestError: no such task, no inputs, or files that are not as described.
     """
     if target is not None and target.exists() and not overwrite:
         raise RequestError(f"{target} is there; --overwrite replaces it", field="output")
+    with collector_paused():
+        from ossia.api.pipelines.factory import known_task, pipeline
+        from ossia.api.threads import use_fitting_threads
+
+    known_task(task)  # before anybody types a text for it
     inputs = _read(source, column, file_format)
     if not inputs:
         raise RequestError("there is no line of input", field="input")
-    with collector_paused():
-        from ossia.api.pipelines.factory import pipeline
-        from ossia.api.threads import use_fitting_threads
-
     pipe = pipeline(task, model=model, **options)
     if not threads_chosen():
         use_fitting_threads(pipe.model)

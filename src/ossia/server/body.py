@@ -12,6 +12,9 @@ from pydantic_core import CoreSchema, ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
 from ossia.server.api_error import ApiError
+from ossia.server.error_codes import code_of
+from ossia.server.guards.request_ids import record_of
+from ossia.server.ignored import ignored_names
 from ossia.server.settings import ServerSettings
 
 _LONGEST_NAME = 64  # of a member, in a path that is shown; clients can choose some of them
@@ -67,7 +70,17 @@ async def parse(request: Request, model: type[Model]) -> Model:
         ApiError: 400 for what it says, 408 if it does not come, 413 if it is too large, 415 if it
             is compressed.
     """
-    return validated(await read_json(request), model)
+    return taken(request, await read_json(request), model)
+
+
+def taken(request: Request, body: dict[str, Any], model: type[Model]) -> Model:
+    """A request's body as a model; the header of the answer tells what of it is not known.
+
+    Raises:
+        ApiError: as `validated`.
+    """
+    record_of(request.scope).ignored = ignored_names(body, model)
+    return validated(body, model)
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -169,12 +182,11 @@ def _refusal(error: ValidationError, body: object, prefix: str | None) -> ApiErr
     path = _path(detail, body)
     if prefix is not None:
         path = f"{prefix}{'' if path.startswith('[') or not path else '.'}{path}"
+    code = code_of(detail)
     if detail["type"] == "missing":
-        code = "missing_required_parameter"
         return ApiError(f"Missing required parameter: '{path}'.", param=path, code=code)
-    return ApiError(
-        f"Invalid value for '{path or 'body'}': {_said(detail['msg'])}.", param=path or None
-    )
+    message = f"Invalid value for '{path or 'body'}': {_said(detail['msg'])}."
+    return ApiError(message, param=path or None, code=code)
 
 
 def _said(message: str) -> str:

@@ -6,10 +6,11 @@ import asyncio
 from typing import Any, ClassVar
 
 import orjson
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ossia.server.api_error import ApiError
+from ossia.server.guards.refusing import refuse
 from ossia.server.write_watch import WriteWatch
 
 _TOO_LARGE = "the request's headers are too large"
@@ -142,7 +143,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
         self._running = cycle
-        super()._start_asgi_task(cycle, app)  # pyright: ignore[reportArgumentType]
+        super()._start_asgi_task(cycle, _cut_short(cycle, app))  # pyright: ignore[reportArgumentType]
 
     @property
     def _is_idle(self) -> bool:
@@ -197,6 +198,22 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
         if self._watch is not None:
             self._watch.begin()
+
+
+def _cut_short(cycle: RequestResponseCycle, app: ASGIApp) -> ASGIApp:
+    """An application whose requests end without uvicorn's traceback when the server cannot wait."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not cycle.response_started:
+                await refuse(scope, receive, send, ApiError.unavailable("the server ends"))
+            elif not cycle.response_complete:
+                cycle.disconnected = True  # or uvicorn calls it a fault of the application
+                cycle.transport.close()
+
+    return run
 
 
 def bounded_protocol(

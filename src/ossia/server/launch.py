@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ossia.api.model_source import check_revision
 from ossia.engine.config import EngineConfig
 from ossia.errors import EngineClosedError
 from ossia.server.api_error import ApiError
@@ -19,6 +20,7 @@ from ossia.server.service import ServiceState, ServiceStatus
 from ossia.server.serving import serve
 from ossia.server.settings import ServerSettings
 from ossia.server.store import SqliteStore, Store
+from ossia.server.tls import check_tls
 from ossia.tools.browser.web import web_of
 
 if TYPE_CHECKING:
@@ -46,14 +48,17 @@ def launch(options: ServeOptions, watcher: Watcher) -> bool:
         Whether it ended without being hurried.
 
     Raises:
+        RequestError: a revision of a model that has none.
         ServerError: the address cannot be had.
         StoreError: the state folder or the database cannot be used.
-        ConfigError: an API key, the state URL or an option of the engine makes no sense, or a
-            search engine has no key.
+        ConfigError: an API key, the state URL, a certificate or an option of the engine makes no
+            sense, or a search engine has no key.
         MissingDependencyError: an option needs an extra that is not installed.
         EngineClosedError: the model cannot be loaded, or its process fails again and again.
     """
     settings = options.settings
+    check_tls(settings)
+    check_revision(options.model.model, options.model.revision)
     web = None if settings.web_search is None else web_of(settings.web_search, os.environ)
     service = EngineService(
         _served_name(options.model), worker_spec(options.model).command(), settings

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
@@ -169,11 +169,14 @@ def _lifespan(
         service.start()
         on_start()
         giving_back = asyncio.create_task(give_back_when_idle(service.status, num_answering))
+        # Where nobody waits all is cancelled, this too, and what supervises the engine, which is killed.
         try:
-            yield
+            with suppress(asyncio.CancelledError):
+                yield
         finally:
             giving_back.cancel()
-            await service.close()
+            with suppress(asyncio.CancelledError):
+                await service.close()
             if state.web is not None:
                 await state.web.close()
             if state.store is not None:

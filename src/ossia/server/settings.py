@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -91,9 +94,11 @@ class ServerSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port is {self.port}; it must be from 0 to 65535")
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
+        self._check_numbers()
+        for one in self.allowed_origins:
+            _check_origin(one)
+        for one in self.allowed_hosts:
+            _check_host(one)
         if self.web_search is not None:
             check_engine(self.web_search)
         if self.tls_key is not None and self.tls_certificate is None:
@@ -101,7 +106,20 @@ class ServerSettings:
         if self.trace_prompts and not self.tracing:
             raise ConfigError("trace_prompts is of no use without tracing")
 
+    def _check_numbers(self) -> None:
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if not self.drain_timeout >= 0:
+            raise ConfigError(f"drain_timeout is {self.drain_timeout}; it must not be below 0")
+        for name in _FINITE:
+            if math.isinf(getattr(self, name)):
+                raise ConfigError(f"{name} is infinite; it must be a number of seconds")
 
+
+# What browsers send: neither a path nor a user, and "null" for pages of no site.
+_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+/?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _POSITIVE = (
     "max_body_bytes",
     "max_header_bytes",
@@ -117,3 +135,31 @@ _POSITIVE = (
     "store_ttl",
     "store_bytes",
 )
+_FINITE = (
+    "request_timeout",
+    "engine_timeout",
+    "header_timeout",
+    "body_timeout",
+    "write_timeout",
+    "keep_alive",
+    "drain_timeout",
+)
+
+
+def _check_origin(text: str) -> None:
+    if _ORIGIN.fullmatch(text) is None:
+        raise ConfigError(
+            f"allowed_origins: {text!r} is no origin; write it as https://example.org, or *"
+        )
+
+
+def _check_host(text: str) -> None:
+    if text == "*" or _HOST_NAME.fullmatch(text):
+        return
+    try:
+        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ConfigError(
+            f"allowed_hosts: {text!r} is no name; write it as example.org, without https:// and "
+            "without a port, or *"
+        ) from None

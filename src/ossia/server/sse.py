@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ossia.log import logger
 from ossia.server.api_error import ApiError
 from ossia.server.disconnect import until_disconnect
+from ossia.server.failure_log import log_failure
 from ossia.server.pacing import Pacing
 
 _log = logger(__name__)
@@ -120,10 +121,7 @@ class EventStream(Response, Generic[T]):
                     self._lagging.set()
                     return
         except Exception as error:
-            refusal = ApiError.of(error)
-            if refusal.status >= 500:
-                _log.exception("a stream failed")
-            self._closing = self._on_error(refusal)
+            self._closing = self._on_error(log_failure(_log, "a stream failed", error))
         finally:
             self._ended = True
             self._ready.set()

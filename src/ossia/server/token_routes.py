@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ossia.server.api_error import ApiError
-from ossia.server.body import RequestModel, parse, read_json, validated
+from ossia.server.body import RequestModel, parse, read_json, taken
 from ossia.server.chat.intake import chat_messages
 from ossia.server.chat.schemas import ChatRequest
 from ossia.server.completions.schemas import MAX_TOKENS
@@ -108,11 +108,11 @@ def routes(state: ServerState) -> list[BaseRoute]:
     async def tokenize(request: Request) -> JsonResponse:
         raw = await read_json(request)
         if "messages" in raw:
-            chat = validated(raw, TokenizeChatRequest)
+            chat = taken(request, raw, TokenizeChatRequest)
             ids = await _rendered(state, chat)
             with_texts = bool(chat.return_token_strs)
         else:
-            body = validated(raw, TokenizeRequest)
+            body = taken(request, raw, TokenizeRequest)
             require_model(state, body.model)
             tokenizer = state.service.tokenizer
             encode = tokenizer.encode_with_special if body.allow_special else tokenizer.encode

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar, cast
+from contextlib import suppress
+from typing import Any, ClassVar, cast
 
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -23,6 +25,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     write_timeout: ClassVar[float] = 60.0
     _watch: WriteWatch
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)
+        self.app = _cut_short(cast("ASGIApp", self.app))  # pyright: ignore[reportAttributeAccessIssue]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the handshake."""
@@ -51,6 +57,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             return
         self.conn.fail(_TOO_BIG, "a message in too many pieces")
         self.handle_parser_exception()
+
+
+def _cut_short(app: ASGIApp) -> ASGIApp:
+    """An application whose connections end without uvicorn's traceback when the server cannot wait."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return run
 
 
 def bounded_websocket(write_timeout: float) -> type[WebSocketProtocol]:

@@ -18,6 +18,7 @@ from ossia.structured.limits import (
     MAX_WHITESPACE,
     PARSER_LIMITS,
 )
+from ossia.structured.repeats import costly_pattern
 from ossia.structured.schema import SchemaError, prepare_schema
 from ossia.structured.vocabulary import ll_tokenizer
 from ossia.tokenizer import Tokenizer, special
@@ -26,6 +27,8 @@ _WHOLE, _REST = divmod(special.FIRST_SPECIAL, 8)
 _END_BYTE, _END_BIT = divmod(special.RETURN, 8)
 _BASE_BYTES = 2**18
 _BYTES_A_CHARACTER = 64
+_TRIED_TOKENS = 6  # of a text that is tried
+_TOO_SLOW = "takes too long for each token; make it smaller, or its repeats shorter"
 
 
 class NextTokens(NamedTuple):
@@ -67,8 +70,7 @@ def compile_grammar(tokenizer: Tokenizer, grammar: Grammar) -> CompiledGrammar:
     """
     field = grammar.field or "grammar"
     source = _library_source(grammar, field)
-    limits = LLParserLimits(**PARSER_LIMITS)
-    matcher = LLMatcher(ll_tokenizer(tokenizer), source, log_level=0, limits=limits)
+    matcher = _matcher(tokenizer, source)
     if matcher.is_error():
         raise RequestError(explain(grammar, matcher.get_error()), field=field)
     try:
@@ -78,8 +80,12 @@ def compile_grammar(tokenizer: Tokenizer, grammar: Grammar) -> CompiledGrammar:
     except ValueError as error:
         raise RequestError(explain(grammar, str(error)), field=field) from None
     if time.thread_time() - begun > FIRST_MASK_SECONDS:
-        message = "that takes too long for each token; make it smaller, or its repeats shorter"
-        raise RequestError(refusal(grammar, message), field=field)
+        raise RequestError(refusal(grammar, f"that {_TOO_SLOW}"), field=field)
+    if grammar.kind is GrammarKind.JSON_SCHEMA:
+        place = costly_pattern(grammar.source, lambda text: _is_bearable(tokenizer, text))
+        if place is not None:
+            message = f"with a 'pattern' (at {place}) that {_TOO_SLOW}"
+            raise RequestError(refusal(grammar, message), field=field)
     if not first.may_end and not any(first.bits):
         raise RequestError(refusal(grammar, "that no text matches"), field=field)
     num_bytes = _BASE_BYTES + _BYTES_A_CHARACTER * len(source)
@@ -99,6 +105,42 @@ def next_tokens(matcher: LLMatcher) -> NextTokens:
     may_end = bool(bits[_END_BYTE] >> _END_BIT & 1) and matcher.is_accepting()
     last = bits[_WHOLE] & ((1 << _REST) - 1)
     return NextTokens(bits[:_WHOLE] + bytes([last]), may_end)
+
+
+def _matcher(tokenizer: Tokenizer, source: str) -> LLMatcher:
+    limits = LLParserLimits(**PARSER_LIMITS)
+    return LLMatcher(ll_tokenizer(tokenizer), source, log_level=0, limits=limits)
+
+
+def _is_bearable(tokenizer: Tokenizer, text: str) -> bool:
+    """Whether a text of a schema can be written within an array.
+
+    There it has less work to spare than at the begin of all, and some limits show late: as a token
+    that is refused after all, or a few tokens on. What the library cannot do at all is left to be
+    said of the schema as a whole.
+    """
+    array = f'{{"type": "array", "minItems": 1, "items": {text}}}'
+    matcher = _matcher(tokenizer, _json_source(array, strict=True))
+    try:
+        if not matcher.is_error():
+            next_tokens(matcher)
+        if matcher.is_error() or not matcher.consume_tokens(tokenizer.encode('["')):
+            return True
+        next_tokens(matcher)
+        begun = time.thread_time()
+        following = next_tokens(matcher.deep_copy())
+        if time.thread_time() - begun > FIRST_MASK_SECONDS:
+            return False
+        longest = int.from_bytes(following.bits, "little").bit_length() - 1  # they come last
+        for _ in range(_TRIED_TOKENS):
+            if longest < 0 or not following.bits[longest // 8] >> longest % 8 & 1:
+                return True
+            if not matcher.consume_token(longest):
+                return False
+            following = next_tokens(matcher)
+    except ValueError:
+        return False
+    return True
 
 
 def _library_source(grammar: Grammar, field: str) -> str:

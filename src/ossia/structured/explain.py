@@ -99,6 +99,7 @@ _WORDINGS: Final[list[tuple[re.Pattern[str], Callable[[Grammar, re.Match[str]], 
     (re.compile(r"Unknown format: (.*)"), _format),
     (re.compile(r"Resource '([^']*)' is not present"), _reference),
     (re.compile(r"Pointer '([^']*)' does not exist"), _reference),
+    (re.compile(r"Failed to generate regex for"), lambda g, m: _bounds()),
     (re.compile(r"Unsatisfiable schema: (.*)", re.DOTALL), _unsatisfiable),
 ]
 
@@ -108,3 +109,7 @@ def _count_of_optional() -> str:
         "that uses 'minProperties' or 'maxProperties' with optional properties, which cannot be "
         "enforced; make all of them required, or leave the count out"
     )
+
+
+def _bounds() -> str:
+    return "whose 'minimum' or 'maximum' cannot be enforced; use others, or leave them out"

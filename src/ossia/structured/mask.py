@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from ossia.errors import GrammarCostError
 from ossia.structured.compiling import CompiledGrammar
 from ossia.structured.limits import MASK_CREDIT_SECONDS, MASK_SECONDS_A_TOKEN
 from ossia.structured.lookahead import Lookahead, PendingTokens
 
 _LOOKAHEAD: Final = Lookahead()
+_TOO_COMPLEX: Final = (
+    "the grammar has become too complex on the way; make it smaller, or its repeats shorter"
+)
+_NO_FIT: Final = "doesn't satisfy the grammar"  # the library's words for a token that may not come
 
 
 class GrammarMask:
@@ -28,7 +33,7 @@ class GrammarMask:
         """The ordinary tokens that may come next: bit i % 8 of byte i // 8 stands for id i.
 
         Raises:
-            ValueError: the grammar has become too complex, or takes too long.
+            GrammarCostError: the grammar has become too complex, or takes too long.
         """
         self._settle()
         return self._next.bits
@@ -43,10 +48,14 @@ class GrammarMask:
         """Move on behind a token, and begin to work out what may follow it.
 
         Raises:
+            GrammarCostError: as above.
             ValueError: it was not allowed.
         """
         self._settle()
         if not self._matcher.consume_token(token_id):
+            complaint = self._matcher.get_error()
+            if complaint and _NO_FIT not in complaint:
+                raise GrammarCostError(_TOO_COMPLEX)
             raise ValueError(f"token {token_id} does not fit the grammar")
         self._pending = _LOOKAHEAD.start(self._matcher)
 
@@ -54,7 +63,10 @@ class GrammarMask:
         if self._pending is None:
             return
         pending, self._pending = self._pending, None
-        self._next = pending.result()
+        try:
+            self._next = pending.result()
+        except ValueError as error:
+            raise GrammarCostError(_TOO_COMPLEX) from error
         self._credit += MASK_SECONDS_A_TOKEN - pending.seconds
         if self._credit < 0:
-            raise ValueError("the grammar takes too long for each token; make it smaller")
+            raise GrammarCostError("the grammar takes too long for each token; make it smaller")

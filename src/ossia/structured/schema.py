@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final, cast
 
+from ossia.structured.bounds import narrow_bounds
 from ossia.structured.limits import MAX_MULTIPLE, MAX_SCHEMA_DEPTH
 
 Schema = dict[str, Any]
@@ -47,6 +48,7 @@ def prepare_schema(source: str, *, strict: bool) -> str:
             del schema["uniqueItems"]  # which says nothing, yet the compiler refuses it
         if strict:
             _check_counts(place, schema)
+        _narrow_bounds(place, schema, strict=strict)
         merges |= "allOf" in schema or (not _MERGING.isdisjoint(schema) and len(schema) > 1)
         if (multiple := _multiple(place, schema)) is not None:
             multiples.append(multiple)
@@ -129,6 +131,19 @@ def _check_counts(place: str, schema: Schema) -> None:
             f"that uses 'minProperties' (at {place}) for more than one property besides the "
             "required ones; list them in 'required'"
         )
+
+
+def _narrow_bounds(place: str, schema: Schema, *, strict: bool) -> None:
+    """Have bounds that can be enforced; those that cannot are refused, or passed over."""
+    given = dict(schema)
+    while (name := narrow_bounds(schema)) is not None:
+        if strict:
+            raise SchemaError(
+                f"that uses '{name}' (at {place}) with {str(given[name])[:40]}, which cannot be enforced: "
+                "numbers are written from -9.2e18 to 9.2e18, and to 1e-60 at 0; leave it out, or set "
+                "'strict' to false to have it passed over"
+            )
+        del schema[name]
 
 
 def _multiple(place: str, schema: Schema) -> int | None:

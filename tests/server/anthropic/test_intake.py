@@ -96,6 +96,9 @@ def test_a_dropped_thought_is_remembered():
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": "many"}, "max_tokens"),
         ({"temperature": -1.0}, "temperature"),
+        ({"temperature": 2.5}, "temperature"),
+        ({"top_p": -1.0}, "top_p"),
+        ({"top_p": 1.5}, "top_p"),
         ({"top_k": -5}, "top_k"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from ossia.api.turn_masks import FINAL
+from ossia.errors import GrammarCostError
 from ossia.harmony import ReasoningEffort, Role
 from ossia.server.api_error import ApiError
 from ossia.server.app import create_app
@@ -36,6 +37,9 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
+
+
+_GRAMMAR = {"type": "grammar", "grammar": {"definition": "a+"}}
 
 
 def _ask(service: ScriptedService, *, server=None, **body):
@@ -269,7 +273,7 @@ def test_sampling_fields_reach_the_engine():
         presence_penalty=-0.5,
         logit_bias={"11": -100},
         max_completion_tokens=50,
-        max_tokens=60,
+        max_tokens=50,
         stop=["x", "y"],
         extra_body={
             "top_k": 7,
@@ -420,8 +424,12 @@ def test_images_are_refused_or_noted():
         pytest.param({"n": 2**40}, "n", id="huge-n"),
         pytest.param({"n": 0}, "n", id="no-n"),
         pytest.param({"temperature": -1}, "temperature", id="temperature"),
+        pytest.param({"temperature": 2.1}, "temperature", id="hot"),
+        pytest.param({"top_p": -1}, "top_p", id="top-p"),
+        pytest.param({"extra_body": {"top_k": -2}}, "top_k", id="top-k"),
         pytest.param({"max_tokens": 0}, "max_tokens", id="max-tokens"),
         pytest.param({"max_tokens": -(2**63)}, "max_tokens", id="negative"),
+        pytest.param({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens", id="two-limits"),
         pytest.param({"logit_bias": {"x": 1}}, "logit_bias", id="bias-key"),
         pytest.param({"logit_bias": {"1": 101}}, "logit_bias", id="bias-value"),
         pytest.param({"stop": ["a", ""]}, "stop", id="empty-stop"),
@@ -430,7 +438,38 @@ def test_images_are_refused_or_noted():
         pytest.param({"messages": []}, "messages", id="no-messages"),
         pytest.param({"messages": [{"role": "x"}]}, "messages[0].role", id="role"),
         pytest.param({"tools": [{"type": "web_search_x"}]}, "tools[0].type", id="tool-type"),
-        pytest.param({"tools": [WEATHER, WEATHER]}, "tools[1].name", id="twice"),
+        pytest.param({"tools": [WEATHER, WEATHER]}, "tools[1].function.name", id="twice"),
+        pytest.param(
+            {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+            "tools[0].function.name",
+            id="tool-name",
+        ),
+        pytest.param(
+            {"tools": [{"type": "custom", "custom": {"description": "x"}}]},
+            "tools[0].custom.name",
+            id="custom-name",
+        ),
+        pytest.param(
+            {"tools": [{"type": "custom", "custom": {"name": "c", "format": _GRAMMAR}}]},
+            "tools[0].custom.format.grammar.syntax",
+            id="custom-grammar",
+        ),
+        pytest.param(
+            {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "x"}}},
+            "tool_choice.function.name",
+            id="tool-choice",
+        ),
+        pytest.param(
+            {"tools": [WEATHER], "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}},
+            "tool_choice.allowed_tools.mode",
+            id="allowed-tools",
+        ),
+        pytest.param({"functions": [{"name": "a b"}]}, "functions[0].name", id="function"),
+        pytest.param(
+            {"functions": [WEATHER["function"]], "function_call": {"name": "x"}},
+            "function_call.name",
+            id="function-call",
+        ),
         pytest.param({"tool_choice": "required"}, "tool_choice", id="nothing-to-call"),
         pytest.param({"audio": {"voice": "x", "format": "wav"}}, "audio", id="audio"),
         pytest.param({"modalities": ["text", "audio"]}, "modalities", id="modalities"),
@@ -454,6 +493,35 @@ def test_what_cannot_be_served_is_refused_by_name(body, param):
     refusal = _refused(**body)
     assert refusal.status_code == 400
     assert refusal.body["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("given", "member"),
+    [
+        ({}, "name"),
+        ({"name": "n", "strict": True}, "schema"),
+        ({"name": "a b", "schema": {}}, "name"),
+        ({"name": "n" * 65, "schema": {}}, "name"),
+        ({"name": "n", "schema": "{}"}, "schema"),
+    ],
+    ids=str,
+)
+def test_schemas_follow_the_rules_of_the_responses_api(given, member):
+    refusal = _refused(response_format={"type": "json_schema", "json_schema": given}).body
+    form = {"format": {"type": "json_schema", **given}}
+    with openai_client(ScriptedService()) as client, pytest.raises(openai.APIError) as there:
+        client.responses.create(model=MODEL, input="Hi", text=form)
+    assert refusal["param"] == f"response_format.json_schema.{member}"
+    path = f"text.format.{member}"
+    assert there.value.body["param"] == path
+    assert refusal["message"].replace(refusal["param"], path) == there.value.body["message"]
+
+
+def test_values_at_the_ends_are_taken():
+    service = ScriptedService()
+    _ask(service, temperature=2, top_p=0, extra_body={"top_k": -1})
+    sampling = service.questions[0].sampling
+    assert (sampling.temperature, sampling.top_k) == (2, 0), "-1 is all for clients of vLLM"
 
 
 def test_an_unknown_model_is_not_found():
@@ -539,3 +607,14 @@ def test_a_completion_that_is_to_be_kept_is_kept_before_its_end_is_told(stream):
     assert kept.messages == HI
     assert kept.completion["metadata"] == {"a": "b"}
     assert kept.completion["choices"][0]["message"]["content"] == "Hello there."
+
+
+def test_a_grammar_that_turns_out_too_costly_is_the_clients_mistake():
+    why = "the grammar takes too long for each token; make it smaller"
+    service = ScriptedService("<|channel|>final<|message|>{", ends=FinishReason.ERROR)
+    service.failure = f"the token mask failed: {GrammarCostError(why)!r}"
+    with pytest.raises(openai.BadRequestError, match=why) as refusal:
+        _ask(service)
+    assert refusal.value.type == "invalid_request_error"
+    with pytest.raises(openai.APIError, match=f"^{why}"):
+        _stream(service)

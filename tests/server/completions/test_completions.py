@@ -139,6 +139,8 @@ def test_characters_of_several_tokens_come_whole():
         pytest.param({"suffix": "end"}, "suffix", id="suffix"),
         pytest.param({"best_of": 3}, "best_of", id="best-of"),
         pytest.param({"n": 17}, "n", id="n"),
+        pytest.param({"temperature": 3}, "temperature", id="temperature"),
+        pytest.param({"top_p": -3}, "top_p", id="top-p"),
         pytest.param({"prompt": ["a"] * 257}, "prompt", id="prompts"),
         pytest.param({"prompt": []}, "prompt", id="no-prompt"),
         pytest.param({"prompt": [[]] * 300}, "prompt", id="empty-prompts"),

@@ -357,9 +357,14 @@ def test_something_must_be_asked(body):
 # Fields
 
 
-@pytest.mark.parametrize("name", ["prompt", "moderation", "context_management"])
+@pytest.mark.parametrize("name", ["prompt", "moderation", "context_management", "response_format"])
 def test_what_is_not_offered_is_refused_by_name(name):
     assert refusal({"input": "Hi", name: {"id": "x"}}).param == name
+
+
+def test_the_format_of_chats_is_refused_with_its_name_here():
+    error = refusal({"input": "Hi", "response_format": {"type": "json_object"}})
+    assert "'text.format'" in str(error)
 
 
 def test_every_way_to_draw_arrives():

@@ -153,6 +153,16 @@ def test_a_mistake_is_refused_before_a_stream_begins(served, stream):
 
 
 @pytest.mark.parametrize(
+    ("body", "param"),
+    [({"include": ["bogus"]}, "include[0]"), ({"service_tier": "bogus"}, "service_tier")],
+    ids=["include", "tier"],
+)
+def test_values_that_do_not_exist_are_refused(served, body, param):
+    status, _, text = post(served, {"input": "Hi", **body})
+    assert (status, json.loads(text)["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize(
     "served", [{"service": {"refuse": ApiError.overloaded("full")}}], indirect=True
 )
 @pytest.mark.parametrize("stream", [False, True])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ossia.api.failure import failure
 from ossia.api.offline.request_output import CompletionOutput, Logprob, RequestOutput
 from ossia.api.offline.restricted_tokens import RestrictedTokens, bad_sequences
 from ossia.api.offline.sampling_params import SamplingParams
 from ossia.api.stop import StopStrings
 from ossia.api.text_mask import text_masks
 from ossia.api.turn_masks import BoundMasks, TurnMasks
-from ossia.errors import EngineClosedError, RequestError
+from ossia.errors import RequestError
 from ossia.harmony import FINAL, HeaderRules
 from ossia.structured import Grammar
 from ossia.tokenizer import IncrementalDetokenizer, Tokenizer, special
@@ -120,9 +121,10 @@ class Completion:
 
         Raises:
             EngineClosedError: the engine failed.
+            GrammarCostError: what the text must look like is too costly.
         """
         if output.finish_reason is FinishReason.ERROR:
-            raise EngineClosedError(f"the engine failed: {output.error}")
+            raise failure(output.error)
         if output.prompt_logprobs is not None:
             self._prompt_logprobs = output.prompt_logprobs
         self._cached_tokens = output.cached_tokens

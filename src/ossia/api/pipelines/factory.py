@@ -97,7 +97,7 @@ def pipeline(
     if device is not None and device_map is not None:
         raise RequestError("is given beside device; keep one", field="device_map")
     dtype = _dtype(dtype, kwargs.pop("torch_dtype", None))
-    found = None if task is None else _known_task(task)
+    found = None if task is None else known_task(task)
     model = _model_or_demo(model, found)
     extras = dict(model_kwargs or {})
     hub = {"revision": revision, "token": token}
@@ -153,7 +153,12 @@ def _model_or_demo(model: Any, task: str | None) -> Any:  # noqa: ANN401
     return DEMO
 
 
-def _known_task(task: str) -> str:
+def known_task(task: str) -> str:
+    """A task by its own name.
+
+    Raises:
+        RequestError: there is no such task; names those that there are.
+    """
     known = _ALIASES.get(task, task)
     if known not in _PIPELINES:
         raise RequestError(

@@ -80,8 +80,8 @@ class CreateMessage(CountTokens):
     max_tokens: int
     stream: bool | None = None
     stop_sequences: list[str] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: int | None = None
     # about accounts and capacity of the hosted service
     metadata: dict[str, Any] | None = None

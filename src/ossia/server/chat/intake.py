@@ -141,6 +141,12 @@ def _refuse_unoffered(body: ChatRequest) -> None:
             raise _not_offered(name, why)
     if body.stream_options is not None and not body.stream:
         raise ApiError("'stream_options' is only for `stream: true`.", param="stream_options")
+    most = body.max_completion_tokens
+    if most is not None and body.max_tokens not in (None, most):
+        raise ApiError(
+            "'max_tokens' and 'max_completion_tokens' are names of one limit: give one of them.",
+            param="max_tokens",
+        )
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError("'top_logprobs' needs `logprobs: true`.", param="top_logprobs")
 

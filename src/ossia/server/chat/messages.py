@@ -18,7 +18,9 @@ from ossia.server.chat.message_schemas import (
     ToolMessage,
     UserMessage,
 )
+from ossia.server.chat.open_calls import OpenCalls
 from ossia.server.reasoning_memory import ReasoningMemory
+from ossia.server.word import check_word
 
 PlainMessage = dict[str, Any]
 
@@ -41,41 +43,48 @@ def plain_messages(
         memory: Holds reasoning that a client has dropped between a call and its result.
 
     Raises:
-        ApiError: a part is of a kind that no text model reads, or a result answers no call.
+        ApiError: a part is of a kind that no text model reads, a message says nothing, a result
+            answers no call, or a call has no result.
     """
     reader = _Reader(images, memory)
-    return [
+    plain = [
         reader.read(message, f"messages[{position}]") for position, message in enumerate(messages)
     ]
+    reader.calls.check()
+    return plain
 
 
 class _Reader:
-    """Reads messages in order, with an eye on which calls there were."""
+    """Reads messages in order, with an eye on which calls there were.
+
+    Attributes:
+        calls: Those whose results have not come.
+    """
 
     def __init__(self, images: Literal["refuse", "note"], memory: ReasoningMemory) -> None:
         self._images = images
         self._memory = memory
-        self._called: set[str] = set()
+        self.calls = OpenCalls()
 
     def read(self, message: ChatMessageParam, path: str) -> PlainMessage:
+        if message.content is None and not isinstance(message, AssistantMessage | FunctionMessage):
+            raise _missing(f"{path}.content")
         text = self._text(message.content, f"{path}.content")
         match message:
             case InstructionMessage():
                 return {"role": message.role, "content": text}
             case UserMessage():
+                if message.name:
+                    check_word(message.name, f"{path}.name")
                 return {"role": "user", "content": text, "name": message.name}
             case AssistantMessage():
                 return self._assistant(message, text, path)
             case ToolMessage():
-                call_id, name = message.tool_call_id, message.name
-                if call_id is not None and call_id not in self._called and name is None:
-                    raise ApiError(
-                        f"Invalid value for '{path}.tool_call_id': no earlier message has a tool "
-                        f"call with the id {call_id[:100]!r}.",
-                        param=f"{path}.tool_call_id",
-                    )
+                call_id, name = message.tool_call_id or None, message.name or None
+                self.calls.answer(call_id, name, path)
                 return {"role": "tool", "content": text, "tool_call_id": call_id, "name": name}
             case FunctionMessage():
+                check_word(message.name, f"{path}.name")
                 return {"role": "tool", "content": text, "name": message.name}
 
     def _assistant(self, message: AssistantMessage, text: str, path: str) -> PlainMessage:
@@ -85,11 +94,13 @@ class _Reader:
             _call(call, f"{path}.tool_calls[{position}]")
             for position, call in enumerate(message.tool_calls or ())
         ]
+        self.calls.add([call["id"] or None for call in calls], f"{path}.tool_calls")
         if message.function_call is not None:
-            calls.append({"function": _function(message.function_call)})
-        ids = [call["id"] for call in calls if call.get("id")]
-        self._called.update(ids)
+            calls.append({"function": _function(message.function_call, f"{path}.function_call")})
         reasoning = message.reasoning or message.reasoning_content or message.thinking
+        if message.content is None and not (calls or message.refusal or reasoning):
+            raise _missing(f"{path}.content")
+        ids = [call["id"] for call in calls if call.get("id")]
         if not reasoning:
             reasoning = next(filter(None, map(self._memory.get, ids)), None)
         return {
@@ -120,14 +131,16 @@ class _Reader:
 
 def _call(call: ToolCallParam, path: str) -> PlainMessage:
     if call.function is not None:
-        return {"id": call.id, "function": _function(call.function)}
+        return {"id": call.id, "function": _function(call.function, f"{path}.function")}
     if call.custom is not None:
+        check_word(call.custom.name, f"{path}.custom.name")
         function = {"name": call.custom.name, "arguments": call.custom.input}
         return {"id": call.id, "function": function}
     raise _missing(f"{path}.{call.type or 'function'}")
 
 
-def _function(function: FunctionCall) -> PlainMessage:
+def _function(function: FunctionCall, path: str) -> PlainMessage:
+    check_word(function.name, f"{path}.name")
     return {"name": function.name, "arguments": function.arguments or "{}"}
 
 

@@ -25,11 +25,9 @@ def answer_grammar(wanted: ResponseFormat | None) -> Grammar | None:
     if wanted.type == "json_schema":
         if wanted.json_schema is None:
             raise _missing("json_schema")
-        schema = wanted.json_schema.schema_
         path = f"{_PATH}.json_schema.schema"
-        if schema is None:
-            return Grammar.json_object(field=path)
-        return Grammar.json_schema(schema, strict=bool(wanted.json_schema.strict), field=path)
+        given = wanted.json_schema
+        return Grammar.json_schema(given.schema_, strict=bool(given.strict), field=path)
     if wanted.type == "regex":
         if wanted.pattern is None:
             raise _missing("pattern")
@@ -44,7 +42,7 @@ def developer_sections(body: ChatRequest) -> list[str]:
     """What is added to the developer's instructions."""
     sections: list[str] = []
     wanted = body.response_format.json_schema if body.response_format is not None else None
-    if wanted is not None and wanted.schema_ is not None:
+    if wanted is not None:
         sections.append(schema_section(wanted.name, wanted.description, wanted.schema_))
     if body.verbosity in VERBOSITY:
         sections.append(VERBOSITY[body.verbosity])

@@ -15,7 +15,7 @@ from ossia.errors import StoreError
 from ossia.log import logger
 from ossia.server.admit_all import admit_all
 from ossia.server.api_error import prompt_in
-from ossia.server.body import read_json, validated
+from ossia.server.body import read_json, taken
 from ossia.server.chat.answers import ChatCompletion
 from ossia.server.chat.choice import ChoiceFold, Piece
 from ossia.server.chat.chunks import ChunkWriter, Numbered
@@ -75,7 +75,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
 
     async def create(request: Request) -> Response:
         raw = await read_json(request)
-        body = validated(raw, ChatRequest)
+        body = taken(request, raw, ChatRequest)
         plan = plan_chat(body, state)
         record = record_of(request.scope)
         record.prompt = raw.get("messages")

@@ -11,6 +11,7 @@ from ossia.server.chat.message_schemas import ChatMessageParam
 from ossia.server.chat.tool_schemas import ChatTool, ChatToolChoice
 from ossia.server.metadata import Metadata
 from ossia.server.openapi.described import DescribedAs
+from ossia.server.responses.schemas import SchemaName, ServiceTier
 from ossia.server.responses.tool_schemas import ToolName
 from ossia.server.sampling_fields import SamplingFields
 
@@ -29,9 +30,9 @@ class StreamOptions(RequestModel):
 class NamedSchema(RequestModel):
     """A JSON schema that the answer must match."""
 
-    name: str = "response"
+    name: SchemaName
     description: str | None = None
-    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
     strict: bool | None = None
 
 
@@ -86,7 +87,7 @@ class ChatRequest(SamplingFields):
         None
     )
     verbosity: Literal["low", "medium", "high"] | None = None
-    max_completion_tokens: int | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
@@ -95,7 +96,7 @@ class ChatRequest(SamplingFields):
 
     store: bool | None = None
     metadata: Metadata | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    service_tier: ServiceTier | None = None
 
     user: str | None = None
     safety_identifier: str | None = None

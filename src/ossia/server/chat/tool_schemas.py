@@ -14,24 +14,11 @@ from ossia.server.responses.tool_schemas import (
     GrammarFormat,
     NamedTool,
     NamespaceTool,
+    NestedFormat,
     NestedFunctionTool,
     ToolName,
     WebSearchTool,
 )
-
-
-class NestedGrammar(RequestModel):
-    """A grammar for the text of a custom tool."""
-
-    syntax: Literal["lark", "regex"]
-    definition: str
-
-
-class NestedFormat(RequestModel):
-    """The text for a custom tool follows a grammar."""
-
-    type: Literal["grammar"]
-    grammar: NestedGrammar
 
 
 class CustomBody(RequestModel):

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 
 from ossia.server.admit_all import admit_all
 from ossia.server.api_error import prompt_in
-from ossia.server.body import read_json, validated
+from ossia.server.body import read_json, taken
 from ossia.server.completions.answers import TextCompletion
 from ossia.server.completions.choice import TextFold
 from ossia.server.completions.chunks import TextChunkWriter, TextPiece, usage_of_texts
@@ -51,7 +51,7 @@ def routes(state: ServerState) -> list[BaseRoute]:
 
     async def create(request: Request) -> Response:
         raw = await read_json(request)
-        plan = await plan_completion(validated(raw, CompletionRequest), state)
+        plan = await plan_completion(taken(request, raw, CompletionRequest), state)
         record = record_of(request.scope)
         record.prompt = raw.get("prompt")
         run = CompletionRun(state, plan, record)

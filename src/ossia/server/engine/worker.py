@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ossia import env
 from ossia.api.model_source import ModelSource, find_model
-from ossia.errors import OssiaError
+from ossia.errors import ConfigError, OssiaError
 from ossia.garbage import freeze_garbage
 from ossia.log import show_log
 from ossia.server.engine.intake import Intake
@@ -144,9 +144,16 @@ def _make_core(
     from ossia.model.heads import CausalLM
 
     network = load_module(CausalLM, source, dtype=spec.dtype, device=spec.device, progress=progress)
+    _check_context(spec.engine.max_context, network.config.max_position_embeddings)
     if not env.threads_chosen():
         use_fitting_threads(network)
     return core_for(network, spec.engine), str(next(network.parameters()).device)
+
+
+def _check_context(asked: int | None, most: int) -> None:
+    """The engine takes what it can; who starts a server is not to be promised more than that."""
+    if asked is not None and asked > most:
+        raise ConfigError(f"max_context is {asked:,}, but the model's context is {most:,} tokens")
 
 
 def _progress(outbox: Outbox) -> Callable[[str, int, int], None]:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ossia.server.access_log import AccessLog
 from ossia.server.guards.refusing import header_values
+from ossia.server.ignored import HEADER
 from ossia.server.metrics import Metrics
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -27,12 +28,14 @@ class RequestRecord:
         facts: What routes add, such as token counts; nothing that was said.
         prompt: What was asked; logged only where that was asked for.
         status: Of the answer; 499 while there is none (the client went away).
+        ignored: Names of fields that mean nothing here, as the answer's header tells them.
     """
 
     request_id: str
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     prompt: Any = None
     status: int = 499
+    ignored: bytes = b""
 
 
 def record_of(scope: Scope) -> RequestRecord:
@@ -68,7 +71,8 @@ class RequestIds:
         async def send_with_id(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 record.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                ignored = [(HEADER, record.ignored)] if record.ignored else []
+                message["headers"] = [*message.get("headers", ()), header, *ignored]
             elif message["type"] == "websocket.accept":
                 record.status = 101
                 message["headers"] = [*message.get("headers", ()), header]

@@ -40,6 +40,7 @@ _REFUSED: Final = {
     "moderation": "this server moderates nothing; leave it out",
     "context_management": "this server does not compact by itself; leave it out, or use "
     "'truncation': 'auto'",
+    "response_format": "it is for chats; here the same stands in 'text.format'",
 }
 
 

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from ossia.api.events import Event
 from ossia.log import logger
 from ossia.server.api_error import ApiError
+from ossia.server.failure_log import log_failure
 from ossia.server.pacing import Pacing
 from ossia.server.responses.event_log import JsonObject
 from ossia.server.responses.fold import ResponseFold
@@ -99,10 +100,7 @@ class Live:
             if not self.fold.over:
                 self.fold.fail(ApiError.internal())
         except Exception as error:
-            told = ApiError.of(error)
-            if told.status >= 500:
-                _log.warning("a response failed", exc_info=error)
-            self.fold.fail(told)
+            self.fold.fail(log_failure(_log, "a response failed", error))
 
     def _end(self) -> None:
         if self._release is not None:

@@ -18,6 +18,18 @@ from ossia.server.responses.tool_schemas import ResponseTool, ResponseToolChoice
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Summary = Literal["auto", "concise", "detailed"]
+ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"]
+Includable = Literal[
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+    "message.output_text.logprobs",
+]
+SchemaName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class ReasoningParam(RequestModel):
@@ -51,7 +63,7 @@ class JsonSchemaFormat(RequestModel):
     """The answer is JSON of a schema."""
 
     type: Literal["json_schema"]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    name: SchemaName
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
     description: str | None = None
     strict: bool | None = None
@@ -165,7 +177,7 @@ class CompactRequest(PromptRequest):
     prompt_cache_key: str | None = None
     prompt_cache_options: PromptCacheOptions | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
-    service_tier: str | None = None
+    service_tier: ServiceTier | None = None
     image: ImageOptions | None = None
 
 
@@ -181,7 +193,7 @@ class ResponseRequest(PromptRequest):
     # how to answer
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
-    include: list[str] | None = None
+    include: list[Includable] | None = None
     store: bool | None = None
     background: bool | None = None
     background_options: BackgroundOptions | None = None
@@ -189,7 +201,7 @@ class ResponseRequest(PromptRequest):
     # echoed
     metadata: Metadata | None = None
     max_tool_calls: _Count | None = None
-    service_tier: str | None = None
+    service_tier: ServiceTier | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: PromptCacheOptions | None = None
@@ -202,6 +214,7 @@ class ResponseRequest(PromptRequest):
     prompt: Any = None
     moderation: Any = None
     context_management: Any = None
+    response_format: Any = None
     # beyond the hosted API
     top_k: Annotated[int, Field(ge=-1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -75,20 +75,21 @@ def _allowed(given: dict[str, Any], table: ToolTable) -> ToolChoice:
     # Chat Completions nests them.
     inner = given.get("allowed_tools")
     body = inner if isinstance(inner, dict) else given
+    where = f"{_PATH}.allowed_tools" if body is inner else _PATH
     mode, listed = body.get("mode"), body.get("tools")
     if mode not in ("auto", "required"):
-        raise _refusal(f"{str(mode)[:64]!r} is neither 'auto' nor 'required'", f"{_PATH}.mode")
+        raise _refusal(f"{str(mode)[:64]!r} is neither 'auto' nor 'required'", f"{where}.mode")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise _refusal("it must be a list of objects", f"{_PATH}.tools")
+        raise _refusal("it must be a list of objects", f"{where}.tools")
     recipients: set[str] = set()
     for position, one in enumerate(listed):
-        path = f"{_PATH}.tools[{position}]"
+        path = f"{where}.tools[{position}]"
         if not _is_web_search(one):
             recipients |= _meant(one, table, path)
         elif table.web_search is not None:
             recipients.add(SEARCH)
     if mode == "required" and not recipients:
-        raise _refusal("a call is required, but no tool is allowed", f"{_PATH}.tools")
+        raise _refusal("a call is required, but no tool is allowed", f"{where}.tools")
     echo = {"type": "allowed_tools", "mode": mode, "tools": listed}
     return ToolChoice(table.only(recipients), mode, echo)
 
@@ -116,16 +117,25 @@ def _named(one: dict[str, Any], table: ToolTable, path: str) -> str:
     else:
         found = [tool.recipient for tool in table.tools if tool.name == name]
     if not found:
-        raise _refusal(f"no tool named {name[:128]!r} is on offer in 'tools'", f"{path}.name")
+        raise _refusal(
+            f"no tool named {name[:128]!r} is on offer in 'tools'", f"{_body(one, path)[1]}.name"
+        )
     return found[0]
 
 
 def _name(one: dict[str, Any], path: str) -> str:
-    inner = one.get("function")
-    name = (inner if isinstance(inner, dict) else one).get("name")
+    body, where = _body(one, path)
+    name = body.get("name")
     if not isinstance(name, str):
-        raise _refusal("it must be a string", f"{path}.name")
+        raise _refusal("it must be a string", f"{where}.name")
     return name
+
+
+def _body(one: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
+    """What names a tool, and where it stands: Chat Completions nests it."""
+    kind = str(one.get("type"))
+    inner = one.get(kind)
+    return (inner, f"{path}.{kind}") if isinstance(inner, dict) else (one, path)
 
 
 def _refusal(why: str, path: str) -> ApiError:

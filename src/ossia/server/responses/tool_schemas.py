@@ -50,6 +50,20 @@ class GrammarFormat(RequestModel):
     definition: str
 
 
+class NestedGrammar(RequestModel):
+    """A grammar for the text of a custom tool, as Chat Completions has it."""
+
+    syntax: Literal["lark", "regex"]
+    definition: str
+
+
+class NestedFormat(RequestModel):
+    """The text for a custom tool follows a grammar."""
+
+    type: Literal["grammar"]
+    grammar: NestedGrammar
+
+
 CustomFormat = Annotated[FreeFormat | GrammarFormat, Field(discriminator="type")]
 
 

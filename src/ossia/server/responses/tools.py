@@ -18,6 +18,7 @@ from ossia.server.responses.tool_schemas import (
     FunctionTool,
     GrammarFormat,
     NamespaceTool,
+    NestedFormat,
     WebSearchTool,
 )
 from ossia.server.responses.web_search import (
@@ -141,19 +142,22 @@ def recipient_of(name: str, namespace: str | None) -> str:
     return f"{namespace or FUNCTIONS}.{name}"
 
 
-def read_tools(raw: Sequence[JsonObject], web: Web | None = None) -> ToolTable:
+def read_tools(
+    raw: Sequence[JsonObject], web: Web | None = None, *, member: str = "tools"
+) -> ToolTable:
     """The tools of a request.
 
     Args:
         raw: As the client sent them.
         web: What a web search searches; None leaves it out, since clients send it in any case.
+        member: Of the request, that holds them.
 
     Raises:
         ApiError: one is malformed, of a kind that is not offered, or named as another.
     """
     table = _Reading(web)
     for position, tool in enumerate(raw):
-        table.read(tool, f"tools[{position}]")
+        table.read(tool, f"{member}[{position}]")
     if table.web_search is not None and (taken := BROWSER_CALLS & table.tools.keys()):
         raise ApiError(
             f"Invalid value for 'tools': {min(taken)!r} is what web search goes by; give yours "
@@ -216,14 +220,14 @@ class _Reading:
         return {**raw, "description": group.description or "", "tools": inner}
 
     def _tool(self, raw: JsonObject, path: str, namespace: str | None) -> JsonObject:
-        if raw["type"] == "custom":
+        kind = raw["type"]
+        if isinstance(inner := raw.get(kind), dict):  # the form of Chat Completions is taken too
+            raw, path = {**inner, "type": kind}, f"{path}.{kind}"
+        if kind == "custom":
             tool, echo = _custom(raw, path, namespace), raw
         else:
-            # The form of Chat Completions is taken too.
-            inner = raw.get("function")
-            flat = {**inner, "type": "function"} if isinstance(inner, dict) else raw
-            tool = _function(flat, path, namespace)
-            echo = {"description": None, "parameters": None, "strict": None, **flat}
+            tool = _function(raw, path, namespace)
+            echo = {"description": None, "parameters": None, "strict": None, **raw}
         if len(self.tools) == _MAX_TOOLS:
             raise ApiError(f"Invalid value for 'tools': more than {_MAX_TOOLS}.", param="tools")
         name = function_name(tool.recipient)
@@ -250,10 +254,16 @@ def _function(raw: JsonObject, path: str, namespace: str | None) -> CallableTool
 
 
 def _custom(raw: JsonObject, path: str, namespace: str | None) -> CallableTool:
+    where = f"{path}.format"
+    given = raw.get("format")
+    if isinstance(given, dict) and "grammar" in given:  # so Chat Completions has it
+        inner = validated(given, NestedFormat, where).grammar
+        raw = {**raw, "format": {"type": "grammar", **inner.model_dump()}}
+        where += ".grammar"
     tool = validated(raw, CustomTool, path)
     _check_name(tool.name, f"{path}.name")
     _check_callers(tool, path)
-    grammar = _grammar(tool.format, f"{path}.format")
+    grammar = _grammar(tool.format, where)
     lines = [tool.description or "", _FREE_TEXT]
     if grammar is not None:
         lines += [f"The text must follow this {grammar.kind.value} grammar:", grammar.source]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import orjson
@@ -24,9 +23,9 @@ from ossia.server.responses.items import (
 from ossia.server.responses.sealing import COMPACTION, REASONING, Sealer, SealError
 from ossia.server.responses.search_steps import STEP, shown_page, step_messages
 from ossia.server.responses.tools import recipient_of
+from ossia.server.word import check_word
 from ossia.tools.browser.page import Page
 
-_WORD: Final = re.compile(r"[^\s<>]+")
 _JSON: Final = "<|constrain|>json"
 _MAX_OPENED: Final = 32 * 2**20  # characters of sealed content in one request
 _SUMMARY: Final = "Summary of the conversation so far:\n\n"
@@ -172,12 +171,8 @@ class Transcript:
         if item.status == "incomplete":
             return  # it was cut off while it was written, so nobody has run it
         for name, value in (("name", item.name), ("namespace", item.namespace)):
-            if value is not None and _WORD.fullmatch(value) is None:
-                where = f"{path}.{name}"
-                raise ApiError(
-                    f"Invalid value for '{where}': it must be one word without '<' and '>'.",
-                    param=where,
-                )
+            if value is not None:
+                check_word(value, f"{path}.{name}")
         recipient = recipient_of(item.name, item.namespace)
         if self._unphased is not None:
             self._unphased.channel = Channel.COMMENTARY.value

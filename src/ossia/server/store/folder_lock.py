@@ -7,23 +7,26 @@ import sys
 from pathlib import Path
 
 from ossia.errors import StoreError
+from ossia.server.store.private_folder import make_private
 
 _FILE = "lock"
+# What lies in a state folder; lost+found in that of a volume.
+_KNOWN = (_FILE, "store.sqlite3*", "*sealing.key*", "lost+found")
 
 
 class FolderLock:
     """Holds a folder until released, or until the process ends, however it ends.
 
     Args:
-        folder: Made if need be, for its owner only.
+        folder: Made if need be; only its owner can read it then.
 
     Raises:
-        StoreError: another process holds it, or it cannot be made.
+        StoreError: another process holds it, it cannot be made, or others can read it.
     """
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(folder, _KNOWN)
             self._descriptor = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreError(f"{folder}: {error.strerror}; name another state folder") from error

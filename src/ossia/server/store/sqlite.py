@@ -14,6 +14,7 @@ from ossia.log import logger
 from ossia.server.store import upkeep
 from ossia.server.store.database import Database
 from ossia.server.store.folder_lock import FolderLock
+from ossia.server.store.private_folder import make_private_file
 from ossia.server.store.sql_store import SqlStore
 from ossia.server.store.sqlite_migrations import migrate
 from ossia.server.store.sqlite_session import SqliteSession, used_bytes
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 _log = logger(__name__)
 _FILE = "store.sqlite3"
+_BESIDE = (f"{_FILE}-wal", f"{_FILE}-shm")
 _CACHE_KB = (
     512  # of each connection: the system keeps the file's pages, too, and can do without them
 )
@@ -57,9 +59,11 @@ class SqliteStore(SqlStore):
         self._writes = 0
         self._lock = None if folder is None else FolderLock(folder)
         try:
+            if folder is not None:
+                make_private_file(folder / _FILE, beside=[folder / each for each in _BESIDE])
             connection = _open(folder)
             reader = None if folder is None else _connect(folder / _FILE)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._unlock()
             raise StoreError(
                 f"{folder}: {error}; move {_FILE} away, or name another state folder"
