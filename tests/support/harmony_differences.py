@@ -158,9 +158,7 @@ what stands here. Each difference has a name. To have it the library's way, name
 from ossia.harmony import load_harmony_encoding
 from ossia.harmony.differences import Difference
 
-encoding = load_harmony_encoding(
-    "HarmonyGptOss", as_library=frozenset({Difference.OLD_REASONING})
-)
+encoding = load_harmony_encoding("HarmonyGptOss", as_library=frozenset({Difference.OLD_REASONING}))
 ```
 
 ```
