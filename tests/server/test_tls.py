@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def files(tmp_path) -> dict[str, Path]:
 def test_what_can_be_used_is_taken(files, certificate, key):
     check_tls(ServerSettings(tls_certificate=files[certificate], tls_key=files.get(key)))
     check_tls(ServerSettings())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_are_left_to_who_serves(files, tmp_path):
+    """Such as a shell's `<(...)`: who reads one to check it leaves nothing."""
+    os.mkfifo(tmp_path / "pipe")
+    check_tls(ServerSettings(tls_certificate=tmp_path / "pipe", tls_key=files["mine.key"]))
+    check_tls(ServerSettings(tls_certificate=files["mine.crt"], tls_key=tmp_path / "pipe"))
 
 
 @pytest.mark.parametrize(

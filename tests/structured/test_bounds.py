@@ -24,6 +24,7 @@ WRITABLE = [
     ({"type": "integer", "maximum": -(2**62)}, [str(-(2**62))], ["0", str(1 - 2**62)]),
     ({"type": "integer", "minimum": 2**53 + 1}, [str(2**53 + 2)], [str(2**53)]),
     ({"anyOf": [INT64, {"type": "null"}]}, ["null", "3"], ["true"]),
+    ({"$ref": "#/components/a~1b", "components": {"a/b": INT64}}, ["3", str(2**63 - 1)], ["true"]),
 ]
 
 

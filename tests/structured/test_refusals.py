@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ossia.errors import RequestError
-from ossia.structured import Grammar
+from ossia.structured import Grammar, repeats
 from ossia.structured.cache import GrammarCache
 
 
@@ -86,6 +86,21 @@ def test_schemas(cache: GrammarCache, schema: dict[str, object], complaint: str)
 @pytest.mark.parametrize("pattern", ["^(a{100}){100}$", "^[a-z]{100000}$", "^(.{1,100},){1,100}$"])
 def test_repeats_that_can_be_borne(cache: GrammarCache, pattern: str) -> None:
     cache.compiled(Grammar.json_schema(_within({"type": "string", "pattern": pattern})))
+
+
+def test_counts_are_multiplied_as_far_as_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern may name a hundred thousand; their product would have a million digits."""
+    read: list[int] = []
+
+    class _Number(int):
+        def __new__(cls, text: str) -> int:  # type: ignore[misc]
+            read.append(len(text))
+            return int(text)
+
+    monkeypatch.setattr(repeats, "int", _Number, raising=False)
+    assert repeats._repeats_much("[" + "{999999999}" * 90_000 + "]")
+    assert read == [9]
+    assert not repeats._repeats_much("a{3}{4,}{,5}{x}" + "{1}" * 1000)
 
 
 @pytest.mark.parametrize(

@@ -80,12 +80,12 @@ def comes_with_ossia(name: str) -> bool:
 
 
 def check_revision(name: str, revision: str | None) -> None:
-    """Refuse a revision of what comes with Ossia.
+    """Refuse a revision of what comes with Ossia, but for "main", which transformers' code says of itself.
 
     Raises:
         RequestError: there are no revisions of it.
     """
-    if revision is not None and comes_with_ossia(name):
+    if revision not in (None, "main") and comes_with_ossia(name):
         raise RequestError(
             f"is for hub repositories, and {name} comes with Ossia; leave it out", field="revision"
         )

@@ -18,8 +18,8 @@ def check_tls(settings: ServerSettings) -> None:
         ConfigError: they cannot; names the option and the file.
     """
     certificate, key = settings.tls_certificate, settings.tls_key
-    if certificate is None:
-        return
+    if certificate is None or any(one is not None and one.is_fifo() for one in (certificate, key)):
+        return  # a pipe can be read once only
     text = _read("tls_certificate", certificate)
     if b"CERTIFICATE-----" not in text:
         raise ConfigError(

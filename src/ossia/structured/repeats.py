@@ -7,7 +7,6 @@ while the text is drawn that its automaton grows past all limits.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -50,16 +49,21 @@ def _suspects(root: Schema) -> Iterator[tuple[str, Schema]]:
     """Schemas of texts whose patterns repeat what is repeated, each with its place."""
     for place, schema in subschemas(root):
         pattern = schema.get("pattern")
-        if isinstance(pattern, str) and _num_repeats(pattern) >= _MANY:
+        if isinstance(pattern, str) and _repeats_much(pattern):
             limits = {name: schema[name] for name in _ABOUT_TEXTS if name in schema}
             yield place, {"type": "string", **limits}
         names = schema.get("patternProperties")
         for name in names if isinstance(names, dict) else ():
-            if _num_repeats(name) >= _MANY:
+            if _repeats_much(name):
                 yield f"{place}/patternProperties", {"type": "string", "pattern": name}
 
 
-def _num_repeats(pattern: str) -> int:
-    """At most so many copies of a part: as if each count stood within all others."""
-    digits = (most or least or "1" for least, most in _COUNTS.findall(pattern))
-    return math.prod(max(1, int(one[:9])) for one in digits)
+def _repeats_much(pattern: str) -> bool:
+    """Whether a part may have so many copies, as if each count stood within all others."""
+    copies = 1
+    for found in _COUNTS.finditer(pattern):
+        least, most = found.groups()
+        copies *= max(1, int((most or least or "1")[:9]))
+        if copies >= _MANY:  # a hostile pattern has counts by the ten thousand
+            return True
+    return False

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
 from ossia.structured.bounds import narrow_bounds
 from ossia.structured.limits import MAX_MULTIPLE, MAX_SCHEMA_DEPTH
@@ -82,12 +83,17 @@ def read_schema(source: str) -> Schema | bool:
 def subschemas(root: Schema) -> Iterator[tuple[str, Schema]]:
     """A schema and all schemas in it, each with its place, such as `#/properties/a`."""
     waiting: list[tuple[str, object]] = [("#", root)]
+    seen = set[int]()  # several references may lead to one, also from within it
     while waiting:
         place, schema = waiting.pop()
-        if not isinstance(schema, dict):
+        if not isinstance(schema, dict) or id(schema) in seen:
             continue
+        seen.add(id(schema))
         schema = cast("Schema", schema)
         yield place, schema
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/"):  # wherever that is
+            waiting.append((reference, _at(root, reference)))
         for keyword in _ONE:
             waiting.append((f"{place}/{keyword}", schema.get(keyword)))
         for keyword in _LISTS:
@@ -100,6 +106,20 @@ def subschemas(root: Schema) -> Iterator[tuple[str, Schema]]:
             if isinstance(value, dict):
                 items = cast("dict[str, object]", value).items()
                 waiting += [(f"{place}/{keyword}/{name}", one) for name, one in items]
+
+
+def _at(root: Schema, reference: str) -> object:
+    """What a pointer (RFC 6901) in a reference leads to; None if nothing."""
+    here: object = root
+    for step in reference.removeprefix("#/").split("/"):
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
+        if isinstance(here, dict):
+            here = cast("dict[str, object]", here).get(name)
+        elif isinstance(here, list) and name.isdecimal() and int(name[:9]) < len(here):
+            here = cast("list[object]", here)[int(name[:9])]
+        else:
+            return None
+    return here
 
 
 def place_of(source: str, keyword: str, value: object = None) -> str:

@@ -140,3 +140,5 @@ class TestCrossSiteRequests:
             )
             assert answer.status == 401, "CORS is no key"
             assert answer.headers["access-control-allow-origin"] == "https://ok.example"
+            exposed = answer.headers["access-control-expose-headers"].split(", ")
+            assert {"x-request-id", "x-ossia-ignored", "x-ossia-left-out"} <= set(exposed)

@@ -80,6 +80,12 @@ def test_custom_tools_may_have_grammars(syntax, kind):
     assert "// [ab]+" in prompt_of({"input": "Hi", "tools": tools})
 
 
+@pytest.mark.parametrize("given", [{"type": "text"}, {"type": "text", "grammar": None}])
+def test_custom_tools_may_say_that_they_have_none(given):
+    intake = read({"input": "Hi", "tools": [{**SHELL, "format": given}]})
+    assert intake.question.grammars == {}
+
+
 def test_a_function_in_the_form_of_chat_is_taken():
     tool = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
     intake = read({"input": "Hi", "tools": [tool]})

@@ -10,7 +10,7 @@ from ossia.server.api_error import ApiError
 from ossia.server.guards.refusing import header_values, refuse
 
 _METHODS = b"GET, POST, DELETE, OPTIONS"
-_EXPOSED = b"x-request-id, retry-after"
+_EXPOSED = b"x-request-id, retry-after, x-ossia-ignored, x-ossia-left-out"
 _MAX_AGE = b"600"  # seconds
 
 

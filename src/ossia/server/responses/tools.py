@@ -256,7 +256,9 @@ def _function(raw: JsonObject, path: str, namespace: str | None) -> CallableTool
 def _custom(raw: JsonObject, path: str, namespace: str | None) -> CallableTool:
     where = f"{path}.format"
     given = raw.get("format")
-    if isinstance(given, dict) and "grammar" in given:  # so Chat Completions has it
+    if isinstance(given, dict) and isinstance(
+        given.get("grammar"), dict
+    ):  # so Chat Completions has it
         inner = validated(given, NestedFormat, where).grammar
         raw = {**raw, "format": {"type": "grammar", **inner.model_dump()}}
         where += ".grammar"
