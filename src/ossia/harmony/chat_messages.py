@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -76,10 +77,10 @@ def conversation_from_chat(
 
 @dataclass(slots=True)
 class _Chat:
-    """Harmony messages so far, and the calls, oldest first, whose result has not come."""
+    """Harmony messages so far, and the calls whose result has not come."""
 
     messages: list[Message]
-    waiting: list[tuple[str | None, str]] = field(default_factory=list[tuple[str | None, str]])
+    calls: _Calls = field(default_factory=lambda: _Calls())
 
     def add(self, role: Role, content: str | Content, channel: Channel | None = None) -> None:
         self.messages.append(
@@ -130,7 +131,7 @@ class _Chat:
             if name is None:
                 raise HarmonyError("a tool call needs the name of a function")
             kind = optional_text(function, "content_type", "a function")
-            self.waiting.append((call.get("id") or call.get("call_id"), name))
+            self.calls.add(call.get("id") or call.get("call_id"), name)
             self.add(Role.ASSISTANT, _arguments(function.get("arguments")), Channel.COMMENTARY)
             self.messages[-1].recipient = f"functions.{name}"
             self.messages[-1].content_type = kind or _CALL_TYPE
@@ -138,16 +139,35 @@ class _Chat:
     def _answered(self, message: ChatMessage) -> str:
         """The full name of the function whose result this is."""
         wanted = message.get("tool_call_id")
-        for position, (call_id, name) in enumerate(self.waiting):
-            if not wanted or call_id == wanted:
-                del self.waiting[position]
-                return f"functions.{name}"
+        if (name := self.calls.take(wanted)) is not None:
+            return f"functions.{name}"
         if name := optional_text(message, "name", "a message"):
             return f"functions.{name}"
         raise HarmonyError(
             f"a tool message answers no call: no earlier assistant message has a tool call "
             f"with the id {wanted!r}"
         )
+
+
+class _Calls:
+    """Names of called functions by the ids of the calls, and in order."""
+
+    def __init__(self) -> None:
+        self._in_order: deque[list[str]] = deque()  # each a name, until it is taken
+        self._by_id: dict[str, deque[list[str]]] = {}
+
+    def add(self, call_id: object, name: str) -> None:
+        call = [name]
+        self._in_order.append(call)
+        self._by_id.setdefault(repr(call_id), deque()).append(call)
+
+    def take(self, wanted: object) -> str | None:
+        """The oldest with this id, or of all if there is none."""
+        calls = self._by_id.get(repr(wanted)) if wanted else self._in_order
+        while calls:
+            if call := calls.popleft():
+                return call.pop()
+        return None
 
 
 def _objects(value: object, what: str) -> Sequence[Mapping[str, Any]]:

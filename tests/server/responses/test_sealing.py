@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import stat
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ossia.errors import StoreError
 from ossia.server.responses import sealing
 from ossia.server.responses.sealing import Sealer, SealError
 from ossia.server.responses.surroundings import Surroundings
@@ -95,6 +97,27 @@ def test_a_damaged_key_is_told_of(tmp_path):
     (tmp_path / "sealing.key").write_bytes(b"short")
     with pytest.raises(OSError, match=r"sealing\.key holds no key"):
         Sealer.of_folder(tmp_path, "m")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other permissions")
+def test_a_key_that_others_could_read_is_closed_to_them(tmp_path):
+    Sealer.of_folder(tmp_path, "m")
+    for name in ("sealing.key", "sealing.key.old"):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o644)
+    Sealer.of_folder(tmp_path, "m")
+    assert {stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()} == {0o600}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other permissions")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_is_no_key(tmp_path, is_there):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "sealing.key").symlink_to(tmp_path / "planted")
+    if is_there:
+        (tmp_path / "planted").write_bytes(KEY)
+    with pytest.raises(StoreError, match=r"sealing\.key is a link"):
+        Sealer.of_folder(tmp_path / "state", "m")
 
 
 def test_the_key_of_a_store_of_several_servers_outdoes_that_of_a_folder(tmp_path):

@@ -68,8 +68,12 @@ def plan_chat(body: ChatRequest, state: ServerState) -> ChatPlan:
 
 
 def chat_messages(body: ChatRequest, state: ServerState) -> list[Message]:
-    """The conversation that a request shows to the model; errors as in `plan_chat`."""
-    return _messages(body, state, read_chat_tools(body))
+    """The conversation that a request shows to the model, which need not be able to go on from it.
+
+    Raises:
+        ApiError: as in `plan_chat`, but calls may wait and contents may be missing.
+    """
+    return _messages(body, state, read_chat_tools(body), complete=False)
 
 
 def _question(body: ChatRequest, state: ServerState, choice: ToolChoice) -> Question:
@@ -83,7 +87,7 @@ def _question(body: ChatRequest, state: ServerState, choice: ToolChoice) -> Ques
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
     return Question(
-        _messages(body, state, choice),
+        _messages(body, state, choice, complete=True),
         sampling=sampling,
         stop=body.stop_strings,
         tool_choice=choice.choice,
@@ -95,9 +99,14 @@ def _question(body: ChatRequest, state: ServerState, choice: ToolChoice) -> Ques
     )
 
 
-def _messages(body: ChatRequest, state: ServerState, choice: ToolChoice) -> list[Message]:
+def _messages(
+    body: ChatRequest, state: ServerState, choice: ToolChoice, *, complete: bool
+) -> list[Message]:
     plain = plain_messages(
-        body.messages, images=state.settings.images, memory=state.reasoning_memory
+        body.messages,
+        images=state.settings.images,
+        memory=state.reasoning_memory,
+        complete=complete,
     )
     try:
         messages = conversation_from_chat(

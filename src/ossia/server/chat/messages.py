@@ -34,6 +34,7 @@ def plain_messages(
     *,
     images: Literal["refuse", "note"],
     memory: ReasoningMemory,
+    complete: bool,
 ) -> list[PlainMessage]:
     """The messages with their content as text, and their calls in one form.
 
@@ -41,16 +42,18 @@ def plain_messages(
         messages: As the client sent them.
         images: What to do with images.
         memory: Holds reasoning that a client has dropped between a call and its result.
+        complete: Whether the model is to go on from them, so that nothing may be missing.
 
     Raises:
-        ApiError: a part is of a kind that no text model reads, a message says nothing, a result
-            answers no call, or a call has no result.
+        ApiError: a part is of a kind that no text model reads, or a result answers no call; of
+            complete ones also if a message says nothing, or a call has no result.
     """
-    reader = _Reader(images, memory)
+    reader = _Reader(images, memory, complete)
     plain = [
         reader.read(message, f"messages[{position}]") for position, message in enumerate(messages)
     ]
-    reader.calls.check()
+    if complete:
+        reader.calls.check()
     return plain
 
 
@@ -61,14 +64,17 @@ class _Reader:
         calls: Those whose results have not come.
     """
 
-    def __init__(self, images: Literal["refuse", "note"], memory: ReasoningMemory) -> None:
+    def __init__(
+        self, images: Literal["refuse", "note"], memory: ReasoningMemory, complete: bool
+    ) -> None:
         self._images = images
         self._memory = memory
+        self._complete = complete
         self.calls = OpenCalls()
 
     def read(self, message: ChatMessageParam, path: str) -> PlainMessage:
-        if message.content is None and not isinstance(message, AssistantMessage | FunctionMessage):
-            raise _missing(f"{path}.content")
+        if not isinstance(message, AssistantMessage | FunctionMessage):
+            self._check_content(message.content, path)
         text = self._text(message.content, f"{path}.content")
         match message:
             case InstructionMessage():
@@ -80,12 +86,10 @@ class _Reader:
             case AssistantMessage():
                 return self._assistant(message, text, path)
             case ToolMessage():
-                call_id, name = message.tool_call_id or None, message.name or None
-                self.calls.answer(call_id, name, path)
-                return {"role": "tool", "content": text, "tool_call_id": call_id, "name": name}
+                return self._result(message.tool_call_id or None, message.name or None, text, path)
             case FunctionMessage():
                 check_word(message.name, f"{path}.name")
-                return {"role": "tool", "content": text, "name": message.name}
+                return self._result(None, message.name, text, path)
 
     def _assistant(self, message: AssistantMessage, text: str, path: str) -> PlainMessage:
         if message.audio is not None:
@@ -94,13 +98,16 @@ class _Reader:
             _call(call, f"{path}.tool_calls[{position}]")
             for position, call in enumerate(message.tool_calls or ())
         ]
-        self.calls.add([call["id"] or None for call in calls], f"{path}.tool_calls")
+        ids = [call["id"] for call in calls if call["id"]]
+        for call in calls:
+            name = call["function"]["name"]
+            call["id"] = self.calls.add(call["id"] or None, name, f"{path}.tool_calls")
         if message.function_call is not None:
-            calls.append({"function": _function(message.function_call, f"{path}.function_call")})
+            function = _function(message.function_call, f"{path}.function_call")
+            calls.append({"id": self.calls.add(None, function["name"], ""), "function": function})
         reasoning = message.reasoning or message.reasoning_content or message.thinking
-        if message.content is None and not (calls or message.refusal or reasoning):
-            raise _missing(f"{path}.content")
-        ids = [call["id"] for call in calls if call.get("id")]
+        if not (calls or message.refusal or reasoning):
+            self._check_content(message.content, path)
         if not reasoning:
             reasoning = next(filter(None, map(self._memory.get, ids)), None)
         return {
@@ -109,6 +116,14 @@ class _Reader:
             "reasoning": reasoning,
             "tool_calls": calls,
         }
+
+    def _result(self, call_id: str | None, name: str | None, text: str, path: str) -> PlainMessage:
+        key = self.calls.answer(call_id, name, path)
+        return {"role": "tool", "content": text, "tool_call_id": key, "name": name}
+
+    def _check_content(self, content: Content, path: str) -> None:
+        if content is None and self._complete:
+            raise _missing(f"{path}.content")
 
     def _text(self, content: Content, path: str) -> str:
         if content is None or isinstance(content, str):

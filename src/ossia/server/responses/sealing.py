@@ -12,11 +12,15 @@ import binascii
 import os
 import secrets
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ossia.errors import StoreError
+from ossia.server.store.private_folder import open_private
 
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12
@@ -52,6 +56,7 @@ class Sealer:
 
         Raises:
             OSError: the folder cannot be written, or the key cannot be read.
+            StoreError: the key is a link, or another user's.
         """
         return cls(secrets.token_bytes(_KEY_BYTES) if folder is None else _kept_key(folder), model)
 
@@ -124,7 +129,11 @@ def _kept_key(folder: Path) -> bytes:
             pass
         finally:
             aside.unlink()
-    key = file.read_bytes()
+    with os.fdopen(open_private(file, os.O_RDONLY), "rb") as kept:
+        key = kept.read()
     if len(key) != _KEY_BYTES:
         raise OSError(f"{file} holds no key of {_KEY_BYTES} bytes; remove it to get a new one")
+    for copy in folder.glob(f"*{_KEY_FILE}*"):
+        with suppress(OSError, StoreError):  # nobody relies on it
+            os.close(open_private(copy, os.O_RDONLY))
     return key

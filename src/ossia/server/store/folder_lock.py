@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ossia.errors import StoreError
-from ossia.server.store.private_folder import make_private
+from ossia.server.store.private_folder import make_private, open_private
 
 _FILE = "lock"
 # What lies in a state folder; lost+found in that of a volume.
@@ -21,13 +21,14 @@ class FolderLock:
         folder: Made if need be; only its owner can read it then.
 
     Raises:
-        StoreError: another process holds it, it cannot be made, or others can read it.
+        StoreError: another process holds it, it cannot be made, others can read it, or they may have
+            put there what it holds.
     """
 
     def __init__(self, folder: Path) -> None:
         try:
             make_private(folder, _KNOWN)
-            self._descriptor = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT, 0o600)
+            self._descriptor = open_private(folder / _FILE, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise StoreError(f"{folder}: {error.strerror}; name another state folder") from error
         try:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 _log = logger(__name__)
 _FILE = "store.sqlite3"
-_BESIDE = (f"{_FILE}-wal", f"{_FILE}-shm")
+_BESIDE = tuple(f"{_FILE}-{each}" for each in ("wal", "shm", "journal"))
 _CACHE_KB = (
     512  # of each connection: the system keeps the file's pages, too, and can do without them
 )
@@ -43,7 +43,8 @@ class SqliteStore(SqlStore):
         clock: Seconds since 1970.
 
     Raises:
-        StoreError: the folder is in use or cannot be used, or the file is no store.
+        StoreError: the folder is in use, cannot be used or may hold what others put there, or the file
+            is no store.
     """
 
     def __init__(
