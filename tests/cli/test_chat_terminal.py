@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ PASTE_BEGIN, PASTE_END = "\x1b[200~", "\x1b[201~"
 CTRL_C, CTRL_D = "\x03", "\x04"
 PROMPT = "> "
 SECONDS = 60
+IDLE_SECONDS = 0.25
 
 
 class _Terminal:
@@ -53,7 +56,8 @@ class _Terminal:
         shown = ""
         deadline = time.monotonic() + SECONDS
         while not shown.endswith(text):
-            assert time.monotonic() < deadline, shown
+            left = max(0.0, deadline - time.monotonic())
+            assert select.select([self._end], [], [], left)[0], f"nothing follows {shown!r}"
             try:
                 shown += os.read(self._end, 1).decode()
             except OSError:  # Linux has it so once the program has ended
@@ -61,8 +65,28 @@ class _Terminal:
         return shown
 
     def press(self, keys: str) -> None:
-        """Type or paste something."""
+        """Type or paste something, once the program waits for it.
+
+        What Ctrl-C sends while Python makes ready to wait is seen with the next key only.
+        """
+        self._wait_until_idle()
         os.write(self._end, keys.encode())
+
+    def _wait_until_idle(self) -> None:
+        """Until the program has computed nothing for a while."""
+        times, since = self._computed(), time.monotonic()
+        while time.monotonic() < since + IDLE_SECONDS:
+            time.sleep(IDLE_SECONDS / 5)
+            if (now := self._computed()) != times:
+                times, since = now, time.monotonic()
+
+    def _computed(self) -> list[str]:
+        """Ticks of the processor, where the system tells them; and whether it runs."""
+        status = Path(f"/proc/{self.process.pid}/stat")
+        if not status.exists():
+            return []
+        fields = status.read_text(encoding="utf-8").rpartition(")")[2].split()
+        return [fields[0].replace("R", str(time.monotonic())), *fields[11:13]]
 
     def ends(self) -> int:
         """Its exit code."""
