@@ -5,8 +5,6 @@ Outputs are poisoned before each run, inputs are fresh, and a second run must gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
@@ -14,6 +12,7 @@ from ossia.kernels import cuda
 from ossia.kernels.decode import reference
 from ossia.kernels.decode.attention import PagedStep, attend_one, num_shares
 from ossia.kernels.fp8 import FP8, to_fp8
+from support.kernel_runs import distance, twice
 
 pytestmark = pytest.mark.gpu
 
@@ -27,22 +26,10 @@ def _cuda_sources_run():
         pytest.fail(f"CUDA sources cannot run here: {reason}")
 
 
-def distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    """Relative, NaN where anything was left unwritten."""
-    expected = expected.double()
-    return float((actual.double() - expected).norm() / expected.norm())
-
-
 def distance_of_rows(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """With rows that count alike: the more keys, the smaller they are."""
     sizes = expected.double().norm(dim=1, keepdim=True)
     return distance(actual.double() / sizes, expected.double() / sizes)
-
-
-def twice(run: Callable[[], torch.Tensor]) -> torch.Tensor:
-    first = run().clone()
-    assert torch.equal(first, run()), "two runs differ"
-    return first
 
 
 def _paged_step(

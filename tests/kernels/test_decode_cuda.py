@@ -5,8 +5,6 @@ Outputs are poisoned before each run, inputs are fresh, and a second run must gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
@@ -24,6 +22,7 @@ from ossia.kernels.mxfp4 import Mxfp4Tensor, relay, unpack
 from ossia.kernels.norm import rms_norm
 from ossia.kernels.rope import rope_table, yarn_inverse_frequencies
 from support.draws import check_draws, packed
+from support.kernel_runs import distance, twice
 
 pytestmark = pytest.mark.gpu
 
@@ -39,18 +38,6 @@ PASS_SIZES = [*ALL_SIZES, 129, 512, 768, 1024]
 def _cuda_sources_run():
     if reason := cuda.why_not(DEVICE):
         pytest.fail(f"CUDA sources cannot run here: {reason}")
-
-
-def distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    """Relative, NaN where anything was left unwritten."""
-    expected = expected.double()
-    return float((actual.double() - expected).norm() / expected.norm())
-
-
-def twice(run: Callable[[], torch.Tensor]) -> torch.Tensor:
-    first = run().clone()
-    assert torch.equal(first, run()), "two runs differ"
-    return first
 
 
 @pytest.mark.parametrize("tokens", SLAB_SIZES)

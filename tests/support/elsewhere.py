@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import library
 from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
@@ -79,9 +80,9 @@ def _has_one_for_all_devices(name: str) -> bool:
 
 
 _setup_privateuseone_for_python_backend(NAME)
-_others = torch.library.Library("_", "IMPL")
+_others = library.Library("_", "IMPL")
 _others.fallback(_run, "PrivateUse1")
-_aten = torch.library.Library("aten", "IMPL")
+_aten = library.Library("aten", "IMPL")
 _aten.impl("_copy_from", _copy_from, "PrivateUse1")
 for _name in torch._C._dispatch_get_all_op_names():
     _space, _, _rest = _name.partition("::")

@@ -120,30 +120,25 @@ class ServerSettings:
 # What browsers send: neither a path nor a user, and "null" for pages of no site.
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+/?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_WAITS = (
+    "request_timeout",
+    "engine_timeout",
+    "header_timeout",
+    "body_timeout",
+    "write_timeout",
+    "keep_alive",
+)
 _POSITIVE = (
     "max_body_bytes",
     "max_header_bytes",
     "max_n",
     "max_queue",
     "max_queued_tokens",
-    "request_timeout",
-    "engine_timeout",
-    "header_timeout",
-    "body_timeout",
-    "write_timeout",
-    "keep_alive",
+    *_WAITS,
     "store_ttl",
     "store_bytes",
 )
-_FINITE = (
-    "request_timeout",
-    "engine_timeout",
-    "header_timeout",
-    "body_timeout",
-    "write_timeout",
-    "keep_alive",
-    "drain_timeout",
-)
+_FINITE = (*_WAITS, "drain_timeout")
 
 
 def _check_origin(text: str) -> None:
