@@ -62,13 +62,20 @@ def _outputs(sequences: int, model: CausalLM) -> list[list[int]]:
     return [tokens_of(outputs, str(number)) for number in range(sequences)]
 
 
+def _with_clear_choices() -> CausalLM:
+    """Some hundred ids share a row's weights, so that none is within what rounding makes of sums, as of 200,000 alike."""
+    model = packed_model(PRESETS["tiny"](), "cuda")
+    model.lm_head.weight.mul_(10)
+    return model
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("sequences", [1, 5, 24])
 @pytest.mark.parametrize("most", [64, 4])
 def test_steps_draw_what_the_sampler_draws(monkeypatch, sequences, most):
     """Also where places of sets are given away while steps that read them are on their way."""
     monkeypatch.setattr(token_sets, "MOST", most)
-    model = packed_model(PRESETS["tiny"](), "cuda")
+    model = _with_clear_choices()
     by_steps = _outputs(sequences, model)
     drawn: list[bool] = []
     is_drawn = Sampler.is_drawn_by_steps
