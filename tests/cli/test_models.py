@@ -126,7 +126,7 @@ def test_doctor(ossia):
     assert (
         rows["rope"] == f"reference (torch operations) {inside}; else no faster one in this version"
     )
-    assert rows["sampling"] == "cpu (C++, float32 logits) no faster one in this version"
+    assert rows["sampling"] == "cpu (C++, float32 logits) not cuda: needs a CUDA device"
     kernels = cpu_kernels.needed()
     assert f"cpu kernels   {kernels.isa}, the best one of portable" in result.stdout
     if obstacle := kernels.obstacles().get("amx"):

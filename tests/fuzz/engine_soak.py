@@ -6,10 +6,12 @@
 In one process, without a server: half as many requests again as run side by side are there at any
 time. Prompts and outputs are of mixed lengths, many prompts start alike, some requests are aborted at
 some moment, waiting or running; part is greedy, part drawn by a seed, part asks for log-probabilities
-or two continuations. The pages' books are checked all along, and each output is counted.
+or two continuations. Any hundred in a row have the same lengths and wishes, in another order, so that what one
+stretch of time is asked is like what another is, and their rates tell how fast the engine is. The pages'
+books are checked all along, and each output is counted.
 
-Output tokens a second are printed for every 15 s. A warm-up goes before, until as many requests have
-ended as run side by side; then the first half minute is compared with the mean of the rest: 5 % more
+Output tokens a second are printed for every 15 s. A warm-up goes before, until four times as many requests have
+ended as run side by side, so that these no longer are as old as each other; then the first half minute is compared with the mean of the rest: 5 % more
 or less is a failure, as is an error or a lost page.
 """
 
@@ -41,6 +43,8 @@ _TOLERANCE = 0.05
 _STEMS = 6
 _SHARE_ABORTED = 0.1
 _CHECK_EVERY = 5.0  # seconds
+_DECK = 100  # requests
+_WARM = 4  # requests that end before, for each that runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,21 @@ class Mixture:
     vocab: int
 
 
+class _Decks:
+    """Numbers in [0, 1) for each purpose, shuffled: of a hundred, each hundredth holds one."""
+
+    def __init__(self, draw: Random) -> None:
+        self._draw = draw
+        self._left: dict[str, list[int]] = {}
+
+    def next(self, purpose: str) -> float:
+        left = self._left.setdefault(purpose, [])
+        if not left:
+            left += range(_DECK)
+            self._draw.shuffle(left)
+        return (left.pop() + self._draw.random()) / _DECK
+
+
 class Soak:
     """One run.
 
@@ -77,6 +96,7 @@ class Soak:
         self._core = core
         self._mixture = mixture
         self._draw = Random(seed)
+        self._decks = _Decks(self._draw)
         self._stems = [
             self._ids(round(mixture.longest_prompt * (idx + 1) / (2 * _STEMS)))
             for idx in range(_STEMS)
@@ -115,32 +135,33 @@ class Soak:
         assert self._core.stats().failed_steps == 0, "a forward pass failed"
 
     def _submit(self) -> None:
-        draw, most = self._draw, self._mixture
+        number, most = self._decks.next, self._mixture
         self.counts["requests"] += 1
         name = str(self.counts["requests"])
-        stem = draw.choice(self._stems) if draw.random() < 0.5 else ()
-        own = self._ids(1 + int((most.longest_prompt - len(stem) - 1) * draw.random() ** 3))
-        length = 1 + int((most.longest_output - 1) * draw.random() ** 2)
+        stem = self._stems[int(number("stem") * _STEMS)] if number("has stem") < 0.5 else ()
+        own = self._ids(1 + int((most.longest_prompt - len(stem) - 1) * number("prompt") ** 3))
+        length = 1 + int((most.longest_output - 1) * number("output") ** 2)
         drawn = {
             "temperature": 1.0,
-            "top_p": draw.choice([1.0, 0.95]),
-            "seed": draw.getrandbits(40),
+            "top_p": 1.0 if number("top_p") < 0.5 else 0.95,
+            "seed": self._draw.getrandbits(40),
         }
         sampling = SamplingParams(
-            **(drawn if draw.random() < 0.3 else {"temperature": 0.0}),  # pyright: ignore[reportArgumentType]
+            **(drawn if number("is drawn") < 0.3 else {"temperature": 0.0}),  # pyright: ignore[reportArgumentType]
             max_tokens=length,
-            n=2 if draw.random() < 0.05 else 1,
-            logprobs=2 if draw.random() < 0.05 else None,
-            presence_penalty=0.5 if draw.random() < 0.02 else 0.0,
+            n=2 if number("n") < 0.05 else 1,
+            logprobs=2 if number("logprobs") < 0.05 else None,
+            presence_penalty=0.5 if number("penalty") < 0.02 else 0.0,
         )
-        salt = "another" if draw.random() < 0.1 else ""
+        salt = "another" if number("salt") < 0.1 else ""
         self._core.submit(
             Request(request_id=name, prompt_ids=(*stem, *own), sampling=sampling, cache_salt=salt)
         )
         for index in range(sampling.n):
             self._missing[name, index] = length
-        if draw.random() < _SHARE_ABORTED:
-            heapq.heappush(self._aborts, (self._steps + draw.randrange(2 * length), name))
+        if number("is aborted") < _SHARE_ABORTED:
+            moment = self._steps + int(number("abort") * 2 * length)
+            heapq.heappush(self._aborts, (moment, name))
 
     def _step(self) -> None:
         self._steps += 1
@@ -244,7 +265,7 @@ def main() -> int:
     )
     soak = Soak(core, mixture, given.seed)
     begun = time.perf_counter()
-    soak.run(lambda: soak.counts["ended"] < side_by_side)
+    soak.run(lambda: soak.counts["ended"] < _WARM * side_by_side)
     print(f"warm after {time.perf_counter() - begun:.1f} s", flush=True)
     rates = _measure(soak, core, given.seconds)
     soak.drain()

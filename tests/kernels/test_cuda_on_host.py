@@ -19,7 +19,10 @@ from support.host_cuda import on_the_host
 
 DRAWS = """
 extern "C" double uniform(u64 seed, u64 continuation, u64 position) { return uniform_of(seed, continuation, position); }
-extern "C" void run(const Draw* a, u32 slices) { host::run(draw, {slices, a->tokens, 1}, THREADS, *a); }
+extern "C" void run(const Draw* a) {
+  host::run(weigh, {a->slices, a->tokens, 1}, WEIGHERS, *a);
+  host::run(draw, {a->tokens, 1, 1}, DRAWERS, *a);
+}
 """
 CHOICES = """
 extern "C" void run(const Dispatch* a, u32 choosing, u32 threads) {
@@ -53,6 +56,7 @@ class _Draws:
         slices: Blocks of a row.
         sets: bool (any number, end), whose ids alone may come.
         chosen: Which of them, of each row.
+        uniforms: float64 (rows,), the numbers that draw; None hashes them.
     """
 
     def __init__(
@@ -64,16 +68,16 @@ class _Draws:
         slices: int,
         sets: torch.Tensor | None = None,
         chosen: Sequence[int | None] = (),
+        uniforms: torch.Tensor | None = None,
     ) -> None:
         self.kernels, self.logits, self.end, self.slices = kernels, logits, end, slices
+        self.uniforms = uniforms
         told = chances(rows)
         self.chances = torch.from_numpy(of_sets(told, chosen) if chosen else told)
         self.sets = packed(torch.zeros(1, end) if sets is None else sets)
         count = len(rows)
         self.best = torch.full((count, slices), -1, dtype=torch.int64)
         self.weights = torch.full((count, slices), torch.nan, dtype=torch.float64)
-        self.uniforms = torch.full((count,), torch.nan, dtype=torch.float64)
-        self.arrivals = torch.zeros(count, dtype=torch.int32)
         self.ids = torch.full((count,), -7, dtype=torch.int32)
         self.out = torch.full((2, 2, count), -5, dtype=torch.int32)
 
@@ -82,18 +86,15 @@ class _Draws:
             "chances": self.chances,
             "best": self.best,
             "weights": self.weights,
-            "arrivals": self.arrivals,
-            "uniforms": self.uniforms,
             "sets": self.sets,
         }
         given |= {"logits": self.logits, "ids": self.ids, "positions": positions, "out": self.out}
         addresses = {name: tensor.data_ptr() for name, tensor in given.items()}
+        addresses["uniforms"] = None if self.uniforms is None else self.uniforms.data_ptr()
         rows, vocab = self.logits.shape
-        arguments = Draw(
-            **addresses, tokens=rows, vocab=vocab, end=self.end, set_bytes=self.sets.shape[1]
-        )
-        self.kernels.run(ctypes.byref(arguments), self.slices)
-        assert not self.arrivals.any()
+        sizes = {"tokens": rows, "vocab": vocab, "end": self.end, "slices": self.slices}
+        arguments = Draw(**addresses, **sizes, set_bytes=self.sets.shape[1])
+        self.kernels.run(ctypes.byref(arguments))
         return self.ids.tolist()
 
 
@@ -120,6 +121,25 @@ def test_draw(draws, rows, vocab, end, slices, spread):
         assert torch.equal(case.out.view(torch.float32)[parity, 1, all_rows], valid.amax(1))
         numbers = [uniform(7**row, row % 3, turn + 2) for row in all_rows.tolist()]
         check_draws(valid, ids, how, numbers)
+
+
+def test_numbers_that_are_given(draws):
+    logits = torch.randn(5, 300)
+    numbers = torch.rand(5, dtype=torch.float64)
+    how = [Chance(0, 0, 0, 1.0, top_p=(1.0, 0.7)[row % 2]) for row in range(5)]
+    case = _Draws(draws, logits, 300, how, 4, uniforms=numbers)
+    ids = case.run(torch.zeros(5, dtype=torch.int32))
+    check_draws(logits, ids, how, numbers.tolist())
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_is_no_number_is_told(draws, temperature):
+    logits = torch.randn(2, 300)
+    logits[0, 7] = torch.nan
+    logits.view(torch.int32)[1, 299] = -1  # NaN with a sign
+    case = _Draws(draws, logits, 300, [Chance(0, 0, 0, temperature)] * 2, 4)
+    case.run(torch.zeros(2, dtype=torch.int32))
+    assert case.out.view(torch.float32)[0, 1].isnan().all()
 
 
 LIKELY = [

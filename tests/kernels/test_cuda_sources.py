@@ -157,7 +157,8 @@ def test_and_the_one_for_hopper(width):
 
 def test_the_table_of_draws_says_what_the_source_does():
     source, _ = source_of("draw.cu")
-    assert f"THREADS = {draw._THREADS}, MOST_SLICES = {draw._MOST_SLICES};" in source
+    threads = f"WEIGHERS = {draw._WEIGHERS}, DRAWERS = {draw._DRAWERS}"
+    assert f"{threads}, MOST_SLICES = {draw._MOST_SLICES};" in source
     assert max(num_slices(tokens) for tokens in range(1, 513)) <= draw._MOST_SLICES
 
 

@@ -137,6 +137,10 @@ _CPU_NORM = Implementation(name="cpu", what="C++, bfloat16, without gradients", 
 
 _CPU_SAMPLING = Implementation(name="cpu", what="C++, float32 logits", requires=_cpu)
 
+_CUDA_SAMPLING = Implementation(
+    name="cuda", what="CUDA C++, float32 logits, but for log-probabilities", requires=why_no_cuda
+)
+
 _CPU_ATTENTION = Implementation(
     name="cpu",
     what="C++ over pages, bfloat16 and float32, without gradients",
@@ -185,7 +189,7 @@ IMPLEMENTATIONS: Mapping[str, tuple[Implementation, ...]] = {
     "norm": (_TRITON_NORM, _CPU_NORM, _REFERENCE),
     "rope": (_REFERENCE,),
     "routing": (_REFERENCE,),
-    "sampling": (_CPU_SAMPLING, _REFERENCE),
+    "sampling": (_CUDA_SAMPLING, _CPU_SAMPLING, _REFERENCE),
 }
 """Every operation's implementations, the best one first; the last runs everywhere."""
 

@@ -123,8 +123,7 @@ class DecodeChain(KernelChain):
 
     def _draw(self) -> None:
         assert self._chances is not None
-        step = self._step
-        scratch = step.drawn_best, step.drawn_weights, step.drawn_uniforms, step.drawn_arrivals
+        scratch = self._step.drawn_best, self._step.drawn_weights
         draw(
             self.logits, self._valid_end, self._chances, self._ids, self._positions, self.drawn, scratch, self._sets
         )  # fmt: skip

@@ -63,9 +63,8 @@ class StepTensors(LayerTensors):
         attended: bfloat16 (tokens, heads * head_dim).
         shares: float32, `PagedStep.scratch`.
         attention_arrivals: int32 (tokens, kv_heads), zeros.
-        drawn_best: int64 (tokens, slices), and the next three: scratch of `argmax` and `draw`.
+        drawn_best: int64 (tokens, slices), and the next two: scratch of `argmax` and `draw`.
         drawn_weights: float64 (tokens, slices).
-        drawn_uniforms: float64 (tokens,).
         drawn_arrivals: int32 (tokens,), zeros.
     """
 
@@ -75,7 +74,6 @@ class StepTensors(LayerTensors):
     attention_arrivals: torch.Tensor
     drawn_best: torch.Tensor
     drawn_weights: torch.Tensor
-    drawn_uniforms: torch.Tensor
     drawn_arrivals: torch.Tensor
 
 
@@ -202,6 +200,5 @@ def _step_shapes(config: ModelConfig, tokens: int, device: torch.device) -> dict
         "attention_arrivals": (integers, tokens, kv_heads),
         "drawn_best": (torch.int64, tokens, num_slices(tokens)),
         "drawn_weights": (torch.float64, tokens, num_slices(tokens)),
-        "drawn_uniforms": (torch.float64, tokens),
         "drawn_arrivals": (integers, tokens),
     }

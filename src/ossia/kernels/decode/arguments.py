@@ -52,8 +52,8 @@ Argmax = _structure(
     tokens=_U, vocab=_U, end=_U,
 )  # fmt: skip
 Draw = _structure(
-    "Draw", logits=_P, chances=_P, best=_P, weights=_P, uniforms=_P, arrivals=_P, ids=_P, positions=_P,
-    out=_P, sets=_P, tokens=_U, vocab=_U, end=_U, set_bytes=_U,
+    "Draw", logits=_P, chances=_P, uniforms=_P, best=_P, weights=_P, ids=_P, positions=_P, out=_P, sets=_P, tokens=_U, vocab=_U,
+    end=_U, set_bytes=_U, slices=_U,
 )  # fmt: skip
 Expand = _structure(
     "Expand", blocks=_P, scales=_P, out=_P, tiles=_U, units=_U, columns=_U, paired=_U

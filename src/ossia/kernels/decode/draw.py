@@ -1,4 +1,4 @@
-"""draw: a token of each row by chance, or the most likely one, fed back for the next step."""
+"""draw, draw_once: a token of each row by chance, or the most likely one; `draw` feeds it back for the next step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import torch
 
 from ossia.kernels.cuda import launch
 from ossia.kernels.cuda.program import program
+from ossia.kernels.decode.argmax import num_slices
 from ossia.kernels.decode.arguments import Draw, address
-from ossia.kernels.sampling.reference import MIN_TEMPERATURE
+from ossia.kernels.temperature import MIN_TEMPERATURE
 
-_THREADS, _MOST_SLICES = 256, 64  # of draw.cu
+_WEIGHERS, _DRAWERS, _MOST_SLICES = 256, 512, 64  # of draw.cu
 _CHANCE = np.dtype(
     [
         ("seed", "<u8"), ("continuation", "<u4"), ("first", "<i4"), ("coldness", "<f4"),
@@ -89,7 +90,7 @@ def draw(
     ids: torch.Tensor,
     positions: torch.Tensor,
     out: torch.Tensor,
-    scratch: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    scratch: tuple[torch.Tensor, torch.Tensor],
     sets: torch.Tensor,
 ) -> None:
     """kernels.sampling.sample of rows of which no more is asked than a Chance says.
@@ -107,22 +108,75 @@ def draw(
         ids: As `argmax` takes it, like positions and out.
         positions: See ids.
         out: See ids; beside the id stand the bits of the row's largest logit.
-        scratch: int64 (tokens, slices), float64 (tokens, slices), float64 (tokens,), and int32 (tokens,) of
-            zeros, zeros again afterwards. As many blocks as slices look at a row.
+        scratch: int64 (tokens, slices) and float64 (tokens, slices). As many blocks as slices look at a row.
         sets: uint8 (any number, at least end / 8): bit i % 8 of byte i // 8 says that id i belongs to a set.
     """
-    tokens, vocab = logits.shape
-    best, weights, uniforms, arrivals = scratch
-    assert out.shape == (2, 2, tokens), out.shape
-    assert chances.shape == (tokens, CHANCE_NUMBERS), chances.shape
-    assert best.shape == weights.shape, (best.shape, weights.shape)
-    assert best.shape[1] <= _MOST_SLICES, best.shape
+    assert chances.shape == (len(logits), CHANCE_NUMBERS), chances.shape
     assert sets.shape[1] * 8 >= end, (sets.shape, end)
-    arguments = Draw(
-        logits=address(logits), chances=address(chances), best=address(best), weights=address(weights),
-        uniforms=address(uniforms), arrivals=address(arrivals), ids=address(ids),
-        positions=address(positions), out=address(out), sets=address(sets), tokens=tokens, vocab=vocab, end=end,
+    _launch(
+        logits,
+        (ids, positions, out),
+        scratch,
+        chances=address(chances),
+        sets=address(sets),
+        end=end,
         set_bytes=sets.shape[1],
+    )
+
+
+def draw_once(
+    logits: torch.Tensor, rows: Sequence[Chance], uniforms: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`draw` of rows that belong to no step, from all ids, by numbers that are given.
+
+    Args:
+        logits: float32 (tokens, vocab), contiguous.
+        rows: How each is drawn; seeds, continuations and positions are not looked at.
+        uniforms: Of each row, in [0, 1).
+
+    Returns:
+        int64 (tokens,): ids. float32 (tokens,): the rows' largest logits, NaN where there is a NaN.
+    """
+    tokens, vocab = logits.shape
+    told = chances(rows)
+    numbers = np.array(uniforms, np.float64).view(np.int32)
+    # One copy to the device; positions are zeros.
+    given = np.concatenate((numbers, told.ravel(), np.zeros(tokens, np.int32)))
+    on_device = torch.from_numpy(given).to(logits.device)
+    drawn_by, how, positions = on_device.split((2 * tokens, told.size, tokens))
+    ids, out = on_device.new_empty(tokens), on_device.new_empty(2, 2, tokens)
+    slices = num_slices(tokens)
+    scratch = (
+        torch.empty(tokens, slices, dtype=torch.int64, device=logits.device),
+        torch.empty(tokens, slices, dtype=torch.float64, device=logits.device),
+    )
+    _launch(
+        logits,
+        (ids, positions, out),
+        scratch,
+        chances=address(how),
+        uniforms=address(drawn_by),
+        end=vocab,
+    )
+    return ids.long(), out[0, 1].view(torch.float32)
+
+
+def _launch(
+    logits: torch.Tensor,
+    fed_back: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    scratch: tuple[torch.Tensor, torch.Tensor],
+    **given: int | None,
+) -> None:
+    tokens, vocab = logits.shape
+    (ids, positions, out), (best, weights) = fed_back, scratch
+    slices = best.shape[1]
+    assert out.shape == (2, 2, tokens), out.shape
+    assert best.shape == weights.shape, (best.shape, weights.shape)
+    assert slices <= _MOST_SLICES, slices
+    arguments = Draw(
+        logits=address(logits), best=address(best), weights=address(weights), ids=address(ids),
+        positions=address(positions), out=address(out), tokens=tokens, vocab=vocab, slices=slices, **given,
     )  # fmt: skip
-    grid = (best.shape[1], tokens, 1)
-    launch(program("draw.cu", logits.device)["draw"], grid, _THREADS, 0, arguments)
+    kernels = program("draw.cu", logits.device)
+    launch(kernels["weigh"], (slices, tokens, 1), _WEIGHERS, 0, arguments)
+    launch(kernels["draw"], (tokens, 1, 1), _DRAWERS, 0, arguments)

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 
 from ossia.kernels.backend import choose
-from ossia.kernels.sampling import cpu, reference
+from ossia.kernels.sampling import cpu, cuda, reference
 from ossia.kernels.sampling.drawing import Drawing
 
 
@@ -34,6 +34,8 @@ def sample(
         return token_ids.to(logits.device), peaks.to(logits.device)
     if _taken_by_cpu(logits):
         return cpu.sample(logits, drawings)
+    if _taken_by_cuda(logits):
+        return cuda.sample(logits, drawings)  # evenly in any case
     return reference.sample(logits, drawings, evenly=evenly)
 
 
@@ -53,6 +55,17 @@ def _taken_by_cpu(logits: torch.Tensor) -> bool:
         and logits.numel() > 0
         and not (torch.is_grad_enabled() and logits.requires_grad)
         and _chosen(logits.device) == "cpu"
+    )
+
+
+def _taken_by_cuda(logits: torch.Tensor) -> bool:
+    return (
+        logits.device.type == "cuda"
+        and logits.dtype is torch.float32
+        and logits.is_contiguous()
+        and logits.numel() > 0
+        and not (torch.is_grad_enabled() and logits.requires_grad)
+        and _chosen(logits.device) == "cuda"
     )
 
 

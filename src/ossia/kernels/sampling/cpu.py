@@ -9,7 +9,7 @@ import torch
 from ossia.kernels.cpu import load, num_threads
 from ossia.kernels.cpu.calls import Draw, LogprobsCall, SamplingCall
 from ossia.kernels.sampling.drawing import Drawing
-from ossia.kernels.sampling.reference import MIN_TEMPERATURE
+from ossia.kernels.temperature import MIN_TEMPERATURE
 
 
 def widened(logits: torch.Tensor) -> torch.Tensor:

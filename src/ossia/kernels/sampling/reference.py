@@ -8,10 +8,9 @@ from functools import cache
 import torch
 
 from ossia.kernels.sampling.drawing import Drawing
+from ossia.kernels.temperature import MIN_TEMPERATURE
 
 _TOP_P_CANDIDATES = 512  # most distributions reach top-p within these; the rest are sorted whole
-MIN_TEMPERATURE = 1e-30
-"""Keeps (x - max) / temperature from being 0 / 0."""
 
 
 def widened(logits: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,9 @@ __device__ __forceinline__ u32 depth_of(float below) { return below < DEEPEST ? 
 template <u32 THREADS>
 struct Histogram {
   u32 counts[BINS];
-  u64 sums[BINS];  // of weights, in whole numbers: their order does not matter then
+  // Of weights, in whole numbers: their order does not matter then. Halves apart, since shared memory adds 32 bits
+  // by itself, but 64 by a loop that all who add to a bin have to take turns in.
+  u32 low[BINS], high[BINS];
   u64 of_warp[THREADS / 32], before;
   u32 bin, count;
 };
@@ -31,17 +33,20 @@ __device__ u32 depth_to_reach(Histogram<THREADS>& h, Each&& each, bool by_weight
   u32 from = 0;
   u64 before = 0;
   for (int shift = 21;; shift = max(shift - 11, 0)) {
-    for (u32 i = threadIdx.x; i < BINS; i += THREADS) h.counts[i] = 0, h.sums[i] = 0;
+    for (u32 i = threadIdx.x; i < BINS; i += THREADS) h.counts[i] = h.low[i] = h.high[i] = 0;
     if (threadIdx.x == 0) h.bin = h.count = 0;
     __syncthreads();
     each([&](float below) {
       const u32 depth = depth_of(below), bin = (depth - from) >> shift;
       if (depth < from || bin >= BINS) return;
       atomicAdd(h.counts + bin, 1);
-      if (by_weight) atomicAdd(h.sums + bin, (u64)(expf(-below) * (float)WHOLE));
+      if (!by_weight) return;
+      const u64 weight = (u64)(expf(-below) * (float)WHOLE);
+      const u32 low = (u32)weight, high = (u32)(weight >> 32) + (atomicAdd(h.low + bin, low) + low < low);
+      if (high) atomicAdd(h.high + bin, high);
     });
     __syncthreads();
-    const auto in = [&](u32 bin) { return by_weight ? h.sums[bin] : (u64)h.counts[bin]; };
+    const auto in = [&](u32 bin) { return by_weight ? (u64)h.high[bin] << 32 | h.low[bin] : (u64)h.counts[bin]; };
     u64 own = 0;
     for (u32 i = 0; i < OWN; i++) own += in(threadIdx.x * OWN + i);
     u64 up_to = own;
