@@ -21,7 +21,7 @@ _SAMPLINGS = [
     {"top_k": 7, "min_p": 0.05},
     {"top_p": 0.95, "temperature": 0.6},
     {},
-    {"temperature": 0.0},
+    {"temperature": 0.0, "logprobs": 3},
 ]
 
 
@@ -43,8 +43,11 @@ class _Places:
             self._at = (self._at + 1) % 3
 
 
-def _outputs(sequences: int, model: CausalLM) -> list[list[int]]:
-    """All of one length, so that steps have the same rows, and their logits the same bits, whoever draws."""
+def _outputs(sequences: int, model: CausalLM) -> tuple[list[list[int]], list[float]]:
+    """Ids and log-probabilities.
+
+    All are of one length, so that steps have the same rows, and their logits the same bits, whoever draws.
+    """
     vocab = model.config.vocab_size
     core = EngineCore(model, EngineConfig(num_pages=600))
     for number in range(sequences):
@@ -59,7 +62,9 @@ def _outputs(sequences: int, model: CausalLM) -> list[list[int]]:
             )
         )
     outputs = run_to_end(core)
-    return [tokens_of(outputs, str(number)) for number in range(sequences)]
+    scores = [one.logprob for one in outputs if one.logprob is not None]
+    told = [logprob for one in scores for _, logprob in ((0, one.logprob), *one.top)]
+    return [tokens_of(outputs, str(number)) for number in range(sequences)], told
 
 
 def _with_clear_choices() -> CausalLM:
@@ -76,7 +81,8 @@ def test_steps_draw_what_the_sampler_draws(monkeypatch, sequences, most):
     """Also where places of sets are given away while steps that read them are on their way."""
     monkeypatch.setattr(token_sets, "MOST", most)
     model = _with_clear_choices()
-    by_steps = _outputs(sequences, model)
+    by_steps, scores = _outputs(sequences, model)
+    assert len(scores) == 30 * 4 * (sequences // 5)
     drawn: list[bool] = []
     is_drawn = Sampler.is_drawn_by_steps
 
@@ -85,6 +91,8 @@ def test_steps_draw_what_the_sampler_draws(monkeypatch, sequences, most):
         return False
 
     monkeypatch.setattr(Sampler, "is_drawn_by_steps", never)
-    assert _outputs(sequences, model) == by_steps
+    by_sampler, expected = _outputs(sequences, model)
+    assert by_sampler == by_steps
+    assert scores == pytest.approx(expected, abs=1e-4)
     assert drawn
     assert all(drawn), "a step could have drawn all of them"

@@ -17,10 +17,11 @@ from ossia.engine.plan import PlanEntry, StepPlan
 from ossia.engine.sampler import Sampler
 from ossia.engine.sequence import Sequence
 from ossia.kernels.decode.draw import CHANCE_NUMBERS, Chance, chances, of_sets
-from ossia.model.decode_step import DecodeStep
+from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from support.noted_steps import a_sequence, fresh_pages, with_logits
 
 _CHANCE = "<QIifIffI"
+_VALID = 100  # ids, as conftest.py says
 
 
 def _steps(fast: FastDecode, sequences: list[Sequence], count: int = 1) -> list[tuple]:
@@ -121,7 +122,7 @@ def test_tokens_by_chance_are_drawn_ahead_too(fast):
         ({"temperature": 0.7, "top_p": 0.9}, True),
         ({"temperature": 0.7, "top_k": 5}, True),
         ({"temperature": 0.7, "min_p": 0.1}, True),
-        ({"temperature": 0.7, "logprobs": 0}, False),
+        ({"temperature": 0.7, "logprobs": 0}, True),
         ({"temperature": 0.7, "presence_penalty": 0.5}, False),
         ({"temperature": 0.7, "logit_bias": {4: 1.0}}, False),
         ({"temperature": 0.7, "min_tokens": 3, "stop_token_ids": (4,)}, False),
@@ -134,6 +135,7 @@ def test_what_steps_draw_by_themselves(sampling, by_steps):
     alike = Sampler(torch.device("cpu"), 8)
     greedy = sampling["temperature"] == 0
     assert alike.is_drawn_by_steps([a_sequence(0, **sampling)]) == (by_steps and greedy)
+    assert not alike.is_drawn_by_steps([a_sequence(0, logprobs=0)])
 
 
 def test_chances_are_as_the_kernel_declares_them():
@@ -165,6 +167,44 @@ def test_draws_go_ahead_once_nothing_else_is_asked_for(fast):
     assert _steps(fast, [sequence]) == [(True, [6], 1), (False, [7], 1)]
     kept = chances([Chance(0, 0, 2, 1.0)]).tolist()
     assert fast._step.chances[2:] == [kept, kept, None, kept, kept]  # type: ignore[attr-defined]
+
+
+def test_log_probabilities_are_of_the_step_that_drew(fast):
+    """Though the next one has overwritten its logits when its ids are read, and rows come and go."""
+    sequences = [a_sequence(0), a_sequence(1, logprobs=2), a_sequence(2, logprobs=0)]
+    sequences.append(a_sequence(3, temperature=1.0, logprobs=5))
+    overwritten = torch.zeros(4, MAX_ROWS)
+    given: list[torch.Tensor] = []
+    run = fast._step.run
+
+    def over(*asked: Any) -> StepOutput:
+        output = run(*asked)
+        given.append(torch.randn(output.logits.shape))
+        overwritten[: len(given[-1])] = given[-1]
+        return replace(output, logits=overwritten[: len(given[-1])])
+
+    fast._step.run = over
+    for turn, some in enumerate([sequences, sequences, sequences[1:], sequences[2:]]):
+        plan = StepPlan([PlanEntry(one, 1, (one,)) for one in some])
+        drawn = fast.execute(plan, Sampler(torch.device("cpu"))).drawn
+        for sequence, one in zip(some, drawn, strict=True):
+            wanted = sequence.request.sampling.logprobs
+            if wanted is None:
+                assert one.logprob is None
+                continue
+            expected = given[turn][sequences.index(sequence), :_VALID].log_softmax(0)
+            best = expected.topk(wanted)
+            assert one.logprob is not None
+            assert one.logprob.token_id == one.token_id == turn + 2
+            assert one.logprob.logprob == pytest.approx(float(expected[turn + 2]), abs=1e-5)
+            assert [id_ for id_, _ in one.logprob.top] == best.indices.tolist()
+            told = [logprob for _, logprob in one.logprob.top]
+            assert told == pytest.approx(best.values.tolist(), abs=1e-5)
+        for sequence in some:
+            sequence.token_ids.append(sequence.num_computed)
+            sequence.num_computed += 1
+    runs = fast._step.runs  # type: ignore[attr-defined]
+    assert [ids_given for ids_given, *_ in runs] == [True, False, False, False], "one ahead"
 
 
 @pytest.mark.parametrize("prompt", [(5,), (1, 2, 3), tuple(range(40))])

@@ -33,11 +33,13 @@ class NotedStep:
         size = size or self.size_for(len(positions))
         self.runs.append((ids is not None, positions, size))
         drawn = torch.full((2, 2, size), -5, dtype=torch.int32)
+        drawn_ids = torch.zeros(len(positions), dtype=torch.int32)
         for row, position in enumerate(positions):
             if position >= 0:
                 id_ = position if chances is None else self._of_set(chances[row, -1], position)
                 drawn[position & 1, :, row] = torch.tensor([id_, 0])
-        return StepOutput(torch.zeros(len(positions), MAX_ROWS), drawn)
+                drawn_ids[row] = id_
+        return StepOutput(torch.zeros(len(positions), MAX_ROWS), drawn_ids, drawn)
 
     def _of_set(self, place: int, id_: int) -> int:
         if place == 0:

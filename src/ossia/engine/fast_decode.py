@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from ossia.cache.pool import KVPool
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, drawn_with_peaks
 from ossia.engine.sequence import Sequence
+from ossia.engine.step_scores import index_on, read_scores, score, scored_rows
 from ossia.kernels.decode.draw import Chance, chances, of_sets
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
@@ -26,16 +28,19 @@ class _Rows:
 
     Args:
         sequences: Of each row.
+        device: Where steps are.
 
     Attributes:
         places: The row of each sequence.
         pages: Each one's pages then. A sequence that was preempted and started again has others.
+        scored: Those that want log-probabilities.
     """
 
-    __slots__ = ("_chances", "_greedy", "pages", "places", "sequences")
+    __slots__ = ("_chances", "_greedy", "pages", "places", "scored", "sequences")
 
-    def __init__(self, sequences: list[Sequence]) -> None:
+    def __init__(self, sequences: list[Sequence], device: torch.device) -> None:
         self.sequences = sequences
+        self.scored = scored_rows(sequences, device)
         self._greedy = not any(one.request.sampling.temperature for one in sequences)
         self._chances: npt.NDArray[np.int32] | None = None
         self.places = {sequence: place for place, sequence in enumerate(sequences)}
@@ -61,6 +66,7 @@ class _Flight:
         size: Rows of the graph.
         sets: What each row draws from; None for all ids.
         drawn: Where ids and the largest logits' bits arrive, as StepOutput says.
+        scores: Where log-probabilities arrive, as `step_scores.score` says; None where nobody asks.
         arrived: Recorded behind the step.
     """
 
@@ -69,6 +75,7 @@ class _Flight:
     size: int
     sets: list[bytes | None]
     drawn: torch.Tensor
+    scores: torch.Tensor | None
     arrived: torch.cuda.Event
 
 
@@ -77,12 +84,12 @@ class FastDecode:
 
     Where all that is asked for is the most likely token, or one by chance from all or the likely ones, the step after is
     enqueued before this one's result is read: ids stay on the device, and what happens on the host meanwhile costs
-    nothing. Masks are asked then; if one refuses what was drawn, the step runs once more, for its logits. Where one has to be
-    asked first, the step draws from the set that it names, and nothing is enqueued behind it. A
-    sequence that ends, or is taken out, leaves its row to nobody, and what the step ahead computed for
-    it is dropped; what it wrote went to pages that were the sequence's when it was enqueued, before
-    anything that their next owner enqueues. Once the rows that are left fit a smaller graph, one step
-    begins anew from the host.
+    nothing. Log-probabilities are computed between the two. Masks are asked then; if one refuses what was drawn,
+    the step runs once more, for its logits. Where one has to be asked first, the step draws from the set that it names,
+    and nothing is enqueued behind it. A sequence that ends, or is taken out, leaves its row to nobody, and
+    what the step ahead computed for it is dropped; what it wrote went to pages that were the sequence's when it
+    was enqueued, before anything that their next owner enqueues. Once the rows that are left fit a smaller graph,
+    one step begins anew from the host.
 
     Args:
         model: Whose steps these are.
@@ -111,12 +118,11 @@ class FastDecode:
         passes: Mapping[int, int] | None = None,
     ) -> None:
         pages = list(zip(pool.k_pages, pool.v_pages, strict=True))
+        self._device = pool.k_pages[0].device
         self._max_rows = min(max_sequences, MAX_ROWS)
         self._only_size = DecodeStep.size_alike(self._max_rows) if alike else None
         rows = self._only_size or self._max_rows
-        self.memory = DecodeMemory(
-            model.config, DecodeStep.sizes_for(rows), pool.k_pages[0].device, passes
-        )
+        self.memory = DecodeMemory(model.config, DecodeStep.sizes_for(rows), self._device, passes)
         self._step = DecodeStep(
             model, pages, layout.groups, max_context, valid_end, rows, self.memory
         )
@@ -178,10 +184,10 @@ class FastDecode:
         sets = [set_of(sequence) for sequence in sequences]
         if (places := self._places_of(sets)) is None:
             return None
-        rows = _Rows(sequences)
+        rows = _Rows(sequences, self._device)
         output = self._cold(sequences, rows.chances(places))
         positions = [sequence.num_computed for sequence in sequences]
-        return _followed(rows, positions, self._size_for(len(positions)), sets, output.drawn)
+        return self._followed(rows, positions, self._size_for(len(positions)), sets, output)
 
     def _places_of(self, sets: list[bytes | None]) -> list[int | None] | None:
         """Where the sets are that rows draw from; None if a step cannot."""
@@ -205,17 +211,20 @@ class FastDecode:
         rows = [row for row, entry in enumerate(plan.entries) if entry.draws]
         if not rows:
             return []
-        logits = output.logits[rows]  # a copy
-        logits[:, self._valid_end :] = -torch.inf
-        return sampler.sample(logits, plan.draws)
+        return sampler.sample(self._logits_of(output, rows), plan.draws)
 
     def _drawn_again(
         self, sequences: list[Sequence], rows: list[int], sampler: Sampler
     ) -> list[Drawn]:
         """Some rows' tokens, from the logits of the same step once more."""
-        logits = self._cold(sequences, None).logits[rows]  # a copy
-        logits[:, self._valid_end :] = -torch.inf
+        logits = self._logits_of(self._cold(sequences, None), rows)
         return sampler.sample(logits, [sequences[row] for row in rows], again=True)
+
+    def _logits_of(self, output: StepOutput, rows: list[int]) -> torch.Tensor:
+        """A copy of some rows; it is not waited for."""
+        logits = output.logits.index_select(0, index_on(self._device, rows))
+        logits[:, self._valid_end :] = -torch.inf
+        return logits
 
     def _size_for(self, rows: int) -> int:
         return self._only_size or self._step.size_for(rows)
@@ -255,16 +264,23 @@ class FastDecode:
         if (in_table := self._places_of(sets)) is None:
             return None
         output = self._step.run(None, positions, tables, flight.size, rows.chances(in_table))
-        return _followed(rows, positions, flight.size, sets, output.drawn)
+        return self._followed(rows, positions, flight.size, sets, output)
 
-
-def _followed(
-    rows: _Rows, positions: list[int], size: int, sets: list[bytes | None], drawn: torch.Tensor
-) -> _Flight:
-    """The flight of what was enqueued last."""
-    arrived = torch.cuda.Event()
-    arrived.record()
-    return _Flight(rows, positions, size, sets, drawn, arrived)
+    def _followed(
+        self,
+        rows: _Rows,
+        positions: list[int],
+        size: int,
+        sets: list[bytes | None],
+        output: StepOutput,
+    ) -> _Flight:
+        """The flight of what was enqueued last."""
+        scores = None
+        if rows.scored is not None and any(positions[row] >= 0 for row in rows.scored.counts):
+            scores = score(rows.scored, output, self._valid_end)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return _Flight(rows, positions, size, sets, output.drawn, scores, arrived)
 
 
 def _chances(sequences: list[Sequence]) -> npt.NDArray[np.int32]:
@@ -288,4 +304,15 @@ def _arrived(flight: _Flight, places: list[int]) -> list[Drawn]:
     """What some rows of a flight that has arrived have drawn."""
     rows = np.array(places)
     ids, bits = flight.drawn.numpy()[np.array(flight.positions)[rows] & 1, :, rows].T
-    return drawn_with_peaks(ids.tolist(), bits.view(np.float32).tolist())
+    drawn = drawn_with_peaks(ids.tolist(), bits.view(np.float32).tolist())
+    if flight.scores is None or flight.rows.scored is None:
+        return drawn
+    token_ids = {
+        place: one.token_id
+        for place, one in zip(places, drawn, strict=True)
+        if one.token_id is not None
+    }
+    scores = read_scores(flight.rows.scored, flight.scores, token_ids)
+    return [
+        replaced(one, logprob=scores.get(place)) for place, one in zip(places, drawn, strict=True)
+    ]

@@ -25,6 +25,7 @@ from ossia.engine.precision import (
 )
 from ossia.engine.sampler import Sampler, drawn_with_peaks, score_prompt
 from ossia.engine.sequence import Sequence
+from ossia.engine.step_scores import index_on
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
 from ossia.kernels.cpu import read_ahead
@@ -287,7 +288,9 @@ def _takes(step: CpuStep, plan: StepPlan) -> bool:
 
 
 def _pick(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
-    return logits if rows == list(range(len(logits))) else logits[rows]
+    if rows == list(range(len(logits))):
+        return logits
+    return logits.index_select(0, index_on(logits.device, rows))
 
 
 def _valid_end(config: EngineConfig, model_config: ModelConfig) -> int:

@@ -80,19 +80,20 @@ class Sampler:
     def takes_argmax(sequences: list[Sequence]) -> bool:
         """Whether these continuations need nothing but the most likely token."""
         return all(
-            _is_drawable(one) and _is_greedy(one) and one.request.make_mask is None
+            _is_plain(one) and _is_greedy(one) and one.request.sampling.logprobs is None
             for one in sequences
         )
 
     def is_drawn_by_steps(self, sequences: list[Sequence]) -> bool:
         """Whether a step on a GPU can draw all of these by itself: greedily, or by chance from all or the likely tokens.
 
-        Where rows must have the same bits beside others, only greedily: what `sample` draws otherwise would differ
-        from it by how sums are rounded.
+        Where rows must have the same bits beside others, only greedily and without log-probabilities: what `sample`
+        says otherwise would differ from it by how sums are rounded.
         """
-        only_greedily = self._rows is not None
-        return all(
-            _is_drawable(one) and (_is_greedy(one) or not only_greedily) for one in sequences
+        if not all(_is_plain(one, but_for_masks=True) for one in sequences):
+            return False
+        return self._rows is None or all(
+            _is_greedy(one) and one.request.sampling.logprobs is None for one in sequences
         )
 
     def trusts(self, sequences: list[Sequence]) -> bool:
@@ -342,11 +343,6 @@ def _has_penalty(sampling: SamplingParams) -> bool:
         or sampling.presence_penalty != 0
         or sampling.frequency_penalty != 0
     )
-
-
-def _is_drawable(sequence: Sequence) -> bool:
-    """Whether nothing is wanted but a token, from the logits as they are."""
-    return _is_plain(sequence, but_for_masks=True) and sequence.request.sampling.logprobs is None
 
 
 def _is_truncated(sequence: Sequence) -> bool:

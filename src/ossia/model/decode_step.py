@@ -43,16 +43,18 @@ _TABLE = _CHANCES + CHANCE_NUMBERS * MAX_ROWS
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What a step leaves; the next step overwrites the logits.
+    """What a step leaves; the next step overwrites logits and ids.
 
     Args:
         logits: float32 (rows, vocab).
+        ids: int32 (rows,): what was drawn, on the device; anything in rows without a sequence.
         drawn: int32 (2, 2, size) on the host, once the step has run: at the parity of a row's position the
             id that was drawn or is the most likely valid one, and the bits of the largest logit. The step after the
             next one overwrites it.
     """
 
     logits: torch.Tensor
+    ids: torch.Tensor
     drawn: torch.Tensor
 
 
@@ -177,7 +179,7 @@ class DecodeStep:
         told = following.host[_POSITIONS:_WIDTH]
         self._left = kind[0], used, told + (told >= 0)
         graph.replay()
-        return StepOutput(chain.logits[:rows], chain.drawn)
+        return StepOutput(chain.logits[:rows], self._inputs[_IDS : _IDS + rows], chain.drawn)
 
     def _is_there(self, size: int, used: int) -> bool:
         """Whether what was filled in is what the step before left on the device."""

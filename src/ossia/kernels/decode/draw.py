@@ -140,9 +140,9 @@ def draw_once(
     tokens, vocab = logits.shape
     told = chances(rows)
     numbers = np.array(uniforms, np.float64).view(np.int32)
-    # One copy to the device; positions are zeros.
+    # One copy to the device, from where it is not waited for; positions are zeros.
     given = np.concatenate((numbers, told.ravel(), np.zeros(tokens, np.int32)))
-    on_device = torch.from_numpy(given).to(logits.device)
+    on_device = torch.from_numpy(given).pin_memory().to(logits.device, non_blocking=True)
     drawn_by, how, positions = on_device.split((2 * tokens, told.size, tokens))
     ids, out = on_device.new_empty(tokens), on_device.new_empty(2, 2, tokens)
     slices = num_slices(tokens)
