@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # On a machine with a GPU: what a change of its kernels has to go through, by parts. Minutes are an H200's. Tests and
 # precision may run side by side, in calls of their own; what takes times or counts memory must not.
-#   kernels    gpu tests of the kernels (4)
+#   kernels    gpu tests of the kernels, in three processes (2)
 #   model      those of model, loading and bench (3)
 #   engine     those of engines, `--deterministic` among them, and generations under masks (3)
-#   sanitizer  memory checks of FEW (3) tests of each kernel and kind (5)
+#   sanitizer  memory checks of FEW (3) tests of each kernel and kind, in PROCESSES (3) (6)
 #   precision  states and logits against float32 on the CPU, the demo's answers (2)
 #   soak       an engine under mixed load (4)
 #   memory     the most that a context of 8,192 takes, by the driver (1)
@@ -24,10 +24,30 @@ run() {
   "$@" || { failed=1 && echo "FAILED: $*"; }
   echo "-- $((SECONDS - begun)) s"
 }
-gpu_tests() { run "$python" -m pytest -q -m gpu -p no:cacheprovider --continue-on-collection-errors "$@"; }
+# Side by side; what they print follows one after the other, and is in the folder LOGS before.
+run_all() {
+  local begun=$SECONDS folder="${LOGS:-$(mktemp -d)}" logs=() jobs=() at
+  for at in "${!commands[@]}"; do
+    logs+=("$folder/$1-$at.txt")
+    bash -c "${commands[$at]}" >"${logs[$at]}" 2>&1 &
+    jobs+=($!)
+  done
+  for at in "${!commands[@]}"; do
+    echo "== ${commands[$at]}"
+    wait "${jobs[$at]}" || { failed=1 && echo "FAILED: ${commands[$at]}"; }
+    cat "${logs[$at]}"
+  done
+  echo "-- $((SECONDS - begun)) s"
+}
+pytest="$python -m pytest -q -p no:cacheprovider"
+gpu_tests() { run $pytest -m gpu --continue-on-collection-errors "$@"; }
 bench() { run "$python" -m ossia bench "$@"; }
 
-part kernels && gpu_tests tests/kernels
+if part kernels; then
+  many=tests/kernels/test_moe_many_cuda.py steps="tests/kernels/test_decode_cuda.py tests/kernels/test_decode_attention_cuda.py"
+  commands=("$pytest -m gpu $many" "$pytest -m gpu $steps" "$pytest -m gpu tests/kernels $(printf -- '--ignore %s ' $many $steps)")
+  run_all kernels
+fi
 part model && gpu_tests tests/model tests/checkpoint tests/bench tests/api/models tests/test_machine.py
 if part engine; then
   gpu_tests tests/engine
@@ -38,7 +58,12 @@ if part sanitizer; then
   "$python" -m pytest -q -m gpu --collect-only tests/kernels 2>/dev/null | "$python" benchmarks/few_of_each.py "${FEW:-3}" >"$picked"
   [[ -s "$picked" ]] || { echo "no tests were found" && exit 1; }
   wc -l <"$picked"
-  run compute-sanitizer --tool memcheck --error-exitcode 9 --print-limit 5 "$python" -m pytest -q -p no:cacheprovider "@$picked"
+  commands=()
+  for ((share = 0; share < ${PROCESSES:-3}; share++)); do
+    awk "NR % ${PROCESSES:-3} == $share" "$picked" >"$picked.$share"
+    commands+=("compute-sanitizer --tool memcheck --error-exitcode 9 --print-limit 5 $pytest @$picked.$share")
+  done
+  run_all sanitizer
 fi
 if part precision; then
   run "$python" benchmarks/gpu_precision.py demo --answers 16
