@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ossia.kernels.decode.draw import Chance
-from ossia.kernels.sampling import Drawing, sample
+from ossia.kernels.sampling import Drawing, sample, samples_row_by_row
 from ossia.kernels.sampling.choice import _taken_by_cuda
 from support.draws import check_draws
 
@@ -65,3 +65,18 @@ def test_a_row_does_not_depend_on_the_others():
     order = torch.randperm(64)
     mixed = sample(logits[order.cuda()], [drawings[row] for row in order])[0]
     assert torch.equal(mixed, together[order.cuda()])
+
+
+@pytest.mark.parametrize("vocab", [201_088, 33])
+def test_how_many_rows_there_are_plays_no_part(vocab):
+    logits = torch.randn(512, vocab, device="cuda")
+    how = [_HOW[row % len(_HOW)] for row in range(512)]
+    numbers = torch.rand(512, dtype=torch.float64).tolist()
+    drawings = [_drawing(*one) for one in zip(how, numbers, strict=True)]
+    assert samples_row_by_row(logits)
+    together = sample(logits, drawings, evenly=True)[0]
+    for some in (range(1), range(7, 9), range(3, 103)):
+        ids = sample(logits[some.start : some.stop], drawings[some.start : some.stop], evenly=True)[
+            0
+        ]
+        assert torch.equal(ids, together[some.start : some.stop])

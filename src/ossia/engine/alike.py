@@ -1,6 +1,6 @@
 """Draws and log-probabilities of rows that have the same bits whatever rows lie beside them.
 
-A sum over a row is cut into parts by how many rows there are. So there are always as many here; rows
+torch cuts a sum over a row into parts by how many rows there are. So there are always as many here; rows
 that are missing are zeros.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ossia.kernels.sampling import Drawing, sample, token_logprobs
+from ossia.kernels.sampling import Drawing, sample, samples_row_by_row, token_logprobs
 
 _FROM_ALL = Drawing(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, uniform=0.0)
 
@@ -26,6 +26,8 @@ def sample_alike(
         rows: That are looked at side by side. On CUDA at least 2: the cumulated sum of a single row
             is not the same from run to run.
     """
+    if samples_row_by_row(logits):
+        return sample(logits, drawings, evenly=True)
     best, peaks = sample(logits, [None] * len(drawings))  # comparisons; nothing is added up
     drawn = [row for row, drawing in enumerate(drawings) if drawing is not None]
     for first in range(0, len(drawings), rows):

@@ -16,7 +16,8 @@ from ossia.cache.pool import KVPool
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, drawn_with_peaks
 from ossia.engine.sequence import Sequence
-from ossia.engine.step_scores import index_on, read_scores, score, scored_rows
+from ossia.engine.step_scores import read_scores, score, scored_rows
+from ossia.engine.uploads import upload
 from ossia.kernels.decode.draw import Chance, chances, of_sets
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
@@ -222,7 +223,7 @@ class FastDecode:
 
     def _logits_of(self, output: StepOutput, rows: list[int]) -> torch.Tensor:
         """A copy of some rows; it is not waited for."""
-        logits = output.logits.index_select(0, index_on(self._device, rows))
+        logits = output.logits.index_select(0, upload(rows, self._device))
         logits[:, self._valid_end :] = -torch.inf
         return logits
 

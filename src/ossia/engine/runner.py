@@ -25,7 +25,7 @@ from ossia.engine.precision import (
 )
 from ossia.engine.sampler import Sampler, drawn_with_peaks, score_prompt
 from ossia.engine.sequence import Sequence
-from ossia.engine.step_scores import index_on
+from ossia.engine.uploads import upload
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
 from ossia.kernels.cpu import read_ahead
@@ -290,7 +290,7 @@ def _takes(step: CpuStep, plan: StepPlan) -> bool:
 def _pick(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
     if rows == list(range(len(logits))):
         return logits
-    return logits.index_select(0, index_on(logits.device, rows))
+    return logits.index_select(0, upload(rows, logits.device))
 
 
 def _valid_end(config: EngineConfig, model_config: ModelConfig) -> int:

@@ -12,6 +12,7 @@ from ossia.engine.masks import AllowedSet, Guess, Masks, failure
 from ossia.engine.plan import Drawn
 from ossia.engine.randomness import uniform
 from ossia.engine.sequence import Sequence
+from ossia.engine.uploads import upload
 from ossia.kernels.sampling import Drawing, allow_only, penalise, sample, token_logprobs
 from ossia.types import SamplingParams, TokenLogprob
 
@@ -184,11 +185,15 @@ class Sampler:
         for row, sequence in enumerate(sequences):
             sampling = sequence.request.sampling
             if sampling.logit_bias:
-                ids = torch.tensor(list(sampling.logit_bias), device=self._device)
                 values = list(sampling.logit_bias.values())
-                adjusted[row, ids] += torch.tensor(values, dtype=logits.dtype, device=self._device)
+                adjusted[row].index_add_(
+                    0,
+                    upload(list(sampling.logit_bias), self._device),
+                    upload(values, self._device, logits.dtype),
+                )
             if sampling.stop_token_ids and sequence.num_outputs < sampling.min_tokens:
-                adjusted[row, list(sampling.stop_token_ids)] = -torch.inf
+                stops = upload(list(sampling.stop_token_ids), self._device)
+                adjusted[row].index_fill_(0, stops, -torch.inf)
         self._mask(adjusted, sequences, failed)
         return adjusted
 
@@ -201,23 +206,24 @@ class Sampler:
         sampling = [sequences[row].request.sampling for row in rows]
 
         def each(values: list[float]) -> torch.Tensor:
-            return torch.tensor(values, dtype=logits.dtype, device=self._device)
+            return upload(values, self._device, logits.dtype)
 
-        logits[rows] = penalise(
-            logits[rows],
+        index = upload(rows, self._device)
+        penalised = penalise(
+            logits.index_select(0, index),
             torch.stack([one.in_prompt for one in seen]),
             torch.stack([one.output_counts for one in seen]).to(logits.dtype),
             each([params.repetition_penalty for params in sampling]),
             each([params.presence_penalty for params in sampling]),
             each([params.frequency_penalty for params in sampling]),
         )
-        return logits
+        return logits.index_copy_(0, index, penalised)
 
     def _seen_by(self, sequence: Sequence, vocab: int) -> _Seen:
         seen = self._seen.get(sequence)
         if seen is None:
             in_prompt = torch.zeros(vocab, dtype=torch.bool, device=self._device)
-            in_prompt[torch.tensor(sequence.request.prompt_ids, device=self._device)] = True
+            in_prompt[upload(sequence.request.prompt_ids, self._device)] = True
             seen = _Seen(in_prompt, torch.zeros(vocab, device=self._device))
             self._seen[sequence] = seen
         return seen
@@ -249,7 +255,10 @@ class Sampler:
         """uint8 (sets, ceil(vocab / 8))."""
         size = -(-vocab // 8)
         joined = bytearray().join(bytes(allowed[:size]).ljust(size, b"\0") for allowed in sets)
-        return torch.frombuffer(joined, dtype=torch.uint8).view(len(sets), size).to(self._device)
+        bits = torch.frombuffer(joined, dtype=torch.uint8).view(len(sets), size)
+        if self._device.type != "cuda":
+            return bits.to(self._device)
+        return bits.pin_memory().to(self._device, non_blocking=True)
 
     def _few_forbidden(self, allowed: AllowedSet | None, vocab: int) -> torch.Tensor | None:
         """The ids that a set rules out, if they are few and the set is one that comes again."""

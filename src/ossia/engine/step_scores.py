@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ossia.engine.sequence import Sequence
+from ossia.engine.uploads import upload
 from ossia.kernels.sampling import token_logprobs
 from ossia.model.decode_step import StepOutput
 from ossia.types import TokenLogprob
@@ -33,7 +34,7 @@ def scored_rows(sequences: Several[Sequence], device: torch.device) -> ScoredRow
         for row, sequence in enumerate(sequences)
         if sequence.request.sampling.logprobs is not None
     }
-    return ScoredRows(counts, index_on(device, list(counts))) if counts else None
+    return ScoredRows(counts, upload(list(counts), device)) if counts else None
 
 
 def score(rows: ScoredRows, output: StepOutput, valid_end: int) -> torch.Tensor:
@@ -77,9 +78,3 @@ def read_scores(
             best = zip(map(int, rest[num_top:]), rest[: min(count, num_top)], strict=False)
             read[row] = TokenLogprob(token_ids[row], chosen, tuple(best))
     return read
-
-
-def index_on(device: torch.device, numbers: list[int]) -> torch.Tensor:
-    """int64 (len(numbers),) on a device, without waiting for what it does."""
-    index = torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")
-    return index.to(device, non_blocking=True)

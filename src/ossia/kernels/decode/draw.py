@@ -125,7 +125,7 @@ def draw(
 
 
 def draw_once(
-    logits: torch.Tensor, rows: Sequence[Chance], uniforms: Sequence[float]
+    logits: torch.Tensor, rows: Sequence[Chance], uniforms: Sequence[float], *, evenly: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`draw` of rows that belong to no step, from all ids, by numbers that are given.
 
@@ -133,6 +133,7 @@ def draw_once(
         logits: float32 (tokens, vocab), contiguous.
         rows: How each is drawn; seeds, continuations and positions are not looked at.
         uniforms: Of each row, in [0, 1).
+        evenly: Whether a row's sums are cut in the same way however many rows there are.
 
     Returns:
         int64 (tokens,): ids. float32 (tokens,): the rows' largest logits, NaN where there is a NaN.
@@ -145,7 +146,7 @@ def draw_once(
     on_device = torch.from_numpy(given).pin_memory().to(logits.device, non_blocking=True)
     drawn_by, how, positions = on_device.split((2 * tokens, told.size, tokens))
     ids, out = on_device.new_empty(tokens), on_device.new_empty(2, 2, tokens)
-    slices = num_slices(tokens)
+    slices = _MOST_SLICES if evenly else num_slices(tokens)
     scratch = (
         torch.empty(tokens, slices, dtype=torch.int64, device=logits.device),
         torch.empty(tokens, slices, dtype=torch.float64, device=logits.device),

@@ -5,7 +5,7 @@ float32 or wider. A token that must not be drawn has logit -inf. The order in wh
 applies them is the one in which they are listed here.
 """
 
-from ossia.kernels.sampling.choice import sample, token_logprobs, widened
+from ossia.kernels.sampling.choice import sample, samples_row_by_row, token_logprobs, widened
 from ossia.kernels.sampling.drawing import Drawing
 from ossia.kernels.sampling.reference import allow_only, draw, draw_greedy, penalise, truncate
 
@@ -16,6 +16,7 @@ __all__ = [
     "draw_greedy",
     "penalise",
     "sample",
+    "samples_row_by_row",
     "token_logprobs",
     "truncate",
     "widened",

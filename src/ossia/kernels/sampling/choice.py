@@ -1,4 +1,4 @@
-"""widened, sample and token_logprobs: the fastest implementation that takes these tensors."""
+"""widened, sample, token_logprobs: the fastest implementation that takes these tensors."""
 
 from __future__ import annotations
 
@@ -35,8 +35,13 @@ def sample(
     if _taken_by_cpu(logits):
         return cpu.sample(logits, drawings)
     if _taken_by_cuda(logits):
-        return cuda.sample(logits, drawings)  # evenly in any case
+        return cuda.sample(logits, drawings, evenly=evenly)
     return reference.sample(logits, drawings, evenly=evenly)
+
+
+def samples_row_by_row(logits: torch.Tensor) -> bool:
+    """Whether `sample`, asked to do so evenly, gives each of these rows the bits that it gives it alone."""
+    return _taken_by_cuda(logits)
 
 
 def token_logprobs(

@@ -11,19 +11,21 @@ from ossia.kernels.sampling.drawing import Drawing
 
 
 def sample(
-    logits: torch.Tensor, drawings: Sequence[Drawing | None]
+    logits: torch.Tensor, drawings: Sequence[Drawing | None], *, evenly: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `reference.sample`; a row's token does not depend on what the other rows hold.
+    """As `reference.sample`; what the other rows hold plays no part in a row's token.
 
     Args:
         logits: float32 (rows, vocab) on a GPU, contiguous.
         drawings: One a row; None takes the most likely token.
+        evenly: Whether how many rows there are plays no part either.
     """
     assert len(drawings) == len(logits)
     return draw_once(
         logits,
         [_chance(drawing) for drawing in drawings],
         [0.0 if drawing is None else drawing.uniform for drawing in drawings],
+        evenly=evenly,
     )
 
 
