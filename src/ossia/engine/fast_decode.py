@@ -13,6 +13,7 @@ import torch
 
 from ossia.cache.layout import KVLayout
 from ossia.cache.pool import KVPool
+from ossia.engine.landing import Landing
 from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, drawn_with_peaks
 from ossia.engine.sequence import Sequence
@@ -78,6 +79,34 @@ class _Flight:
     drawn: torch.Tensor
     scores: torch.Tensor | None
     arrived: torch.cuda.Event
+
+    def holds(self, sequence: Sequence) -> bool:
+        """Whether it computes a sequence's next token, in the pages that it has."""
+        place = self.rows.places.get(sequence)
+        return (
+            place is not None
+            and self.positions[place] == sequence.num_computed
+            and self.rows.pages[place] is sequence.pages
+        )
+
+    def read(self, places: list[int]) -> list[Drawn]:
+        """What some rows have drawn; waits for the step."""
+        self.arrived.synchronize()
+        rows = np.array(places)
+        ids, bits = self.drawn.numpy()[np.array(self.positions)[rows] & 1, :, rows].T
+        drawn = drawn_with_peaks(ids.tolist(), bits.view(np.float32).tolist())
+        if self.scores is None or self.rows.scored is None:
+            return drawn
+        token_ids = {
+            place: one.token_id
+            for place, one in zip(places, drawn, strict=True)
+            if one.token_id is not None
+        }
+        scores = read_scores(self.rows.scored, self.scores, token_ids)
+        return [
+            replaced(one, logprob=scores.get(place))
+            for place, one in zip(places, drawn, strict=True)
+        ]
 
 
 class FastDecode:
@@ -158,8 +187,7 @@ class FastDecode:
         places = places or list(range(len(sequences)))
         if sampler.trusts(sequences):
             self._ahead = self._enqueue_next(flight, places, sampler)
-        flight.arrived.synchronize()
-        drawn = _arrived(flight, places)
+        drawn = flight.read(places)
         if refused := sampler.refused(sequences, drawn, [flight.sets[place] for place in places]):
             self._ahead = None  # it goes on from what does not come
             again = self._drawn_again(sequences, refused, sampler)
@@ -171,9 +199,30 @@ class FastDecode:
         """Prepare steps of as many sequences as there may be."""
         self._step.warm_up(self._max_rows, only=self._only_size)
 
-    def drop(self) -> None:
-        """Forget the step ahead: something else is computed in between."""
+    def land(self, plan: StepPlan) -> Landing | None:
+        """What of a plan that needs a pass is computed already, since the step ahead did so.
+
+        The other sequences of that step lose what it computed for them, if the plan computes that, too. Tokens
+        under masks are left to the pass, which asks first.
+
+        Returns:
+            None if there is nothing. A step ahead of whose sequences the plan has none stays ahead.
+        """
+        flight = self._ahead
+        if flight is None or not any(
+            entry.sequence in flight.rows.places for entry in plan.entries
+        ):
+            return None
         self._ahead = None
+        places = {
+            at: flight.rows.places[entry.sequence]
+            for at, entry in enumerate(plan.entries)
+            if entry.draws == (entry.sequence,)
+            and entry.num_tokens == 1
+            and entry.sequence.request.make_mask is None
+            and flight.holds(entry.sequence)
+        }
+        return Landing(plan, places, flight.read) if places else None
 
     def _first(
         self, sequences: list[Sequence], set_of: Callable[[Sequence], bytes | None]
@@ -234,16 +283,9 @@ class FastDecode:
         """The rows of the step ahead that are these sequences' next; None if it lacks one."""
         if self._ahead is None:
             return None
-        rows, positions = self._ahead.rows, self._ahead.positions
-        places = [rows.places.get(sequence, -1) for sequence in sequences]
-        for place, sequence in zip(places, sequences, strict=True):
-            if (
-                place < 0
-                or positions[place] != sequence.num_computed
-                or rows.pages[place] is not sequence.pages
-            ):
-                return None
-        return places
+        if not all(map(self._ahead.holds, sequences)):
+            return None
+        return [self._ahead.rows.places[sequence] for sequence in sequences]
 
     def _enqueue_next(self, flight: _Flight, places: list[int], sampler: Sampler) -> _Flight | None:
         """The step after a flight, for those rows that may go on and have a place to write to."""
@@ -299,21 +341,3 @@ def _chances(sequences: list[Sequence]) -> npt.NDArray[np.int32]:
         for sequence in sequences
         for sampling in [sequence.request.sampling]
     )
-
-
-def _arrived(flight: _Flight, places: list[int]) -> list[Drawn]:
-    """What some rows of a flight that has arrived have drawn."""
-    rows = np.array(places)
-    ids, bits = flight.drawn.numpy()[np.array(flight.positions)[rows] & 1, :, rows].T
-    drawn = drawn_with_peaks(ids.tolist(), bits.view(np.float32).tolist())
-    if flight.scores is None or flight.rows.scored is None:
-        return drawn
-    token_ids = {
-        place: one.token_id
-        for place, one in zip(places, drawn, strict=True)
-        if one.token_id is not None
-    }
-    scores = read_scores(flight.rows.scored, flight.scores, token_ids)
-    return [
-        replaced(one, logprob=scores.get(place)) for place, one in zip(places, drawn, strict=True)
-    ]

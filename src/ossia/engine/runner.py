@@ -164,7 +164,11 @@ class ModelRunner:
         if self._fast is not None:
             if self._fast.takes(plan):
                 return self._fast.execute(plan, self._sampler)
-            self._fast.drop()
+            if (landing := self._fast.land(plan)) is not None:
+                return landing.joined(self._pass(landing.rest))
+        return self._pass(plan)
+
+    def _pass(self, plan: StepPlan) -> StepResult:
         built = self._builder.build(plan)
         logits = widened(self._forward(built.forward))  # (rows, vocab)
         logits[:, self._valid_end :] = -torch.inf
