@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,8 @@ from ossia.types import Request, SamplingParams
 from support.engines import run_to_end, tokens_of
 from support.models import packed_model
 
-_SAMPLINGS = [
-    {"top_p": 0.9},
+_SAMPLINGS: list[dict[str, Any]] = [
+    {"top_p": 0.9, "logprobs": 1},
     {"top_k": 7, "min_p": 0.05},
     {"top_p": 0.95, "temperature": 0.6},
     {},
@@ -43,15 +44,17 @@ class _Places:
             self._at = (self._at + 1) % 3
 
 
-def _outputs(sequences: int, model: CausalLM) -> tuple[list[list[int]], list[float]]:
-    """Ids and log-probabilities.
+def _outputs(
+    samplings: list[dict[str, Any]], model: CausalLM
+) -> tuple[list[list[int]], list[float]]:
+    """Ids, those of the most likely tokens too, and log-probabilities.
 
     All are of one length, so that steps have the same rows, and their logits the same bits, whoever draws.
     """
     vocab = model.config.vocab_size
     core = EngineCore(model, EngineConfig(num_pages=600))
-    for number in range(sequences):
-        sampling = {"temperature": 1.0} | _SAMPLINGS[number % len(_SAMPLINGS)]
+    for number, given in enumerate(samplings):
+        sampling = {"temperature": 1.0} | given
         core.submit(
             Request(
                 request_id=str(number),
@@ -63,8 +66,9 @@ def _outputs(sequences: int, model: CausalLM) -> tuple[list[list[int]], list[flo
         )
     outputs = run_to_end(core)
     scores = [one.logprob for one in outputs if one.logprob is not None]
-    told = [logprob for one in scores for _, logprob in ((0, one.logprob), *one.top)]
-    return [tokens_of(outputs, str(number)) for number in range(sequences)], told
+    told = [pair for one in scores for pair in ((one.token_id, one.logprob), *one.top)]
+    ids = [tokens_of(outputs, str(number)) for number in range(len(samplings))]
+    return [*ids, [id_ for id_, _ in told]], [logprob for _, logprob in told]
 
 
 def _with_clear_choices() -> CausalLM:
@@ -74,15 +78,24 @@ def _with_clear_choices() -> CausalLM:
     return model
 
 
+_ASKED = {
+    "one": _SAMPLINGS[:1],
+    "five": _SAMPLINGS,
+    "many": [_SAMPLINGS[number % 5] for number in range(24)],
+    "greedy": _SAMPLINGS[-1:] * 3,
+}
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("sequences", [1, 5, 24])
+@pytest.mark.parametrize("asked", _ASKED)
 @pytest.mark.parametrize("most", [64, 4])
-def test_steps_draw_what_the_sampler_draws(monkeypatch, sequences, most):
+def test_steps_draw_what_the_sampler_draws(monkeypatch, asked, most):
     """Also where places of sets are given away while steps that read them are on their way."""
     monkeypatch.setattr(token_sets, "MOST", most)
     model = _with_clear_choices()
-    by_steps, scores = _outputs(sequences, model)
-    assert len(scores) == 30 * 4 * (sequences // 5)
+    by_steps, scores = _outputs(_ASKED[asked], model)
+    counts = [1 + one["logprobs"] for one in _ASKED[asked] if "logprobs" in one]
+    assert len(scores) == 30 * sum(counts)
     drawn: list[bool] = []
     is_drawn = Sampler.is_drawn_by_steps
 
@@ -91,7 +104,7 @@ def test_steps_draw_what_the_sampler_draws(monkeypatch, sequences, most):
         return False
 
     monkeypatch.setattr(Sampler, "is_drawn_by_steps", never)
-    by_sampler, expected = _outputs(sequences, model)
+    by_sampler, expected = _outputs(_ASKED[asked], model)
     assert by_sampler == by_steps
     assert scores == pytest.approx(expected, abs=1e-4)
     assert drawn

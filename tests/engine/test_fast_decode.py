@@ -18,7 +18,7 @@ from ossia.engine.sampler import Sampler
 from ossia.engine.sequence import Sequence
 from ossia.kernels.decode.draw import CHANCE_NUMBERS, Chance, chances, of_sets
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
-from support.noted_steps import a_sequence, fresh_pages, with_logits
+from support.noted_steps import NoEvent, a_sequence, fresh_pages, with_logits
 
 _CHANCE = "<QIifIffI"
 _VALID = 100  # ids, as conftest.py says
@@ -172,8 +172,8 @@ def test_draws_go_ahead_once_nothing_else_is_asked_for(fast):
 def test_log_probabilities_are_of_the_step_that_drew(fast):
     """Though the next one has overwritten its logits when its ids are read, and rows come and go."""
     sequences = [a_sequence(0), a_sequence(1, logprobs=2), a_sequence(2, logprobs=0)]
-    sequences.append(a_sequence(3, temperature=1.0, logprobs=5))
-    overwritten = torch.zeros(4, MAX_ROWS)
+    sequences += [a_sequence(3, temperature=1.0, logprobs=5), *map(a_sequence, range(4, 7))]
+    overwritten = torch.zeros(8, MAX_ROWS)
     given: list[torch.Tensor] = []
     run = fast._step.run
 
@@ -184,7 +184,8 @@ def test_log_probabilities_are_of_the_step_that_drew(fast):
         return replace(output, logits=overwritten[: len(given[-1])])
 
     fast._step.run = over
-    for turn, some in enumerate([sequences, sequences, sequences[1:], sequences[2:]]):
+    without = [one for one in sequences if one is not sequences[1]]
+    for turn, some in enumerate([sequences, sequences, without, without, without[:-1]]):
         plan = StepPlan([PlanEntry(one, 1, (one,)) for one in some])
         drawn = fast.execute(plan, Sampler(torch.device("cpu"))).drawn
         for sequence, one in zip(some, drawn, strict=True):
@@ -204,7 +205,40 @@ def test_log_probabilities_are_of_the_step_that_drew(fast):
             sequence.token_ids.append(sequence.num_computed)
             sequence.num_computed += 1
     runs = fast._step.runs  # type: ignore[attr-defined]
-    assert [ids_given for ids_given, *_ in runs] == [True, False, False, False], "one ahead"
+    assert [ids_given for ids_given, *_ in runs] == [True, *[False] * 5], "one ahead"
+
+
+def test_a_row_that_failed_has_no_log_probability(fast):
+    sequences = [a_sequence(0, logprobs=1), a_sequence(1, logprobs=1)]
+    run = fast._step.run
+
+    def failing(*asked: Any) -> StepOutput:
+        output = run(*asked)
+        output.drawn[:, 1, 0] = -1  # NaN
+        return output
+
+    fast._step.run = failing
+    plan = StepPlan([PlanEntry(one, 1, (one,)) for one in sequences])
+    failed, other = fast.execute(plan, Sampler(torch.device("cpu"))).drawn
+    assert (failed.token_id, failed.logprob) == (None, None)
+    assert failed.error
+    assert other.logprob is not None
+    assert other.logprob.token_id == other.token_id
+
+
+def test_a_step_has_arrived_once_its_log_probabilities_have(fast, monkeypatch):
+    order: list[str] = []
+
+    class Noting(NoEvent):
+        def record(self) -> None:
+            order.append("arrived")
+
+    monkeypatch.setattr(torch.cuda, "Event", Noting)
+    score = fast_decode.score
+    monkeypatch.setattr(fast_decode, "score", lambda *all_: order.append("score") or score(*all_))
+    sequence = a_sequence(0, logprobs=1)
+    fast.execute(StepPlan([PlanEntry(sequence, 1, (sequence,))]), Sampler(torch.device("cpu")))
+    assert order == ["score", "arrived"] * 2
 
 
 @pytest.mark.parametrize("prompt", [(5,), (1, 2, 3), tuple(range(40))])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
-from fuzz.engine_soak import Mixture, Soak, complaint
+from fuzz.engine_soak import Decks, Mixture, Soak, complaint
 from ossia.api.loading import load_module
 from ossia.api.model_source import find_model
 from ossia.engine.config import EngineConfig
@@ -63,3 +65,12 @@ def test_a_rate_that_has_changed_is_told(rates, found):
 def test_a_run_that_is_too_short_to_compare_is_refused():
     with pytest.raises(ValueError, match="2 windows are too few"):
         complaint([1.0, 1.0])
+
+
+def test_of_each_hundred_as_many_have_a_wish():
+    decks = Decks(Random(4))
+    numbers = [(decks.next("one"), decks.next("other")) for _ in range(300)]
+    for first in range(0, 300, 100):
+        for some in zip(*numbers[first : first + 100], strict=True):
+            assert sorted(int(100 * number) for number in some) == list(range(100))
+    assert len(set(numbers)) == 300

@@ -64,7 +64,8 @@ def _requests(numbers: random.Random, count: int, wishes: list[dict[str, Any]]) 
         asked: dict[str, Any] = dict(numbers.choice(wishes))
         own = tuple(numbers.choices(range(_VOCAB), k=numbers.randint(1, 12)))
         # What a step draws from all ids and a mask refuses is drawn anew with another number.
-        is_masked = asked["temperature"] == 0 and numbers.random() < 0.3
+        is_same = asked["temperature"] == 0 or "top_k" in asked or "top_p" in asked
+        is_masked = is_same and numbers.random() < 0.3
         requests.append(
             Request(
                 request_id=str(number),

@@ -6,8 +6,8 @@
 In one process, without a server: half as many requests again as run side by side are there at any
 time. Prompts and outputs are of mixed lengths, many prompts start alike, some requests are aborted at
 some moment, waiting or running; part is greedy, part drawn by a seed, part asks for log-probabilities
-or two continuations. Any hundred in a row have the same lengths and wishes, in another order, so that what one
-stretch of time is asked is like what another is, and their rates tell how fast the engine is. The pages'
+or two continuations. Of each hundred requests, counted from the first, as many have each wish, and lengths are spread
+alike; so what one stretch of time is asked is much like what another is, and their rates tell how fast the engine is. The pages'
 books are checked all along, and each output is counted.
 
 Output tokens a second are printed for every 15 s. A warm-up goes before, until four times as many requests have
@@ -64,7 +64,7 @@ class Mixture:
     vocab: int
 
 
-class _Decks:
+class Decks:
     """Numbers in [0, 1) for each purpose, shuffled: of a hundred, each hundredth holds one."""
 
     def __init__(self, draw: Random) -> None:
@@ -96,7 +96,7 @@ class Soak:
         self._core = core
         self._mixture = mixture
         self._draw = Random(seed)
-        self._decks = _Decks(self._draw)
+        self._decks = Decks(self._draw)
         self._stems = [
             self._ids(round(mixture.longest_prompt * (idx + 1) / (2 * _STEMS)))
             for idx in range(_STEMS)

@@ -125,7 +125,7 @@ def test_draw(draws, rows, vocab, end, slices, spread):
 
 def test_numbers_that_are_given(draws):
     logits = torch.randn(5, 300)
-    numbers = torch.rand(5, dtype=torch.float64)
+    numbers = torch.tensor([0.0, 0.0, 1 - 2**-53, 1 - 2**-53, 0.6], dtype=torch.float64)
     how = [Chance(0, 0, 0, 1.0, top_p=(1.0, 0.7)[row % 2]) for row in range(5)]
     case = _Draws(draws, logits, 300, how, 4, uniforms=numbers)
     ids = case.run(torch.zeros(5, dtype=torch.int32))
@@ -160,7 +160,14 @@ LIKELY = [
 
 @pytest.mark.parametrize(
     ("vocab", "end", "slices", "spread"),
-    [(2000, 1900, 8, 1.0), (2000, 2000, 3, 8.0), (77, 50, 20, 0.01), (900, 900, 4, 200.0)],
+    [
+        (2000, 1900, 8, 1.0),
+        (2000, 2000, 3, 8.0),
+        (77, 50, 20, 0.01),
+        (900, 900, 4, 200.0),
+        (1000, 997, 5, 1.0),
+        (999, 990, 64, 3.0),
+    ],
 )
 def test_draw_of_the_likely(draws, vocab, end, slices, spread):
     """Top-k, then top-p, then min-p, also of a set's ids alone, and with equals at the border."""

@@ -271,10 +271,12 @@ def test_argmax(tokens, vocab, end, on_host):
     assert ids.tolist() == [-7, *expected.tolist()[1:]]
     assert positions.tolist() == [-1, *range(1, tokens)]
     assert not arrivals.any()
-    logits[-1, 3], positions[-1] = torch.nan, 6
-    argmax(logits, end, ids, positions, out, (scratch, arrivals))
-    torch.cuda.synchronize()
-    assert out.view(torch.float32)[0, 1, -1].isnan()
+    for bits in (0x7FFFFFFF, -1):  # NaN, then with a sign
+        logits.view(torch.int32)[-1, 3], positions[-1] = bits, 6
+        out.fill_(-5)
+        argmax(logits, end, ids, positions, out, (scratch, arrivals))
+        torch.cuda.synchronize()
+        assert out.view(torch.float32)[0, 1, -1].isnan()
 
 
 @pytest.mark.parametrize("tokens", [*ALL_SIZES, 129, 512])

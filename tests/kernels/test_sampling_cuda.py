@@ -47,6 +47,17 @@ def test_sample(rows, vocab, spread):
     check_draws(logits[some], ids[some].tolist(), chances, [numbers[row] for row in some])
 
 
+def test_what_is_left_to_torch():
+    logits = torch.randn(4, 1032, device="cuda")
+    assert _taken_by_cuda(logits)
+    others = [logits.double(), logits[:, :1000], logits[:0], logits.cpu(), logits.bfloat16()]
+    others.append(logits.view(-1)[1:1001].view(1, 1000))  # not where four are loaded at once
+    for other in others:
+        assert not _taken_by_cuda(other)
+        ids, _ = sample(other, [None] * len(other))
+        assert ids.tolist() == other.argmax(1).tolist()
+
+
 @pytest.mark.parametrize("how", _HOW)
 def test_what_is_no_number_is_told(how):
     logits = torch.randn(4, 1000, device="cuda")

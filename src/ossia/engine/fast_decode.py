@@ -35,7 +35,7 @@ class _Rows:
     Attributes:
         places: The row of each sequence.
         pages: Each one's pages then. A sequence that was preempted and started again has others.
-        scored: Those that want log-probabilities.
+        scored: Those that want log-probabilities; None if nobody does.
     """
 
     __slots__ = ("_chances", "_greedy", "pages", "places", "scored", "sequences")

@@ -206,6 +206,7 @@ class ModelRunner:
     def warm_up(self) -> None:
         """As Runner says: kernels are compiled and CUDA graphs captured."""
         with torch.cuda.device_of(self._pool.k_pages[0]):
+            self._sampler.warm_up(self.model_config.vocab_size)
             if self._fast is not None:
                 self._fast.warm_up()
             if self._graphs is not None:

@@ -138,6 +138,11 @@ class Sampler:
                 drawn[row] = Drawn(None, error=reason)
         return refused
 
+    def warm_up(self, vocab: int) -> None:
+        """Compile and load what draws, for logits of so many ids."""
+        everything = Drawing(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, uniform=0.0)
+        self._draw(torch.zeros(1, vocab, device=self._device), [everything])
+
     def release(self, sequence: Sequence) -> None:
         """Forget a continuation that has ended."""
         self._seen.pop(sequence, None)

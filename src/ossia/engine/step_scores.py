@@ -52,13 +52,13 @@ def score(rows: ScoredRows, output: StepOutput, valid_end: int) -> torch.Tensor:
     logits = output.logits.index_select(0, rows.index)
     logits[:, valid_end:] = -torch.inf
     drawn = output.ids.index_select(0, rows.index).long()
-    num_top = min(max(rows.counts.values()), valid_end)
-    chosen, top, top_ids = token_logprobs(logits, drawn, num_top)
-    told = torch.cat((chosen[:, None], top, top_ids.float()), dim=1)  # ids are below 2^24
+    vocab = logits.shape[1]
+    assert vocab <= 2**24, "ids travel as float32"
+    chosen, top, top_ids = token_logprobs(logits, drawn, min(max(rows.counts.values()), vocab))
+    told = torch.cat((chosen[:, None], top, top_ids.float()), dim=1)
     if not told.is_cuda:
         return told
-    host = torch.empty(told.shape, pin_memory=True)
-    return host.copy_(told, non_blocking=True)
+    return torch.empty_like(told, device="cpu", pin_memory=True).copy_(told, non_blocking=True)
 
 
 def read_scores(

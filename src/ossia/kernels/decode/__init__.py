@@ -1,6 +1,6 @@
 """One step of many sequences in CUDA C++, kernel by kernel: bfloat16, experts in relaid MXFP4.
 
-Each function enqueues one kernel that writes into tensors its caller keeps, so a step can be captured
+Each function enqueues a kernel, or two, that write into tensors its caller keeps, so a step can be captured
 in a CUDA graph. Kernels start while the one before them still runs and wait on the device. The plain
 twin of each is named in its docstring; sums are float32 in an order that never changes.
 

@@ -158,6 +158,7 @@ def draw_once(
         chances=address(how),
         uniforms=address(drawn_by),
         end=vocab,
+        overlap=False,
     )
     return ids.long(), out[0, 1].view(torch.float32)
 
@@ -166,8 +167,15 @@ def _launch(
     logits: torch.Tensor,
     fed_back: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     scratch: tuple[torch.Tensor, torch.Tensor],
+    *,
+    overlap: bool = True,
     **given: int | None,
 ) -> None:
+    """Enqueue both kernels.
+
+    They read chances, numbers and positions before they wait for what was enqueued in front of them, so with `overlap`
+    these must have been there before that.
+    """
     tokens, vocab = logits.shape
     (ids, positions, out), (best, weights) = fed_back, scratch
     slices = best.shape[1]
@@ -179,5 +187,5 @@ def _launch(
         positions=address(positions), out=address(out), tokens=tokens, vocab=vocab, slices=slices, **given,
     )  # fmt: skip
     kernels = program("draw.cu", logits.device)
-    launch(kernels["weigh"], (slices, tokens, 1), _WEIGHERS, 0, arguments)
+    launch(kernels["weigh"], (slices, tokens, 1), _WEIGHERS, 0, arguments, overlap=overlap)
     launch(kernels["draw"], (tokens, 1, 1), _DRAWERS, 0, arguments)

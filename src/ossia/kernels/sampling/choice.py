@@ -35,7 +35,8 @@ def sample(
     if _taken_by_cpu(logits):
         return cpu.sample(logits, drawings)
     if _taken_by_cuda(logits):
-        return cuda.sample(logits, drawings, evenly=evenly)
+        with torch.cuda.device_of(logits):  # kernels start on the current device
+            return cuda.sample(logits, drawings, evenly=evenly)
     return reference.sample(logits, drawings, evenly=evenly)
 
 
@@ -68,6 +69,7 @@ def _taken_by_cuda(logits: torch.Tensor) -> bool:
         logits.device.type == "cuda"
         and logits.dtype is torch.float32
         and logits.is_contiguous()
+        and logits.data_ptr() % 16 == 0
         and logits.numel() > 0
         and not (torch.is_grad_enabled() and logits.requires_grad)
         and _chosen(logits.device) == "cuda"

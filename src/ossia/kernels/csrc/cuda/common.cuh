@@ -131,10 +131,10 @@ __device__ __forceinline__ void mma_first(float (&c)[4], u32 a0, u32 a1, u32 a2,
                : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "f"(0.f));
 }
 
-// Floats as unsigned integers of the same order; NaN with a clear sign above infinity.
+// Floats as unsigned integers of the same order; NaN, whatever its sign, above infinity.
 __device__ __forceinline__ u32 ordered(float x) {
   u32 bits = __float_as_uint(x);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  return x != x ? ~0u : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 __device__ __forceinline__ float unordered(u32 key) {
   return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);

@@ -51,10 +51,7 @@ extern "C" __global__ void __launch_bounds__(WEIGHERS) weigh(const __grid_consta
   const u32 begin = share(row.fours(), blockIdx.x, a.slices), end = share(row.fours(), blockIdx.x + 1, a.slices);
   dep_wait();
   u64 best = 0;
-  row.each<4>(begin + threadIdx.x, end, WEIGHERS, [&](u32 id, float logit) {
-    const u32 key = logit == logit ? ordered(logit) : ~0u;  // of NaN, whatever its sign: it becomes the largest
-    best = max(best, (u64)key << 32 | (u32)~id);
-  });
+  row.each<4>(begin + threadIdx.x, end, WEIGHERS, [&](u32 id, float logit) { best = max(best, (u64)ordered(logit) << 32 | (u32)~id); });
   best = warp_max(best);
   if (lane == 0) found[warp] = best;
   __syncthreads();
