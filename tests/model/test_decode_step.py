@@ -337,6 +337,28 @@ def test_steps_draw_as_the_sampler_does(rows, likely):
         ids = None
 
 
+@pytest.mark.gpu
+def test_a_graph_that_is_captured_between_steps_goes_on_from_their_ids():
+    config = PRESETS["tiny"]()
+    model = packed_model(config, "cuda")
+    pages, groups, tables = _page_each(config, 3)
+    kept = [tuple(one.clone() for one in pair) for pair in pages]
+    drawing = chances([Chance(0, 0, 0, 0.0)] * 3)  # greedily, but by the graph that draws
+    outputs: list[torch.Tensor] = []
+    for is_warm in (True, False):
+        for pair, before in zip(pages, kept, strict=True):
+            for one, then in zip(pair, before, strict=True):
+                one.copy_(then)
+        step = DecodeStep(model, pages, groups, 16, config.vocab_size, 3)
+        if is_warm:
+            step.warm_up(3)
+        step.run([7, 8, 9], [4] * 3, tables)
+        logits = step.run(None, [5] * 3, tables, None, drawing).logits.clone()
+        torch.cuda.synchronize()
+        outputs.append(logits)
+    assert torch.equal(*outputs)
+
+
 class _Copies:
     """Pinned memory and its event, on the CPU."""
 

@@ -247,6 +247,7 @@ class DecodeStep:
             self._valid_end,
             draws=draws,
         )
+        kept = self._inputs[:_TABLE].clone()  # ids that a step has left there
         self._left = None
         self._inputs[:_TABLE] = 0
         self._inputs[_POSITIONS:_WIDTH] = -1
@@ -255,6 +256,7 @@ class DecodeStep:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             chain.enqueue()
+        self._inputs[:_TABLE] = kept
         return graph, chain
 
 
