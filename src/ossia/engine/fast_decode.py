@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as replaced
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -187,23 +188,16 @@ class FastDecode:
         places = places or list(range(len(sequences)))
         if sampler.trusts(sequences):
             self._ahead = self._enqueue_next(flight, places, sampler)
-        drawn = flight.read(places)
-        if refused := sampler.refused(sequences, drawn, [flight.sets[place] for place in places]):
-            self._ahead = None  # it goes on from what does not come
-            again = self._drawn_again(sequences, refused, sampler)
-            for row, one in zip(refused, again, strict=True):
-                drawn[row] = one
-        return StepResult(drawn, [[] for _ in sequences])
+        return StepResult(self._drawn_by(flight, places, sampler), [[] for _ in sequences])
 
     def warm_up(self) -> None:
         """Prepare steps of as many sequences as there may be."""
         self._step.warm_up(self._max_rows, only=self._only_size)
 
-    def land(self, plan: StepPlan) -> Landing | None:
+    def land(self, plan: StepPlan, sampler: Sampler) -> Landing | None:
         """What of a plan that needs a pass is computed already, since the step ahead did so.
 
-        The other sequences of that step lose what it computed for them, if the plan computes that, too. Tokens
-        under masks are left to the pass, which asks first.
+        The other sequences of that step lose what it computed for them, if the plan computes that, too.
 
         Returns:
             None if there is nothing. A step ahead of whose sequences the plan has none stays ahead.
@@ -219,10 +213,10 @@ class FastDecode:
             for at, entry in enumerate(plan.entries)
             if entry.draws == (entry.sequence,)
             and entry.num_tokens == 1
-            and entry.sequence.request.make_mask is None
             and flight.holds(entry.sequence)
         }
-        return Landing(plan, places, flight.read) if places else None
+        read = partial(self._drawn_by, flight, list(places.values()), sampler)
+        return Landing(plan, places, read) if places else None
 
     def _first(
         self, sequences: list[Sequence], set_of: Callable[[Sequence], bytes | None]
@@ -254,6 +248,17 @@ class FastDecode:
             self._size_for(len(sequences)),
             drawing,
         )
+
+    def _drawn_by(self, flight: _Flight, places: list[int], sampler: Sampler) -> list[Drawn]:
+        """What a step has drawn in some rows, or anew what their masks refuse."""
+        sequences = [flight.rows.sequences[place] for place in places]
+        drawn = flight.read(places)
+        if refused := sampler.refused(sequences, drawn, [flight.sets[place] for place in places]):
+            self._ahead = None  # it goes on from what does not come
+            again = self._drawn_again(sequences, refused, sampler)
+            for row, one in zip(refused, again, strict=True):
+                drawn[row] = one
+        return drawn
 
     def _drawn_from_logits(self, plan: StepPlan, sampler: Sampler) -> list[Drawn]:
         """What those draw that do; the others compute what they have drawn before."""

@@ -15,12 +15,12 @@ class Landing:
     Args:
         plan: All of it.
         places: By entry, its row of the step.
-        read: What the step has drawn in some rows; waits for it.
+        read: What the step has drawn in these rows; waits for it.
     """
 
     plan: StepPlan
     places: dict[int, int]
-    read: Callable[[list[int]], list[Drawn]]
+    read: Callable[[], list[Drawn]]
 
     @property
     def rest(self) -> StepPlan:
@@ -34,7 +34,7 @@ class Landing:
         Args:
             rest: Of `rest`.
         """
-        landed = iter(self.read(list(self.places.values())))
+        landed = iter(self.read())
         drawn, scores = iter(rest.drawn), iter(rest.prompt_logprobs)
         entries = list(enumerate(self.plan.entries))
         return StepResult(

@@ -164,7 +164,7 @@ class ModelRunner:
         if self._fast is not None:
             if self._fast.takes(plan):
                 return self._fast.execute(plan, self._sampler)
-            if (landing := self._fast.land(plan)) is not None:
+            if (landing := self._fast.land(plan, self._sampler)) is not None:
                 return landing.joined(self._pass(landing.rest))
         return self._pass(plan)
 
