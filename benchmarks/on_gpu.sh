@@ -86,6 +86,7 @@ fi
 if part options; then
   bench throughput -m random:20b --max-sequences 64 --num-prompts 256
   bench throughput -m random:20b --max-sequences 64 --num-prompts 256 --deterministic
+  bench latency -m random:20b --batch 1,32 --prompt 128 --tokens 128 --repeats 2 --logprobs 5
   for rounded in none unembedding unembedding,attention; do
     bench latency -m random:20b --batch 1,8,32 --prompt 128 --tokens 128 --repeats 2 --fp8-weights "$rounded"
   done

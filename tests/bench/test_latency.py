@@ -43,13 +43,13 @@ class Played:
     def __init__(self, *runs: list[list[float]]) -> None:
         self.runs = list(runs)
         self.asked: list[tuple[list[tuple[int, ...]], int, int]] = []
-        self.draws: list[tuple[float, float]] = []
+        self.draws: list[tuple[float, float, int | None]] = []
 
     def __call__(
         self, core, prompts, tokens, *, cached_tokens=0, sampling=_GREEDY, clock=None,
         between_steps=lambda: None,
     ) -> list[RequestTiming]:  # fmt: skip
-        self.draws.append((sampling.temperature, sampling.top_p))
+        self.draws.append((sampling.temperature, sampling.top_p, sampling.logprobs))
         self.asked.append((list(prompts), tokens, cached_tokens))
         for _ in range(9):
             between_steps()
@@ -67,7 +67,14 @@ def test_rates_from_known_times(tiny, monkeypatch):
     played = Played([[9.0], [9.0]], [[1.0, 2.0], [1.0, 2.0]], RUN, SLOW)
     monkeypatch.setattr(latency, "play", played)
     plan = LatencyPlan(
-        batches=(2,), depths=(16,), prompt=6, tokens=5, repeats=2, temperature=0.5, top_p=0.9
+        batches=(2,),
+        depths=(16,),
+        prompt=6,
+        tokens=5,
+        repeats=2,
+        temperature=0.5,
+        top_p=0.9,
+        logprobs=3,
     )
     prefill, decode = list(LatencyBench(tiny, plan).run(CEILINGS))
     config, width = tiny.network.config, 2
@@ -82,7 +89,10 @@ def test_rates_from_known_times(tiny, monkeypatch):
     assert decode.tpot_ms.median == pytest.approx(1500)
     assert decode.weight_bytes == weight_bytes(config, width, 2)
     assert decode.kv_bytes == kv_bytes(config, width, 2, 16 + 6 + 2.5)
-    assert played.draws == [(0.0, 1.0), *[(0.5, 0.9)] * 3]  # contexts are of one token each
+    assert played.draws == [
+        (0.0, 1.0, None),
+        *[(0.5, 0.9, 3)] * 3,
+    ]  # contexts are of one token each
     assert decode.read_bandwidth == 1e9
     assert decode.share == pytest.approx(decode.weight_bytes * 0.75 / 1e9)
     both = decode.weight_bytes + decode.kv_bytes
@@ -135,6 +145,7 @@ def test_sequences_that_do_not_run_side_by_side(tiny, monkeypatch):
         ({"chunk": 0}, "chunk"),
         ({"temperature": -1.0}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
+        ({"logprobs": -1}, "logprobs"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(changes: dict, field: str):

@@ -46,6 +46,7 @@ class LatencyPlan:
         seed: Of the random ids.
         temperature: Of the draws; 0 is greedy.
         top_p: Of the draws; 1 is from all tokens.
+        logprobs: Most likely tokens that are told with each, beside its own log-probability; None asks for none.
         cpu_weights: Of attention and the unembedding on the CPU, as `EngineConfig` has them.
         cpu_activations: What enters products on the CPU, as `EngineConfig` has it.
         fp8_weights: Which matrices are rounded on CUDA, as `EngineConfig` has it.
@@ -65,6 +66,7 @@ class LatencyPlan:
     seed: int = 0
     temperature: float = 0.0
     top_p: float = 1.0
+    logprobs: int | None = None
     cpu_weights: CpuWeights = "bf16"
     cpu_activations: CpuActivations = "full"
     fp8_weights: Fp8Weights = "none"
@@ -91,7 +93,9 @@ class LatencyPlan:
 
     def sampling(self) -> SamplingParams:
         """How tokens are drawn."""
-        return SamplingParams(temperature=self.temperature, top_p=self.top_p)
+        return SamplingParams(
+            temperature=self.temperature, top_p=self.top_p, logprobs=self.logprobs
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,10 @@ def latency(
         float,
         typer.Option("--top-p", help="Of the draws, with a --temperature; 1 is from all tokens."),
     ] = 1.0,
+    logprobs: Annotated[
+        int | None,
+        typer.Option("--logprobs", help="Ask for those of each token, and of as many likely ones."),
+    ] = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     revision: RevisionOption = None,
@@ -130,6 +134,7 @@ def latency(
         seed=seed,
         temperature=temperature,
         top_p=top_p,
+        logprobs=logprobs,
         cpu_weights=cpu_weights.value,
         cpu_activations=cpu_activations.value,
         fp8_weights=fp8_weights.value,
