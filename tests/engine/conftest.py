@@ -17,7 +17,7 @@ from support.noted_steps import PAGE, NoEvent, NotedStep
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FastDecode]:
     monkeypatch.setattr(fast_decode, "DecodeStep", NotedStep)
-    monkeypatch.setattr(fast_decode, "DecodeMemory", lambda *_: None)
+    monkeypatch.setattr(fast_decode, "DecodeMemory", lambda *_, **__: None)
     monkeypatch.setattr(torch.cuda, "Event", NoEvent)
     pages = (torch.zeros(1),)
     layout = SimpleNamespace(groups=("full_attention",), page_sizes=(PAGE,))

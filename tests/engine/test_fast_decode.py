@@ -133,9 +133,12 @@ def test_what_steps_draw_by_themselves(sampling, by_steps):
     assert sampler.is_drawn_by_steps([a_sequence(0, **sampling)]) == by_steps
     assert sampler.is_drawn_by_steps([a_sequence(0), a_sequence(1, **sampling)]) == by_steps
     alike = Sampler(torch.device("cpu"), 8)
+    sequence = a_sequence(0, **sampling)
+    assert alike.is_drawn_by_steps([sequence]) == (by_steps and "logprobs" not in sampling)
+    sequence.request = replace(sequence.request, make_mask=lambda _: None)  # type: ignore[arg-type,return-value]
+    assert sampler.is_drawn_by_steps([sequence]) == by_steps
     greedy = sampling["temperature"] == 0
-    assert alike.is_drawn_by_steps([a_sequence(0, **sampling)]) == (by_steps and greedy)
-    assert not alike.is_drawn_by_steps([a_sequence(0, logprobs=0)])
+    assert alike.is_drawn_by_steps([sequence]) == (by_steps and greedy)
 
 
 def test_chances_are_as_the_kernel_declares_them():

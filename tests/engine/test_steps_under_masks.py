@@ -266,11 +266,12 @@ def test_tokens_behind_a_refused_one_are_drawn_from_what_the_mask_names_first(fa
     assert mask.asked == 3
 
 
-def test_steps_alike_ask_masks_by_the_sampler(make):
-    """No graph of theirs knows sets."""
+def test_steps_alike_draw_greedily_from_sets_that_are_asked_first(make):
+    """By chance under masks they do not: what `sample` asks first would have another number than what is refused."""
     fast, sampler = make(8, alike=True), Sampler(torch.device("cpu"), 8)
     mask = _Mask({0: {2}, 1: {3}})
     fast._step.run = with_logits(fast._step.run, second=9)
     sequence = _masked(0, mask)
-    assert [_draw(fast, [sequence], sampler)[0].token_id for _ in range(2)] == [9, 9]
-    assert fast._step.chances == [None] * 4  # type: ignore[attr-defined]
+    assert [_draw(fast, [sequence], sampler)[0].token_id for _ in range(2)] == [9, 0]
+    places = [None if one is None else one[0][-1] for one in fast._step.chances]  # type: ignore[attr-defined]
+    assert places == [None, None, None, 1], "one, its next, its logits; then from the set"

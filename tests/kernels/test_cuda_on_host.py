@@ -166,7 +166,7 @@ LIKELY = [
         (77, 50, 20, 0.01),
         (900, 900, 4, 200.0),
         (1000, 997, 5, 1.0),
-        (999, 990, 64, 3.0),
+        (999, 990, 9, 3.0),
     ],
 )
 def test_draw_of_the_likely(draws, vocab, end, slices, spread):
@@ -191,6 +191,23 @@ def test_draw_of_the_likely(draws, vocab, end, slices, spread):
     check_draws(valid, ids, how, numbers)
     parity, rows = torch.arange(count) & 1, torch.arange(count)
     assert torch.equal(case.out.view(torch.float32)[parity, 1, rows], valid.amax(1))
+
+
+@pytest.mark.parametrize(("vocab", "end"), [(1000, 903), (1003, 998), (640, 17)])
+def test_where_a_row_is_cut_does_not_depend_on_the_end(draws, vocab, end):
+    """So what is drawn from valid ids is, bit for bit, what is drawn from all with the others ruled out."""
+    some = LIKELY[1::2]
+    logits = torch.randn(len(some), vocab) * 2
+    how = [Chance(9**row, 0, 0, 1.0, **likely) for row, likely in enumerate(some)]
+    positions = torch.zeros(len(some), dtype=torch.int32)
+    cut = _Draws(draws, logits, end, how, 7)
+    ids = cut.run(positions.clone())
+    ruled_out = logits.clone()
+    ruled_out[:, end:] = -torch.inf
+    whole = _Draws(draws, ruled_out, vocab, how, 7)
+    assert whole.run(positions.clone()) == ids
+    assert torch.equal(whole.weights, cut.weights)
+    assert torch.equal(whole.out, cut.out)
 
 
 @given(st.data())

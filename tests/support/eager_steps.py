@@ -112,7 +112,7 @@ class EagerStep:
 def runner_with_steps(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What makes a ModelRunner whose steps go ahead as on a GPU; `fast` is its FastDecode."""
     monkeypatch.setattr(fast_decode, "DecodeStep", EagerStep)
-    monkeypatch.setattr(fast_decode, "DecodeMemory", lambda *_: None)
+    monkeypatch.setattr(fast_decode, "DecodeMemory", lambda *_, **__: None)
     monkeypatch.setattr(torch.cuda, "Event", NoEvent)
 
     def make(model: CausalLM, config: EngineConfig) -> ModelRunner:

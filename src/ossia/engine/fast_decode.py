@@ -153,7 +153,8 @@ class FastDecode:
         self._max_rows = min(max_sequences, MAX_ROWS)
         self._only_size = DecodeStep.size_alike(self._max_rows) if alike else None
         rows = self._only_size or self._max_rows
-        self.memory = DecodeMemory(model.config, DecodeStep.sizes_for(rows), self._device, passes)
+        sizes = DecodeStep.sizes_for(rows)
+        self.memory = DecodeMemory(model.config, sizes, self._device, passes, evenly=alike)
         self._step = DecodeStep(
             model, pages, layout.groups, max_context, valid_end, rows, self.memory
         )
@@ -223,7 +224,7 @@ class FastDecode:
     ) -> _Flight | None:
         """A step whose ids come from the host, and whose tokens it draws itself, from a set each.
 
-        None if it cannot: there is no room for so many sets, or no graph that knows sets.
+        None if it cannot: there is no room for so many sets.
         """
         sets = [set_of(sequence) for sequence in sequences]
         if (places := self._places_of(sets)) is None:
@@ -237,7 +238,7 @@ class FastDecode:
         """Where the sets are that rows draw from; None if a step cannot."""
         if all(one is None for one in sets):
             return [None for _ in sets]
-        return None if self._only_size is not None else self._step.sets.places(sets)
+        return self._step.sets.places(sets)
 
     def _cold(self, sequences: list[Sequence], drawing: npt.NDArray[np.int32] | None) -> StepOutput:
         """A step whose ids come from the host."""

@@ -88,13 +88,15 @@ class Sampler:
     def is_drawn_by_steps(self, sequences: list[Sequence]) -> bool:
         """Whether a step on a GPU can draw all of these by itself: greedily, or by chance from all or the likely tokens.
 
-        Where rows must have the same bits beside others, only greedily and without log-probabilities: what `sample`
-        says otherwise would differ from it by how sums are rounded.
+        Where rows must have the same bits beside others, not log-probabilities, whose sums `sample` rounds in another
+        way. Nor by chance under a mask: what it refuses is drawn with another number, where `sample` asks it first.
         """
         if not all(_is_plain(one, but_for_masks=True) for one in sequences):
             return False
         return self._rows is None or all(
-            _is_greedy(one) and one.request.sampling.logprobs is None for one in sequences
+            one.request.sampling.logprobs is None
+            and (_is_greedy(one) or one.request.make_mask is None)
+            for one in sequences
         )
 
     def trusts(self, sequences: list[Sequence]) -> bool:

@@ -85,6 +85,7 @@ class DecodeMemory:
         steps: Numbers of tokens of the steps.
         device: Where they run.
         passes: Numbers of tokens of the passes, and how many rows of logits each leaves at most.
+        evenly: Whether sums over a row of logits are cut in the same way in steps of all sizes.
     """
 
     def __init__(
@@ -93,11 +94,13 @@ class DecodeMemory:
         steps: Iterable[int],
         device: torch.device,
         passes: Mapping[int, int] | None = None,
+        *,
+        evenly: bool = False,
     ) -> None:
         self._device = device
         passes = passes or {}
         self._steps = {
-            size: _layer_shapes(config, size, device) | _step_shapes(config, size, device)
+            size: _layer_shapes(config, size, device) | _step_shapes(config, size, device, evenly)
             for size in steps
         }
         self._passes = {size: _layer_shapes(config, size, device) for size in passes}
@@ -186,19 +189,22 @@ def _layer_shapes(config: ModelConfig, tokens: int, device: torch.device) -> dic
     }
 
 
-def _step_shapes(config: ModelConfig, tokens: int, device: torch.device) -> dict[str, _Shape]:
+def _step_shapes(
+    config: ModelConfig, tokens: int, device: torch.device, evenly: bool
+) -> dict[str, _Shape]:
     """Of what StepTensors has beside them."""
     head_dim, kv_heads = config.head_dim, config.num_key_value_heads
     heads = config.num_attention_heads
     qkv = (heads + 2 * kv_heads) * head_dim
     shares = PagedStep.scratch_shape(tokens, kv_heads, num_shares(tokens, kv_heads, device))
+    slices = num_slices(tokens, evenly=evenly)
     floats, integers = torch.float32, torch.int32
     return {
         "qkv": (floats, num_parts(tokens, config.hidden_size, qkv, device), tokens, qkv),
         "attended": (torch.bfloat16, tokens, heads * head_dim),
         "shares": (floats, *shares),
         "attention_arrivals": (integers, tokens, kv_heads),
-        "drawn_best": (torch.int64, tokens, num_slices(tokens)),
-        "drawn_weights": (torch.float64, tokens, num_slices(tokens)),
+        "drawn_best": (torch.int64, tokens, slices),
+        "drawn_weights": (torch.float64, tokens, slices),
         "drawn_arrivals": (integers, tokens),
     }

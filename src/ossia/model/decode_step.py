@@ -202,12 +202,10 @@ class DecodeStep:
 
         Args:
             rows: Sequences side by side.
-            only: Rows of the only graph that is needed, in which nothing is drawn by chance; None for all.
+            only: Rows of the only graphs that are needed; None for all.
         """
-        sizes, ways = self.sizes_for(rows), (False, True)
-        if only is not None:
-            sizes, ways = [only], (False,)
-        for kind in product(sizes, ways):
+        sizes = self.sizes_for(rows) if only is None else [only]
+        for kind in product(sizes, (False, True)):
             if kind not in self._ready:
                 self._ready[kind] = self._capture(*kind)
 

@@ -12,8 +12,10 @@ _THREADS = 256
 _MOST_SLICES, _LEAST_SLICES, _BLOCKS = 64, 8, 4096
 
 
-def num_slices(tokens: int) -> int:
-    """Blocks that look at one row: few where there are rows enough to fill a device."""
+def num_slices(tokens: int, *, evenly: bool = False) -> int:
+    """Blocks that look at one row: few where there are rows enough to fill a device; `evenly`, always as many."""
+    if evenly:
+        return _MOST_SLICES
     return max(_LEAST_SLICES, min(_MOST_SLICES, _BLOCKS // tokens))
 
 

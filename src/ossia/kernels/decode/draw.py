@@ -146,7 +146,7 @@ def draw_once(
     on_device = torch.from_numpy(given).pin_memory().to(logits.device, non_blocking=True)
     drawn_by, how, positions = on_device.split((2 * tokens, told.size, tokens))
     ids, out = on_device.new_empty(tokens), on_device.new_empty(2, 2, tokens)
-    slices = _MOST_SLICES if evenly else num_slices(tokens)
+    slices = num_slices(tokens, evenly=evenly)
     scratch = (
         torch.empty(tokens, slices, dtype=torch.int64, device=logits.device),
         torch.empty(tokens, slices, dtype=torch.float64, device=logits.device),

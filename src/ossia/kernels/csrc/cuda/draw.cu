@@ -125,7 +125,7 @@ extern "C" __global__ void __launch_bounds__(DRAWERS) draw(const __grid_constant
         if (!chance.top_k) {
           wanted = (u64)(chance.top_p * total * WHOLE) + 1;
           // All that are less likely than this do not add up to what may be left out.
-          deepest = depth_of(logf((float)(a.end / ((1. - chance.top_p) * total))) + .01f);
+          deepest = depth_of(logf((float)(a.vocab / ((1. - chance.top_p) * total))) + .01f);
         }
         deepest = min(deepest, depth_to_reach(histogram, each, true, wanted, chance.top_p));
       }
@@ -163,11 +163,11 @@ extern "C" __global__ void __launch_bounds__(DRAWERS) draw(const __grid_constant
       rest = (target - before) / (is_cut ? 1. : fade_of(slice));
     }
     __syncthreads();
-    const u32 begin = 4 * begin_of(slice), length = min(4 * begin_of(slice + 1), a.end) - begin;
+    const u32 begin = 4 * begin_of(slice), length = min(4 * begin_of(slice + 1), a.vocab) - begin;
     const float peak = is_cut ? largest : unordered(bests[slice] >> 32);
     auto weight_at = [&](u32 id) {
       const float logit = row.logits[id];
-      return is_kept(logit) && row.may_come(id) ? weight_of(logit, peak, chance.coldness) : 0.;
+      return row.may_come(id) && is_kept(logit) ? weight_of(logit, peak, chance.coldness) : 0.;
     };
     // A warp has neighbouring ids, and the one in whose part the number lies adds up 32 at a time, in their order.
     const u32 from = begin + share(length, warp, WARPS), to = begin + share(length, warp + 1, WARPS);

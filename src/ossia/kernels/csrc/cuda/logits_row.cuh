@@ -5,21 +5,22 @@
 struct LogitsRow {
   const float* logits;
   const u8* set;  // bit i % 8 of byte i / 8 is set if id i may come; if null, all below `end` may
-  u32 end;
+  u32 vocab, end;
   bool has_fours;  // whether four neighbours are loaded at once
 
   __device__ __forceinline__ LogitsRow(const float* logits, u32 vocab, u32 end, const u8* set)
-      : logits(logits), set(set), end(end), has_fours(vocab % 4 == 0) {}
+      : logits(logits), set(set), vocab(vocab), end(end), has_fours(vocab % 4 == 0) {}
 
-  // Groups of four ids; the last may be cut short.
-  __device__ __forceinline__ u32 fours() const { return (end + 3) / 4; }
+  // Groups of four ids, also of those behind `end`: so where a row is cut does not depend on it.
+  __device__ __forceinline__ u32 fours() const { return (vocab + 3) / 4; }
 
-  __device__ __forceinline__ bool may_come(u32 id) const { return !set || set[id >> 3] >> (id & 7) & 1; }
+  __device__ __forceinline__ bool may_come(u32 id) const { return id < end && (!set || set[id >> 3] >> (id & 7) & 1); }
 
   // Calls `look` with the ids that may come and their logits, of the groups `from`, `from + step`, ... below `to`, but
   // for those in which all are below `least`. AT_ONCE groups are on their way from memory at a time.
   template <u32 AT_ONCE, typename Look>
   __device__ __forceinline__ void each(u32 from, u32 to, u32 step, Look&& look, float least = MINUS_INFINITY) const {
+    to = min(to, (end + 3) / 4);
     if (has_fours) {
       each_loaded<AT_ONCE>(from, to, step, look, least, [&](u32 four) { return ((const float4*)logits)[four]; });
     } else {
