@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,8 +106,10 @@ def _outputs(
     return told
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-def test_what_comes_is_what_comes_without(monkeypatch, seed):
+def test_what_comes_is_what_comes_without(monkeypatch, seed, deterministic):
+    """Rounding does not show in float64, so that deterministic engines say the same."""
     numbers = random.Random(seed)
     model = double_model(window=8)
     go_ahead = seed % 3 > 0
@@ -121,7 +124,7 @@ def test_what_comes_is_what_comes_without(monkeypatch, seed):
         prefill_chunk=numbers.choice([5, 24]),
     )
     make = runner_with_steps(monkeypatch)
-    ahead = EngineCore(model, config, make_runner=make)
+    ahead = EngineCore(model, replace(config, deterministic=deterministic), make_runner=make)
     by_steps = _outputs(ahead, requests, pauses, aborts)
     without = _outputs(EngineCore(model, config), requests, pauses, {})
     aborted = {str(number) for number in aborts.values()}

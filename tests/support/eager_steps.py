@@ -16,6 +16,7 @@ from ossia.engine.fast_decode import FastDecode
 from ossia.engine.kv_budget import layout_for
 from ossia.engine.randomness import uniform
 from ossia.engine.runner import ModelRunner
+from ossia.engine.sampler import Sampler
 from ossia.kernels.sampling import Drawing, sample
 from ossia.model.batch import ForwardBatch, PagedKV
 from ossia.model.decode_step import DecodeStep, StepOutput
@@ -119,7 +120,11 @@ def runner_with_steps(monkeypatch: pytest.MonkeyPatch) -> Any:
         runner = ModelRunner(model, config)
         layout: KVLayout = layout_for(config, model.config)
         most, end = runner.limits.max_sequences, model.config.vocab_size
-        runner._fast = FastDecode(model, layout, runner._pool, 2**20, end, most)
+        alike = config.deterministic
+        runner._fast = FastDecode(model, layout, runner._pool, 2**20, end, most, alike=alike)
+        if alike:
+            runner.rows_alike = most
+            runner._sampler = Sampler(torch.device("cpu"), max(2, most))
         runner._cpu_decoder = runner._cpu_step = None
         runner.looks_ahead = True
         return runner
