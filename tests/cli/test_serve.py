@@ -187,28 +187,26 @@ def test_nonsense_is_refused_in_a_line(ossia, arguments, told, monkeypatch):
     assert result.stderr.count("\n") == 1
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_server():
-    done = subprocess.run(
-        [sys.executable, "-m", "ossia", "serve", "nosuch/model", "--port", "0"],
+def _served(model: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What became of a server that is to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "ossia", "serve", model, "--port", "0"],
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        env={**os.environ, "PYTHONPATH": str(SOURCE), **environment},
         check=False,
     )
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server():
+    done = _served("nosuch/model")
     assert done.returncode == 1
     assert "error: the model cannot be served: nosuch/model is no folder" in done.stderr
 
 
 def test_more_context_than_the_model_has_ends_the_server():
-    done = subprocess.run(
-        [sys.executable, "-m", "ossia", "serve", "random:tiny", "--port", "0"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "OSSIA_SERVE_MAX_CONTEXT": "999999999"},
-        check=False,
-    )
+    done = _served("random:tiny", OSSIA_SERVE_MAX_CONTEXT="999999999")
     assert done.returncode == 1
     assert "max_context is 999,999,999, but the model's context is 131,072 tokens" in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ from ossia.engine.masks import AllowedSet, Guess, Masks, failure
 from ossia.engine.plan import Drawn
 from ossia.engine.randomness import uniform
 from ossia.engine.sequence import Sequence
-from ossia.engine.uploads import upload
+from ossia.engine.uploads import send, upload
 from ossia.kernels.sampling import Drawing, allow_only, penalise, sample, token_logprobs
 from ossia.types import SamplingParams, TokenLogprob
 
@@ -262,10 +262,7 @@ class Sampler:
         """uint8 (sets, ceil(vocab / 8))."""
         size = -(-vocab // 8)
         joined = bytearray().join(bytes(allowed[:size]).ljust(size, b"\0") for allowed in sets)
-        bits = torch.frombuffer(joined, dtype=torch.uint8).view(len(sets), size)
-        if self._device.type != "cuda":
-            return bits.to(self._device)
-        return bits.pin_memory().to(self._device, non_blocking=True)
+        return send(torch.frombuffer(joined, dtype=torch.uint8).view(len(sets), size), self._device)
 
     def _few_forbidden(self, allowed: AllowedSet | None, vocab: int) -> torch.Tensor | None:
         """The ids that a set rules out, if they are few and the set is one that comes again."""
