@@ -1,6 +1,9 @@
+import gc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from ossia.cache.prefix import PrefixTree, first_page_in_reach
 
@@ -49,7 +52,7 @@ def test_prompts_that_differ_in_one_token_share_the_pages_before_it():
     tree = PrefixTree((None,), 2)
     first = tree.insert(tree.root, (1, 2), [0])
     tree.insert(first, (3, 4), [1])
-    assert [node.pages for node in tree.match([1, 2, 3, 5], 2)] == [[0]]
+    assert [tree.pages(node) for node in tree.match([1, 2, 3, 5], 2)] == [(0,)]
     assert tree.match([2, 1, 3, 4], 2) == []
 
 
@@ -57,14 +60,14 @@ def test_equal_pages_behind_different_prefixes_are_not_confused():
     tree = PrefixTree((None,), 1)
     tree.insert(tree.insert(tree.root, (1,), [0]), (7,), [1])
     tree.insert(tree.insert(tree.root, (2,), [2]), (7,), [3])
-    assert [node.pages[0] for node in tree.match([2, 7], 2)] == [2, 3]
+    assert [tree.pages(node) for node in tree.match([2, 7], 2)] == [(2,), (3,)]
 
 
 def test_the_first_page_to_arrive_is_kept():
     tree = PrefixTree((None, 4), 2)
     node = tree.insert(tree.root, (1, 2), [0, None])
-    assert tree.insert(tree.root, (1, 2), [5, 6]) is node
-    assert node.pages == [0, 6]
+    assert tree.insert(tree.root, (1, 2), [5, 6]) == node
+    assert tree.pages(node) == (0, 6)
     assert len(tree) == 2
 
 
@@ -73,13 +76,13 @@ def test_dropping_pages_prunes_what_holds_nothing():
     parent = tree.insert(tree.root, (1,), [0])
     child = tree.insert(parent, (2,), [1])
     tree.drop(0)
-    assert tree.root.children, "the child still has its page"
+    assert tree.num_nodes == 2, "the child still has its page"
     assert tree.match([1, 2], 2) == [], "but cannot be reached without its parent's"
     tree.hold(child)
     tree.drop(1)
-    assert tree.root.children, "somebody will insert behind it"
+    assert tree.num_nodes == 2, "somebody will insert behind it"
     tree.unhold(child)
-    assert not tree.root.children
+    assert tree.num_nodes == 0
     assert len(tree) == 0
 
 
@@ -99,17 +102,116 @@ def test_prompts_of_another_salt_are_not_found_and_leave_nothing_behind():
         assert tree.match(ids, 2, origin) == []
         node = tree.insert(origin, (1, 2), [page])
         assert tree.match(ids, 2, tree.origin(salt)) == [node]
-    assert [tree.match(ids, 2, tree.origin(salt))[0].pages for salt in ("", "a", "b")] == [
-        [0],
-        [1],
-        [2],
-    ]
+    found = [tree.match(ids, 2, tree.origin(salt)) for salt in ("", "a", "b")]
+    assert [tree.pages(node) for (node,) in found] == [(0,), (1,), (2,)]
     for page in range(3):
         tree.drop(page)
-    assert tree.root.children == {}
+    assert tree.num_nodes == 0
 
 
 def test_a_salt_is_no_page_of_tokens():
     tree = PrefixTree((None,), 1)
     tree.insert(tree.origin("\x01"), (7,), [0])
     assert tree.match([1, 7], 2) == []
+
+
+class PrefixTreeMachine(RuleBasedStateMachine):
+    """The tree against a dictionary from a salt and all tokens of a prefix to its pages.
+
+    Pages of the second and third place hold half as many tokens, so that two nodes may share one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tree = PrefixTree((None, 5), 2, page_sizes=(2, 1))
+        self.pages: dict[tuple[str, tuple[int, ...]], list[int | None]] = {}
+        self.held: list[tuple[str, tuple[int, ...], int]] = []
+        self.num_pages = 0
+
+    @rule(
+        salt=st.sampled_from(("", "x")),
+        tokens=st.lists(st.integers(0, 2), min_size=2, max_size=8),
+        missing=st.lists(st.booleans(), min_size=12, max_size=12),
+        sharing=st.booleans(),
+        is_held=st.booleans(),
+    )
+    def insert(self, salt, tokens, missing, sharing, is_held) -> None:
+        node, prefix = self.tree.origin(salt), ()
+        for begin in range(0, len(tokens) // 2 * 2, 2):
+            prefix = tuple(tokens[: begin + 2])
+            pages = [
+                None if missing[3 * (begin // 2) + place] else self.num_pages + place
+                for place in range(3)
+            ]
+            beside = [
+                kept[1]
+                for (other, name), kept in self.pages.items()
+                if other == salt and name[:-1] == prefix[:-1] and name != prefix
+            ]
+            if sharing and beside and pages[1] is not None:
+                pages[1] = beside[0]
+            self.num_pages += 3
+            node = self.tree.insert(node, prefix[begin:], pages)
+            kept = self.pages.setdefault((salt, prefix), [None] * 3)
+            for place, page in enumerate(pages):
+                if kept[place] is None:
+                    kept[place] = page
+            assert self.tree.pages(node) == tuple(kept)
+        self.tree.hold(node)
+        self.held.append((salt, prefix, node))
+        if not is_held:
+            self.unhold_last()
+        self.compare()
+
+    @precondition(lambda self: self.known())
+    @rule(data=st.data())
+    def drop(self, data) -> None:
+        page = data.draw(st.sampled_from(self.known()))
+        self.tree.drop(page)
+        for kept in self.pages.values():
+            kept[:] = [None if each == page else each for each in kept]
+        self.compare()
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def unhold(self, data) -> None:
+        self.held.append(self.held.pop(data.draw(st.integers(0, len(self.held) - 1))))
+        self.unhold_last()
+        self.compare()
+
+    def unhold_last(self) -> None:
+        *_, node = self.held.pop()
+        self.tree.unhold(node)
+
+    def known(self) -> list[int]:
+        return sorted({page for kept in self.pages.values() for page in kept if page is not None})
+
+    def compare(self) -> None:
+        """Forget prefixes behind which is nothing; the tree has what is left."""
+        wanted = [name for name, kept in self.pages.items() if kept != [None] * 3]
+        wanted += [(salt, prefix) for salt, prefix, _ in self.held]
+        needed = {
+            (salt, prefix[:end]) for salt, prefix in wanted for end in range(2, len(prefix) + 1, 2)
+        }
+        self.pages = {name: kept for name, kept in self.pages.items() if name in needed}
+        for salt, prefix, node in self.held:
+            assert self.tree.pages(node) == tuple(self.pages[salt, prefix])
+        origins = {salt for salt, _ in needed if salt}
+        assert self.tree.num_nodes == len(needed) + len(origins)
+        assert len(self.tree) == len(self.known())
+
+
+TestPrefixTreeMachine = PrefixTreeMachine.TestCase
+TestPrefixTreeMachine.settings = settings(deadline=None, max_examples=100)
+
+
+def test_pythons_collector_has_no_more_to_walk_over_for_a_large_tree():
+    tree = PrefixTree((None, 4), 2)
+    gc.collect()
+    before = len(gc.get_objects())
+    node = tree.root
+    for number in range(1000):
+        node = tree.insert(node, [number, 7], [2 * number, 2 * number + 1])
+    gc.collect()
+    assert tree.num_nodes == 1000
+    assert len(gc.get_objects()) < before + 100

@@ -32,6 +32,7 @@ from ossia.api.placement import torch_device
 from ossia.bench.memory import peak_resident_bytes
 from ossia.engine.config import EngineConfig
 from ossia.engine.core import EngineCore
+from ossia.garbage import freeze_garbage
 from ossia.model.heads import CausalLM
 from ossia.tokenizer import special
 from ossia.types import FinishReason, Request, SamplingParams
@@ -257,6 +258,7 @@ def main() -> int:
         ),
     )
     core.warm_up()
+    freeze_garbage()  # as a server does
     mixture = Mixture(
         live=side_by_side + max(2, side_by_side // 2),
         longest_prompt=given.prompt or (3000 if is_large else 60),

@@ -102,6 +102,7 @@ class PageAllocator:
         max_pages = (most if reuse is None else min(reuse, most)) // self.page_size
         origin = self._tree.origin(salt)
         chain = self._tree.match(token_ids, max_pages, origin)
+        held = [self._tree.pages(node) for node in chain]
         num_tokens = len(chain) * self.page_size
         place = 0  # of the group's pages in a node
         for group, (window, span) in enumerate(zip(self.windows, self._spans, strict=True)):
@@ -109,7 +110,7 @@ class PageAllocator:
             pages.first[group] = first
             pages.tables[group].extend([0] * first)
             for idx in range(first, len(chain) * span):
-                page = chain[idx // span].pages[place + idx % span]
+                page = held[idx // span][place + idx % span]
                 assert page is not None, "match() promised this page"
                 self._book.share(page)
                 pages.tables[group].append(page)
@@ -250,8 +251,8 @@ class PageAllocator:
         size, node, taken = self.page_size, pages.tip, list[int]()
         begin, end = pages.num_shared_pages, num_tokens // size
         for idx, own in enumerate(_owned_between(pages, begin, end, self._spans), start=begin):
-            node = tree.insert(node, tuple(token_ids[idx * size : (idx + 1) * size]), own)
-            for (group, part), page, kept in zip(self._places, own, node.pages, strict=True):
+            node = tree.insert(node, token_ids[idx * size : (idx + 1) * size], own)
+            for (group, part), page, kept in zip(self._places, own, tree.pages(node), strict=True):
                 if page is None:
                     continue
                 if kept == page:

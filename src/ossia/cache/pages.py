@@ -9,12 +9,17 @@ A page is in exactly one of three states:
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from array import array
 from collections.abc import Sequence
+
+from ossia.cache.idle_pages import IdlePages
 
 
 class PageBook:
     """Reference counts of a fixed number of pages.
+
+    All is kept in arrays: there may be hundreds of thousands of pages, and what Python's collector has to
+    walk over stops every request for as long.
 
     Args:
         num_pages: Pages 0 to num_pages - 1.
@@ -22,11 +27,11 @@ class PageBook:
 
     def __init__(self, num_pages: int) -> None:
         self.num_pages = num_pages
-        self._refs = [0] * num_pages
+        self._refs = array("i", [0]) * num_pages
         # The page freed last is used first, so that memory never touched stays untouched.
-        self._free = list(range(num_pages - 1, -1, -1))
-        self._retained: set[int] = set()
-        self._idle: OrderedDict[int, None] = OrderedDict()  # least recently used first
+        self._free = array("i", range(num_pages - 1, -1, -1))
+        self._is_retained = bytearray(num_pages)
+        self._idle = IdlePages(num_pages)
 
     @property
     def num_free(self) -> int:
@@ -58,7 +63,7 @@ class PageBook:
         self._refs[page] = 1
         return page
 
-    def allocate_free(self, most: int) -> list[int]:
+    def allocate_free(self, most: int) -> array[int]:
         """As `allocate` for several pages: as many as are wanted, or as are free."""
         first = max(0, len(self._free) - most)
         pages = self._free[first:]
@@ -69,8 +74,9 @@ class PageBook:
 
     def share(self, page: int) -> None:
         """Become one more owner of a held or idle page."""
-        assert self._refs[page] or page in self._retained, f"page {page} is free"
-        self._idle.pop(page, None)
+        if not self._refs[page]:
+            assert self._is_retained[page], f"page {page} is free"
+            self._idle.remove(page)
         self._refs[page] += 1
 
     def release(self, page: int) -> None:
@@ -79,20 +85,21 @@ class PageBook:
         self._refs[page] -= 1
         if self._refs[page]:
             return
-        if page in self._retained:
-            self._idle[page] = None
+        if self._is_retained[page]:
+            self._idle.add(page)
         else:
             self._free.append(page)
 
     def retain(self, pages: Sequence[int]) -> None:
         """Keep held pages' contents when their last owner leaves."""
         assert all(map(self._refs.__getitem__, pages)), f"one of {pages} is not held"
-        self._retained.update(pages)
+        for page in pages:
+            self._is_retained[page] = True
 
     def reclaim(self) -> int:
         """Turn the least recently used idle page into a free one and say which."""
-        page, _ = self._idle.popitem(last=False)
-        self._retained.remove(page)
+        page = self._idle.pop()
+        self._is_retained[page] = False
         self._free.append(page)
         return page
 
@@ -100,9 +107,10 @@ class PageBook:
         """Assert that every page is in exactly one state and none is lost."""
         free, idle = set(self._free), set(self._idle)
         held = {page for page, refs in enumerate(self._refs) if refs > 0}
+        retained = {page for page, is_retained in enumerate(self._is_retained) if is_retained}
         assert len(free) == len(self._free), "a page is free twice"
         assert min(self._refs, default=0) >= 0, "a page has a negative count"
         assert len(free | idle | held) == self.num_pages, "a page is lost"
         assert len(free) + len(idle) + len(held) == self.num_pages, "a page is in two states"
-        assert idle == self._retained - held, "an idle page is not retained"
-        assert not free & self._retained, "a free page is retained"
+        assert idle == retained - held, "an idle page is not retained"
+        assert not free & retained, "a free page is retained"

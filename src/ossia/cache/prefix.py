@@ -1,15 +1,12 @@
-"""PrefixTree: which full pages hold which tokens after which prefix.
-
-A node stands for one full page of tokens behind its parent's; it is found by the tokens themselves,
-so two prompts can never be mistaken for each other. For each group of layers it knows the page that
-holds the node's keys and values, if that page still exists; or the pages, of a group whose pages hold
-fewer tokens.
-"""
+"""PrefixTree: which full pages hold which tokens after which prefix."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from struct import Struct
+
+_NONE = -1  # a page, slot or node that is not there
 
 
 def first_page_in_reach(window: int | None, position: int, page_size: int) -> int:
@@ -23,30 +20,17 @@ def first_page_in_reach(window: int | None, position: int, page_size: int) -> in
     return 0 if window is None else max(0, position - window + 1) // page_size
 
 
-@dataclass(slots=True, eq=False)
-class PrefixNode:
-    """One full page of tokens behind a prefix.
-
-    Args:
-        parent: The prefix; None only at the root.
-        tokens: The page's token ids.
-        pages: For each group the page that holds them, or None; several, one behind the other, of a
-            group whose pages hold fewer tokens.
-        children: Continuations by one page.
-        holders: Sequences that will insert behind this node; it stays in the tree for them.
-    """
-
-    parent: PrefixNode | None
-    tokens: tuple[int, ...]
-    pages: list[int | None]
-    children: dict[tuple[int, ...], PrefixNode] = field(
-        default_factory=dict[tuple[int, ...], "PrefixNode"]
-    )
-    holders: int = 0
-
-
 class PrefixTree:
     """Finds the longest prefix whose pages are all there.
+
+    A node stands for one full page of tokens behind its parent's; it is found by the tokens themselves,
+    so two prompts can never be mistaken for each other. For each group of layers it knows the page that
+    holds the node's keys and values, if that page still exists; or the pages, one behind the other, of a
+    group whose pages hold fewer tokens.
+
+    Nodes are numbers, used again once they are pruned, and what is known of them lies in arrays. As
+    objects, those of a large cache cost a kilobyte each, and Python's collector walked over them for most of a
+    second at a time.
 
     Args:
         windows: For each group the keys that a query may see, itself included; None means all.
@@ -54,6 +38,9 @@ class PrefixTree:
         unit: Nodes; what is found is a multiple of so many.
         page_sizes: For each group the tokens in a page, which divide those of a node; None: those of a node in each.
     """
+
+    root = 0
+    """The node without tokens."""
 
     def __init__(
         self,
@@ -68,25 +55,48 @@ class PrefixTree:
         self._page_sizes = page_sizes or (page_size,) * len(windows)
         self._groups = tuple(
             group for group, size in enumerate(self._page_sizes) for _ in range(page_size // size)
-        )  # of each place in a node's pages
-        self.root = PrefixNode(None, (), [None] * len(self._groups))
-        # page -> its node and place. Nodes, if sequences parted within one behind a small page's end.
-        self._homes: dict[int, list[tuple[PrefixNode, int]]] = {}
+        )  # of each place for a page in a node
+        self._key = Struct(f"={1 + page_size}i").pack  # a parent and a page of tokens
+        self._nodes: dict[bytes, int] = {}  # by key
+        self._keys: dict[int, bytes] = {}
+        self._spare = array("i")  # nodes that were pruned
+        self._no_pages = array("i", [_NONE]) * len(self._groups)
+        # By node; those of the root come first.
+        self._parents = array("i", [_NONE])
+        self._num_children = array("i", [0])
+        self._num_holders = array("i", [0])
+        # By slot: the places of node n begin at slot n * len(self._groups).
+        self._pages = array("i", self._no_pages)
+        self._next_slots = array("i", self._no_pages)  # another of the same page
+        # By page. It has several slots if sequences parted within a node behind a small page's end.
+        self._slots: dict[int, int] = {}
 
     def __len__(self) -> int:
         """Pages that the tree refers to."""
-        return len(self._homes)
+        return len(self._slots)
 
-    def origin(self, salt: str) -> PrefixNode:
+    @property
+    def num_nodes(self) -> int:
+        """Nodes behind the root."""
+        return len(self._keys)
+
+    def pages(self, node: int) -> tuple[int | None, ...]:
+        """For each place of a node its page; None where it has none."""
+        begin = node * len(self._groups)
+        pages = self._pages[begin : begin + len(self._groups)]
+        return tuple(None if page == _NONE else page for page in pages)
+
+    def origin(self, salt: str) -> int:
         """Where prompts of a salt begin: they share nothing with those of another."""
         if not salt:
             return self.root
-        # No token is negative, so that no page of tokens is found under the same name.
-        return self.insert(self.root, (-1, *salt.encode("utf-8", "surrogatepass")), ())
+        # No node's number is negative, so that no page of tokens is found under the same key.
+        name = _NONE.to_bytes(4, "little", signed=True) + salt.encode("utf-8", "surrogatepass")
+        return self._child(self.root, name)
 
     def match(
-        self, token_ids: Sequence[int], max_pages: int, origin: PrefixNode | None = None
-    ) -> list[PrefixNode]:
+        self, token_ids: Sequence[int], max_pages: int, origin: int | None = None
+    ) -> list[int]:
         """The longest chain of nodes that can stand in for computing the start of `token_ids`.
 
         A group without a window needs every page of the chain. One with a window needs only the
@@ -97,54 +107,53 @@ class PrefixTree:
             max_pages: Nodes of the chain at most.
             origin: Where to begin; None is the root.
         """
-        chain: list[PrefixNode] = []
+        chain: list[int] = []
         present = [0] * len(self._windows)  # for each group: pages present without gap at the end
         usable = 0
-        node = origin or self.root
-        for start in range(0, max_pages * self._page_size, self._page_size):
-            child = node.children.get(tuple(token_ids[start : start + self._page_size]))
-            if child is None:
+        size, width = self._page_size, len(self._groups)
+        node: int | None = self.root if origin is None else origin
+        for start in range(0, max_pages * size, size):
+            node = self._nodes.get(self._key(node, *token_ids[start : start + size]))
+            if node is None:
                 break
-            chain.append(child)
-            node = child
-            for group, page in zip(self._groups, child.pages, strict=True):
-                present[group] = present[group] + 1 if page is not None else 0
+            chain.append(node)
+            pages = self._pages[node * width : (node + 1) * width]
+            for group, page in zip(self._groups, pages, strict=True):
+                present[group] = present[group] + 1 if page != _NONE else 0
             if self._is_usable(len(chain), present):
                 usable = len(chain)
         return chain[:usable]
 
-    def insert(
-        self, parent: PrefixNode, tokens: tuple[int, ...], pages: Sequence[int | None]
-    ) -> PrefixNode:
+    def insert(self, parent: int, tokens: Sequence[int], pages: Sequence[int | None]) -> int:
         """The node for `tokens` behind `parent`; missing pages are filled in from `pages`.
 
-        Where the node already has a page for a place it keeps it: compare `node.pages` to learn
+        Where the node already has a page for a place it keeps it: compare `pages(node)` to learn
         which of the given pages were taken.
         """
-        node = parent.children.get(tokens)
-        if node is None:
-            node = PrefixNode(parent, tokens, [None] * len(self._groups))
-            parent.children[tokens] = node
-        for place, page in enumerate(pages):
-            if page is not None and node.pages[place] is None:
-                node.pages[place] = page
-                self._homes.setdefault(page, []).append((node, place))
+        node = self._child(parent, self._key(parent, *tokens))
+        for slot, page in enumerate(pages, start=node * len(self._groups)):
+            if page is not None and self._pages[slot] == _NONE:
+                self._pages[slot] = page
+                self._next_slots[slot] = self._slots.get(page, _NONE)
+                self._slots[page] = slot
         return node
 
     def drop(self, page: int) -> None:
         """Forget a page whose contents are about to be lost."""
-        for node, place in self._homes.pop(page):
-            node.pages[place] = None
-            self._prune(node)
+        slot = self._slots.pop(page)
+        while slot != _NONE:
+            self._pages[slot] = _NONE
+            self._prune(slot // len(self._groups))
+            slot = self._next_slots[slot]
 
-    def hold(self, node: PrefixNode) -> None:
-        """Keep the node in the tree until `unhold`."""
-        node.holders += 1
+    def hold(self, node: int) -> None:
+        """Keep the node in the tree until `unhold`: a sequence will insert behind it."""
+        self._num_holders[node] += 1
 
-    def unhold(self, node: PrefixNode) -> None:
+    def unhold(self, node: int) -> None:
         """Undo one `hold`."""
-        assert node.holders > 0, "nobody holds this node"
-        node.holders -= 1
+        assert self._num_holders[node] > 0, "nobody holds this node"
+        self._num_holders[node] -= 1
         self._prune(node)
 
     def _is_usable(self, num_nodes: int, present: list[int]) -> bool:
@@ -154,10 +163,33 @@ class PrefixTree:
             for run, window, size in zip(present, self._windows, self._page_sizes, strict=True)
         )
 
-    def _prune(self, node: PrefixNode) -> None:
+    def _child(self, parent: int, key: bytes) -> int:
+        """The node of that key, which begins with its parent; made if there is none."""
+        node = self._nodes.get(key)
+        if node is not None:
+            return node
+        if self._spare:
+            node = self._spare.pop()
+            self._parents[node] = parent
+        else:
+            node = len(self._parents)
+            self._parents.append(parent)
+            self._num_children.append(0)
+            self._num_holders.append(0)
+            self._pages.extend(self._no_pages)
+            self._next_slots.extend(self._no_pages)
+        self._num_children[parent] += 1
+        self._nodes[key] = node
+        self._keys[node] = key
+        return node
+
+    def _prune(self, node: int) -> None:
         """Take out nodes that hold nothing and lead nowhere."""
-        while node.parent is not None and not (node.children or node.holders):
-            if any(page is not None for page in node.pages):
+        width = len(self._groups)
+        while node != self.root and not (self._num_children[node] or self._num_holders[node]):
+            if self._pages[node * width : (node + 1) * width] != self._no_pages:
                 return
-            del node.parent.children[node.tokens]
-            node = node.parent
+            del self._nodes[self._keys.pop(node)]
+            self._spare.append(node)
+            node = self._parents[node]
+            self._num_children[node] -= 1

@@ -6,8 +6,6 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ossia.cache.prefix import PrefixNode
-
 
 @dataclass(slots=True, eq=False)
 class SequencePages:
@@ -25,7 +23,7 @@ class SequencePages:
 
     tables: tuple[array[int], ...]
     first: list[int]
-    tip: PrefixNode | None = None
+    tip: int | None = None
     num_shared_pages: int = 0
     is_forked: bool = False
     copies: list[tuple[int, int]] = field(default_factory=list)
