@@ -4,7 +4,7 @@
 #   kernels    gpu tests of the kernels, in three processes (2)
 #   model      those of model, loading and bench (3)
 #   engine     those of engines, `--deterministic` among them, and generations under masks (3)
-#   sanitizer  memory checks of FEW (3) tests of each kernel and kind, in PROCESSES (3) (6)
+#   sanitizer  memory checks of FEW (3) tests of each kernel and kind, in PROCESSES (5) (4)
 #   precision  states and logits against float32 on the CPU, the demo's answers (2)
 #   soak       an engine under mixed load (4)
 #   memory     the most that a context of 8,192 takes, by the driver (1)
@@ -59,8 +59,8 @@ if part sanitizer; then
   [[ -s "$picked" ]] || { echo "no tests were found" && exit 1; }
   wc -l <"$picked"
   commands=()
-  for ((share = 0; share < ${PROCESSES:-3}; share++)); do
-    awk "NR % ${PROCESSES:-3} == $share" "$picked" >"$picked.$share"
+  for ((share = 0; share < ${PROCESSES:-5}; share++)); do
+    awk "NR % ${PROCESSES:-5} == $share" "$picked" >"$picked.$share"
     commands+=("compute-sanitizer --tool memcheck --error-exitcode 9 --print-limit 5 $pytest @$picked.$share")
   done
   run_all sanitizer

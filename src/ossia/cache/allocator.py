@@ -102,7 +102,7 @@ class PageAllocator:
         max_pages = (most if reuse is None else min(reuse, most)) // self.page_size
         origin = self._tree.origin(salt)
         chain = self._tree.match(token_ids, max_pages, origin)
-        held = [self._tree.pages(node) for node in chain]
+        shared = [self._tree.pages(node) for node in chain]
         num_tokens = len(chain) * self.page_size
         place = 0  # of the group's pages in a node
         for group, (window, span) in enumerate(zip(self.windows, self._spans, strict=True)):
@@ -110,7 +110,7 @@ class PageAllocator:
             pages.first[group] = first
             pages.tables[group].extend([0] * first)
             for idx in range(first, len(chain) * span):
-                page = held[idx // span][place + idx % span]
+                page = shared[idx // span][place + idx % span]
                 assert page is not None, "match() promised this page"
                 self._book.share(page)
                 pages.tables[group].append(page)
