@@ -205,8 +205,8 @@ def test_a_model_that_cannot_be_loaded_ends_the_server():
     assert "error: the model cannot be served: nosuch/model is no folder" in done.stderr
 
 
-def test_more_context_than_the_model_has_ends_the_server():
-    done = _served("random:tiny", OSSIA_SERVE_MAX_CONTEXT="999999999")
+def test_more_context_than_the_model_has_ends_the_server_before_weights_are_loaded():
+    done = _served("random:120b", OSSIA_SERVE_MAX_CONTEXT="999999999")
     assert done.returncode == 1
     assert "max_context is 999,999,999, but the model's context is 131,072 tokens" in done.stderr
     assert "Traceback" not in done.stderr

@@ -39,6 +39,7 @@ from ossia.tokenizer import Tokenizer
 from ossia.types import Request
 
 if TYPE_CHECKING:
+    from ossia.config import ModelConfig
     from ossia.engine.core import EngineCore
 
 _log = logging.getLogger(__name__)
@@ -143,8 +144,11 @@ def _make_core(
     from ossia.api.threads import use_fitting_threads
     from ossia.model.heads import CausalLM
 
-    network = load_module(CausalLM, source, dtype=spec.dtype, device=spec.device, progress=progress)
-    _check_context(spec.engine.max_context, network.config.max_position_embeddings)
+    def build(config: ModelConfig) -> CausalLM:
+        _check_context(spec.engine.max_context, config.max_position_embeddings)
+        return CausalLM(config)
+
+    network = load_module(build, source, dtype=spec.dtype, device=spec.device, progress=progress)
     if not env.threads_chosen():
         use_fitting_threads(network)
     return core_for(network, spec.engine), str(next(network.parameters()).device)
