@@ -1,3 +1,5 @@
+import gc
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -306,3 +308,17 @@ def test_a_page_that_was_full_when_sequences_parted_within_a_node_is_in_both_the
     assert book.open([*range(6), 70, 71, 99])[1] == 0
     assert book._tree is not None
     assert book._tree.num_nodes == 0
+
+
+def test_pythons_collector_has_next_to_nothing_to_walk_over_in_a_large_cache():
+    def walked_over() -> int:
+        gc.collect()
+        return sum(len(gc.get_referents(each)) for each in gc.get_objects())
+
+    before = walked_over()
+    book = allocator((None, 4), page_size=1, num_pages=20_000)
+    pages, _ = compute(book, range(9_000), step=1_000)
+    book.close(pages)
+    assert book.num_available == book.num_pages
+    assert book.open(range(9_001))[1] == 9_000
+    assert walked_over() < before + 2_000

@@ -1,5 +1,3 @@
-import gc
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,10 +107,12 @@ def test_prompts_of_another_salt_are_not_found_and_leave_nothing_behind():
     assert tree.num_nodes == 0
 
 
-def test_a_salt_is_no_page_of_tokens():
-    tree = PrefixTree((None,), 1)
-    tree.insert(tree.origin("\x01"), (7,), [0])
+@pytest.mark.parametrize("salt", ["\x01", "\x01\0\0\0", "\x01\0\0\0" * 2, "\ud800"])
+def test_a_salt_is_no_page_of_tokens(salt):
+    tree = PrefixTree((1,), 1)  # behind pages that are passed, as the salt's own node has none
+    tree.insert(tree.origin(salt), (7,), [0])
     assert tree.match([1, 7], 2) == []
+    assert len(tree.match([7], 1, tree.origin(salt))) == 1
 
 
 class PrefixTreeMachine(RuleBasedStateMachine):
@@ -199,19 +199,26 @@ class PrefixTreeMachine(RuleBasedStateMachine):
         origins = {salt for salt, _ in needed if salt}
         assert self.tree.num_nodes == len(needed) + len(origins)
         assert len(self.tree) == len(self.known())
+        self.tree.check()
 
 
 TestPrefixTreeMachine = PrefixTreeMachine.TestCase
 TestPrefixTreeMachine.settings = settings(deadline=None, max_examples=100)
 
 
-def test_pythons_collector_has_no_more_to_walk_over_for_a_large_tree():
-    tree = PrefixTree((None, 4), 2)
-    gc.collect()
-    before = len(gc.get_objects())
-    node = tree.root
-    for number in range(1000):
-        node = tree.insert(node, [number, 7], [2 * number, 2 * number + 1])
-    gc.collect()
-    assert tree.num_nodes == 1000
-    assert len(gc.get_objects()) < before + 100
+def test_numbers_of_nodes_are_used_again():
+    tree = PrefixTree((None,), 1)
+    nodes = [tree.insert(tree.root, (token,), [token]) for token in range(3)]
+    for token in range(3):
+        tree.drop(token)
+    assert {tree.insert(tree.root, (token,), [token]) for token in range(3, 6)} == set(nodes)
+
+
+@pytest.mark.parametrize("harm", ["_num_children", "_num_holders", "_pages", "_next_slots"])
+def test_check_notices_a_wrong_book(harm):
+    tree = PrefixTree((None,), 1)
+    tree.hold(tree.insert(tree.insert(tree.root, (1,), [0]), (2,), [1]))
+    tree.check()
+    getattr(tree, harm)[2] += 1 if harm == "_next_slots" else -2
+    with pytest.raises(AssertionError, match=r"node|page"):
+        tree.check()

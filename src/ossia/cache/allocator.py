@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
 from ossia.cache.pages import PageBook
-from ossia.cache.prefix import PrefixTree, first_page_in_reach
+from ossia.cache.prefix import NO_PAGE, PrefixTree, first_page_in_reach
 from ossia.cache.sequence_pages import SequencePages
 
 
@@ -102,19 +102,15 @@ class PageAllocator:
         max_pages = (most if reuse is None else min(reuse, most)) // self.page_size
         origin = self._tree.origin(salt)
         chain = self._tree.match(token_ids, max_pages, origin)
-        shared = [self._tree.pages(node) for node in chain]
         num_tokens = len(chain) * self.page_size
-        place = 0  # of the group's pages in a node
         for group, (window, span) in enumerate(zip(self.windows, self._spans, strict=True)):
             first = first_page_in_reach(window, num_tokens, self._page_sizes[group])
             pages.first[group] = first
-            pages.tables[group].extend([0] * first)
-            for idx in range(first, len(chain) * span):
-                page = shared[idx // span][place + idx % span]
-                assert page is not None, "match() promised this page"
+            reached = self._tree.pages_of(chain[first // span :], group)[first % span :]
+            assert NO_PAGE not in reached, "match() promised these pages"
+            for page in reached:
                 self._book.share(page)
-                pages.tables[group].append(page)
-            place += span
+            pages.tables[group].extend([0] * first + reached)
         pages.num_shared_pages = len(chain)
         pages.tip = chain[-1] if chain else origin
         self._tree.hold(pages.tip)
@@ -207,6 +203,7 @@ class PageAllocator:
             self._book.release(page)
         if self._tree is not None and pages.tip is not None:
             self._tree.unhold(pages.tip)
+            pages.tip = None
 
     def check(self, live: Iterable[SequencePages]) -> None:
         """Assert that the books agree with the live sequences and the prefix tree."""
@@ -217,6 +214,8 @@ class PageAllocator:
                 owners[page] += 1
         refs = [self._book.refs(page) for page in range(self._book.num_pages)]
         assert owners == refs, "a page is owned by nobody alive, or by too few"
+        if self._tree is not None:
+            self._tree.check()
         retained = 0 if self._tree is None else len(self._tree)
         assert retained >= self._book.num_idle, "an idle page is in no tree"
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 class IdlePages:
     """An ordered set of page numbers: the least recently added goes first, any can be taken out.
 
-    A ring of links in two arrays, in which the place behind the last page is both ends. Unlike a
-    dictionary of hundreds of thousands of pages it is nothing that Python's collector walks over, and takes
+    A ring of links in two arrays, in which the place behind the last page is both ends. Unlike an
+    OrderedDict of hundreds of thousands of pages it is nothing that Python's collector walks over, and takes
     8 bytes a page.
 
     Args:
@@ -49,6 +49,7 @@ class IdlePages:
 
     def pop(self) -> int:
         """Take out the least recently added page; there is one."""
+        assert self._size, "no page is idle"
         page = self._after[self._ends]
         self.remove(page)
         return page

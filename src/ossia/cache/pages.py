@@ -109,6 +109,7 @@ class PageBook:
         held = {page for page, refs in enumerate(self._refs) if refs > 0}
         retained = {page for page, is_retained in enumerate(self._is_retained) if is_retained}
         assert len(free) == len(self._free), "a page is free twice"
+        assert len(idle) == len(self._idle), "idle pages are counted wrongly"
         assert min(self._refs, default=0) >= 0, "a page has a negative count"
         assert len(free | idle | held) == self.num_pages, "a page is lost"
         assert len(free) + len(idle) + len(held) == self.num_pages, "a page is in two states"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from struct import Struct
 
-_NONE = -1  # a page, slot or node that is not there
+NO_PAGE = -1
+_NONE = NO_PAGE  # likewise a slot or node that is not there
 
 
 def first_page_in_reach(window: int | None, position: int, page_size: int) -> int:
@@ -28,9 +30,10 @@ class PrefixTree:
     holds the node's keys and values, if that page still exists; or the pages, one behind the other, of a
     group whose pages hold fewer tokens.
 
-    Nodes are numbers, used again once they are pruned, and what is known of them lies in arrays. As
-    objects, those of a large cache cost a kilobyte each, and Python's collector walked over them for most of a
-    second at a time.
+    Nodes are numbers, used again once they are pruned, so that only who holds a node, or a page of it, may keep
+    its number. What is known of them lies in arrays, which have room for as many as there ever were, and in
+    dictionaries of nothing but bytes and ints: Python's collector looks into neither, whereas hundreds of thousands of
+    objects stop everything while it walks over them.
 
     Args:
         windows: For each group the keys that a query may see, itself included; None means all.
@@ -86,11 +89,20 @@ class PrefixTree:
         pages = self._pages[begin : begin + len(self._groups)]
         return tuple(None if page == _NONE else page for page in pages)
 
+    def pages_of(self, nodes: Sequence[int], group: int) -> list[int]:
+        """The pages of one group in a chain of nodes, one behind the other; NO_PAGE where there is none."""
+        pages, width = self._pages, len(self._groups)
+        begin, end = (
+            self._groups.index(group),
+            self._groups.index(group) + self._groups.count(group),
+        )
+        return [page for node in nodes for page in pages[node * width + begin : node * width + end]]
+
     def origin(self, salt: str) -> int:
         """Where prompts of a salt begin: they share nothing with those of another."""
         if not salt:
             return self.root
-        # No node's number is negative, so that no page of tokens is found under the same key.
+        # Pages of tokens are found by their parent first, whose number is never negative.
         name = _NONE.to_bytes(4, "little", signed=True) + salt.encode("utf-8", "surrogatepass")
         return self._child(self.root, name)
 
@@ -125,7 +137,7 @@ class PrefixTree:
         return chain[:usable]
 
     def insert(self, parent: int, tokens: Sequence[int], pages: Sequence[int | None]) -> int:
-        """The node for `tokens` behind `parent`; missing pages are filled in from `pages`.
+        """The node for `tokens`, a page of them, behind `parent`; missing pages are filled in from `pages`.
 
         Where the node already has a page for a place it keeps it: compare `pages(node)` to learn
         which of the given pages were taken.
@@ -142,9 +154,9 @@ class PrefixTree:
         """Forget a page whose contents are about to be lost."""
         slot = self._slots.pop(page)
         while slot != _NONE:
-            self._pages[slot] = _NONE
-            self._prune(slot // len(self._groups))
+            self._pages[slot], node = _NONE, slot // len(self._groups)
             slot = self._next_slots[slot]
+            self._prune(node)
 
     def hold(self, node: int) -> None:
         """Keep the node in the tree until `unhold`: a sequence will insert behind it."""
@@ -156,6 +168,30 @@ class PrefixTree:
         self._num_holders[node] -= 1
         self._prune(node)
 
+    def check(self) -> None:
+        """Assert that the tree's books are in order, between two uses of it."""
+        live, spare, width = set(self._nodes.values()), set(self._spare), len(self._groups)
+        assert self._keys == {node: key for key, node in self._nodes.items()}, "keys are mixed up"
+        assert len(spare) == len(self._spare), "a node is spare twice"
+        assert not spare & live, "a spare node is found"
+        assert live | spare == set(range(1, len(self._parents))), "a node is lost"
+        children = Counter(self._parents[node] for node in live)
+        assert children.keys() <= live | {self.root}, "a node's parent is pruned"
+        for node, (num_children, num_holders) in enumerate(
+            zip(self._num_children, self._num_holders, strict=True)
+        ):
+            assert num_children == children[node], f"node {node} counts its children wrongly"
+            assert num_holders >= 0, f"node {node} is held less than never"
+            is_empty = self._pages[node * width : (node + 1) * width] == self._no_pages
+            is_needed = num_children or num_holders or not is_empty
+            assert bool(is_needed) == (node in live) or node == self.root, f"node {node} stays"
+        found = 0
+        for page, slot in self._slots.items():
+            while slot != _NONE:
+                assert self._pages[slot] == page, f"page {page} is not where it should be"
+                found, slot = found + 1, self._next_slots[slot]
+        assert found == sum(page != _NONE for page in self._pages), "a page cannot be found"
+
     def _is_usable(self, num_nodes: int, present: list[int]) -> bool:
         num_tokens = num_nodes * self._page_size
         return num_nodes % self._unit == 0 and all(
@@ -164,7 +200,7 @@ class PrefixTree:
         )
 
     def _child(self, parent: int, key: bytes) -> int:
-        """The node of that key, which begins with its parent; made if there is none."""
+        """The node of that key; made if there is none."""
         node = self._nodes.get(key)
         if node is not None:
             return node
