@@ -252,7 +252,7 @@ class PageAllocator:
         for idx, own in enumerate(_owned_between(pages, begin, end, self._spans), start=begin):
             node = tree.insert(node, token_ids[idx * size : (idx + 1) * size], own)
             for (group, part), page, kept in zip(self._places, own, tree.pages(node), strict=True):
-                if page is None:
+                if page == NO_PAGE:
                     continue
                 if kept == page:
                     taken.append(page)
@@ -264,9 +264,9 @@ class PageAllocator:
         pages.tip = node
         pages.num_shared_pages = max(begin, end)
 
-    def _merge(self, pages: SequencePages, group: int, idx: int, kept: int | None) -> None:
+    def _merge(self, pages: SequencePages, group: int, idx: int, kept: int) -> None:
         """Own the page that the tree kept; whoever owns a node's page owns its parents' too."""
-        assert kept is not None, "insert() fills every place that was given"
+        assert kept != NO_PAGE, "insert() fills every place that was given"
         self._book.share(kept)
         self._book.release(pages.tables[group][idx])
         pages.tables[group][idx] = kept
@@ -282,8 +282,8 @@ class PageAllocator:
 
 def _owned_between(
     pages: SequencePages, begin: int, end: int, spans: list[int]
-) -> Iterator[tuple[int | None, ...]]:
-    """For each node from `begin` to before `end` the pages of each group; None where it has none.
+) -> Iterator[tuple[int, ...]]:
+    """For each node from `begin` to before `end` the pages of each group, or NO_PAGE.
 
     Args:
         pages: The sequence's.
@@ -291,9 +291,9 @@ def _owned_between(
         end: Likewise.
         spans: Pages of each group in a node.
     """
-    columns: list[list[int | None]] = []
+    columns: list[list[int]] = []
     for table, first, span in zip(pages.tables, pages.first, spans, strict=True):
         passed = min(max(first, begin * span), end * span)
-        owned = [None] * (passed - begin * span) + table[passed : end * span].tolist()
+        owned = [NO_PAGE] * (passed - begin * span) + table[passed : end * span].tolist()
         columns += [owned[part::span] for part in range(span)]
     return zip(*columns, strict=True)

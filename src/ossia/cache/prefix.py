@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from struct import Struct
 
 NO_PAGE = -1
-_NONE = NO_PAGE  # likewise a slot or node that is not there
+"""Where there is none."""
+_NONE = -1  # a slot or node that is not there
 
 
 def first_page_in_reach(window: int | None, position: int, page_size: int) -> int:
@@ -63,14 +64,14 @@ class PrefixTree:
         self._nodes: dict[bytes, int] = {}  # by key
         self._keys: dict[int, bytes] = {}
         self._spare = array("i")  # nodes that were pruned
-        self._no_pages = array("i", [_NONE]) * len(self._groups)
+        self._no_pages = array("i", [NO_PAGE]) * len(self._groups)
         # By node; those of the root come first.
         self._parents = array("i", [_NONE])
         self._num_children = array("i", [0])
         self._num_holders = array("i", [0])
         # By slot: the places of node n begin at slot n * len(self._groups).
         self._pages = array("i", self._no_pages)
-        self._next_slots = array("i", self._no_pages)  # another of the same page
+        self._next_slots = array("i", self._no_pages)  # _NONE, or another of the same page
         # By page. It has several slots if sequences parted within a node behind a small page's end.
         self._slots: dict[int, int] = {}
 
@@ -83,14 +84,13 @@ class PrefixTree:
         """Nodes behind the root."""
         return len(self._keys)
 
-    def pages(self, node: int) -> tuple[int | None, ...]:
-        """For each place of a node its page; None where it has none."""
+    def pages(self, node: int) -> array[int]:
+        """For each place of a node its page, or NO_PAGE; a copy."""
         begin = node * len(self._groups)
-        pages = self._pages[begin : begin + len(self._groups)]
-        return tuple(None if page == _NONE else page for page in pages)
+        return self._pages[begin : begin + len(self._groups)]
 
     def pages_of(self, nodes: Sequence[int], group: int) -> list[int]:
-        """The pages of one group in a chain of nodes, one behind the other; NO_PAGE where there is none."""
+        """The pages of one group in a chain of nodes, one behind the other, or NO_PAGE."""
         pages, width = self._pages, len(self._groups)
         begin, end = (
             self._groups.index(group),
@@ -122,29 +122,28 @@ class PrefixTree:
         chain: list[int] = []
         present = [0] * len(self._windows)  # for each group: pages present without gap at the end
         usable = 0
-        size, width = self._page_size, len(self._groups)
+        size = self._page_size
         node: int | None = self.root if origin is None else origin
         for start in range(0, max_pages * size, size):
             node = self._nodes.get(self._key(node, *token_ids[start : start + size]))
             if node is None:
                 break
             chain.append(node)
-            pages = self._pages[node * width : (node + 1) * width]
-            for group, page in zip(self._groups, pages, strict=True):
-                present[group] = present[group] + 1 if page != _NONE else 0
+            for group, page in zip(self._groups, self.pages(node), strict=True):
+                present[group] = present[group] + 1 if page != NO_PAGE else 0
             if self._is_usable(len(chain), present):
                 usable = len(chain)
         return chain[:usable]
 
-    def insert(self, parent: int, tokens: Sequence[int], pages: Sequence[int | None]) -> int:
-        """The node for `tokens`, a page of them, behind `parent`; missing pages are filled in from `pages`.
+    def insert(self, parent: int, tokens: Sequence[int], pages: Sequence[int]) -> int:
+        """The node for `tokens`, a page of them, behind `parent`; what pages it lacks is filled in from `pages`.
 
         Where the node already has a page for a place it keeps it: compare `pages(node)` to learn
         which of the given pages were taken.
         """
         node = self._child(parent, self._key(parent, *tokens))
         for slot, page in enumerate(pages, start=node * len(self._groups)):
-            if page is not None and self._pages[slot] == _NONE:
+            if page != NO_PAGE and self._pages[slot] == NO_PAGE:
                 self._pages[slot] = page
                 self._next_slots[slot] = self._slots.get(page, _NONE)
                 self._slots[page] = slot
@@ -154,7 +153,7 @@ class PrefixTree:
         """Forget a page whose contents are about to be lost."""
         slot = self._slots.pop(page)
         while slot != _NONE:
-            self._pages[slot], node = _NONE, slot // len(self._groups)
+            self._pages[slot], node = NO_PAGE, slot // len(self._groups)
             slot = self._next_slots[slot]
             self._prune(node)
 
@@ -170,7 +169,7 @@ class PrefixTree:
 
     def check(self) -> None:
         """Assert that the tree's books are in order, between two uses of it."""
-        live, spare, width = set(self._nodes.values()), set(self._spare), len(self._groups)
+        live, spare = set(self._nodes.values()), set(self._spare)
         assert self._keys == {node: key for key, node in self._nodes.items()}, "keys are mixed up"
         assert len(spare) == len(self._spare), "a node is spare twice"
         assert not spare & live, "a spare node is found"
@@ -182,15 +181,14 @@ class PrefixTree:
         ):
             assert num_children == children[node], f"node {node} counts its children wrongly"
             assert num_holders >= 0, f"node {node} is held less than never"
-            is_empty = self._pages[node * width : (node + 1) * width] == self._no_pages
-            is_needed = num_children or num_holders or not is_empty
+            is_needed = num_children or num_holders or self.pages(node) != self._no_pages
             assert bool(is_needed) == (node in live) or node == self.root, f"node {node} stays"
         found = 0
         for page, slot in self._slots.items():
             while slot != _NONE:
                 assert self._pages[slot] == page, f"page {page} is not where it should be"
                 found, slot = found + 1, self._next_slots[slot]
-        assert found == sum(page != _NONE for page in self._pages), "a page cannot be found"
+        assert found == sum(page != NO_PAGE for page in self._pages), "a page cannot be found"
 
     def _is_usable(self, num_nodes: int, present: list[int]) -> bool:
         num_tokens = num_nodes * self._page_size
@@ -221,9 +219,8 @@ class PrefixTree:
 
     def _prune(self, node: int) -> None:
         """Take out nodes that hold nothing and lead nowhere."""
-        width = len(self._groups)
         while node != self.root and not (self._num_children[node] or self._num_holders[node]):
-            if self._pages[node * width : (node + 1) * width] != self._no_pages:
+            if self.pages(node) != self._no_pages:
                 return
             del self._nodes[self._keys.pop(node)]
             self._spare.append(node)

@@ -12,7 +12,7 @@ import torch
 
 from ossia.kernels.sampling import Drawing, sample, samples_row_by_row, token_logprobs
 
-_FROM_ALL = Drawing(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, uniform=0.0)
+_FROM_ALL = Drawing(temperature=1.0, uniform=0.0)
 
 
 def sample_alike(

@@ -19,8 +19,8 @@ from ossia.engine.plan import Drawn, StepPlan, StepResult
 from ossia.engine.sampler import Sampler, drawn_with_peaks
 from ossia.engine.sequence import Sequence
 from ossia.engine.step_scores import read_scores, score, scored_rows
-from ossia.engine.uploads import upload
 from ossia.kernels.decode.draw import Chance, chances, of_sets
+from ossia.kernels.uploads import upload
 from ossia.model.decode_memory import DecodeMemory
 from ossia.model.decode_step import MAX_ROWS, DecodeStep, StepOutput
 from ossia.model.heads import CausalLM

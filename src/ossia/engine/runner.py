@@ -25,13 +25,13 @@ from ossia.engine.precision import (
 )
 from ossia.engine.sampler import Sampler, drawn_with_peaks, score_prompt
 from ossia.engine.sequence import Sequence
-from ossia.engine.uploads import upload
 from ossia.errors import ConfigError
 from ossia.kernels.attention import queries_of_a_block
 from ossia.kernels.cpu import read_ahead
 from ossia.kernels.fp8 import MANY_TOKENS, PACKED_TOKENS
 from ossia.kernels.int8 import row_width
 from ossia.kernels.sampling import widened
+from ossia.kernels.uploads import upload
 from ossia.log import logger, warn_once
 from ossia.model.batch import ForwardBatch
 from ossia.model.cpu_decoder import CpuDecoder

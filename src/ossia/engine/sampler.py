@@ -12,8 +12,8 @@ from ossia.engine.masks import AllowedSet, Guess, Masks, failure
 from ossia.engine.plan import Drawn
 from ossia.engine.randomness import uniform
 from ossia.engine.sequence import Sequence
-from ossia.engine.uploads import send, upload
 from ossia.kernels.sampling import Drawing, allow_only, penalise, sample, token_logprobs
+from ossia.kernels.uploads import send, upload
 from ossia.types import SamplingParams, TokenLogprob
 
 _MAX_KEPT_SETS = 64  # of 25 kB
@@ -142,8 +142,8 @@ class Sampler:
 
     def warm_up(self, vocab: int) -> None:
         """Compile and load what draws, for logits of so many ids."""
-        everything = Drawing(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, uniform=0.0)
-        self._draw(torch.zeros(1, vocab, device=self._device), [everything])
+        any_token = Drawing(temperature=1.0, uniform=0.0)
+        self._draw(torch.zeros(1, vocab, device=self._device), [any_token])
 
     def release(self, sequence: Sequence) -> None:
         """Forget a continuation that has ended."""

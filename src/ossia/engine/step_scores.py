@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from ossia.engine.sequence import Sequence
-from ossia.engine.uploads import upload
 from ossia.kernels.sampling import token_logprobs
+from ossia.kernels.uploads import upload
 from ossia.model.decode_step import StepOutput
 from ossia.types import TokenLogprob
 

@@ -15,6 +15,7 @@ from ossia.kernels.cuda.program import program
 from ossia.kernels.decode.argmax import num_slices
 from ossia.kernels.decode.arguments import Draw, address
 from ossia.kernels.temperature import MIN_TEMPERATURE
+from ossia.kernels.uploads import send
 
 _WEIGHERS, _DRAWERS, _MOST_SLICES = 256, 512, 64  # of draw.cu
 _CHANCE = np.dtype(
@@ -141,9 +142,9 @@ def draw_once(
     tokens, vocab = logits.shape
     told = chances(rows)
     numbers = np.array(uniforms, np.float64).view(np.int32)
-    # One copy to the device, from where it is not waited for; positions are zeros.
+    # One copy to the device; positions are zeros.
     given = np.concatenate((numbers, told.ravel(), np.zeros(tokens, np.int32)))
-    on_device = torch.from_numpy(given).pin_memory().to(logits.device, non_blocking=True)
+    on_device = send(torch.from_numpy(given), logits.device)
     drawn_by, how, positions = on_device.split((2 * tokens, told.size, tokens))
     ids, out = on_device.new_empty(tokens), on_device.new_empty(2, 2, tokens)
     slices = num_slices(tokens, evenly=evenly)

@@ -18,7 +18,7 @@ class Drawing:
     """
 
     temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
     uniform: float
